@@ -1,0 +1,41 @@
+# Everything runs in .venv, which each target makes where it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The demo's own options: a folder with a sub-folder of pictures a class, and
+# the weights: imagenet, hed, none or the path of a file.
+DATA ?=
+WEIGHTS ?=
+
+.PHONY: demo test lint format docs clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# One stamp an extra: .venv/.test says that skvgg[test] is installed.
+$(VENV)/.%: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) docs/_build docs/api demo-output

@@ -1,0 +1,32 @@
+"""Transfer learning on pictures, the scikit-learn way.
+
+``import skvgg`` is cheap: neither TensorFlow nor TFLearn is imported before a
+picture goes through the network or a head is trained.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skvgg.features import VGG19Features
+    from skvgg.mlp import TFLearnMLPClassifier
+
+__version__ = "0.1.0"
+
+__all__ = ["TFLearnMLPClassifier", "VGG19Features", "datasets"]
+
+_HOME = {"VGG19Features": "skvgg.features", "TFLearnMLPClassifier": "skvgg.mlp"}
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name == "datasets":
+        return import_module("skvgg.datasets")
+    raise AttributeError(f"module 'skvgg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

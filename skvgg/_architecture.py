@@ -1,0 +1,161 @@
+"""VGG19 as data: the table of its layers and all that follows from the table.
+
+Everything that must agree about the network (layer names, shapes, how many
+features a layer gives, what a weights file has to hold) is derived here from
+:data:`BLOCKS`. No TensorFlow in this module.
+
+The architecture is configuration E of Simonyan and Zisserman, "Very deep
+convolutional networks for large-scale image recognition" (ICLR 2015), table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+#: (channels, number of 3x3 convolutions) of each block; a 2x2 max-pooling
+#: with stride 2 ends each block.
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+
+#: Units of the two fully connected layers kept from the classifier.
+DENSE_UNITS = (4096, 4096)
+
+#: Side of the picture, in pixels, for which the fully connected layers of
+#: pretrained weights were trained.
+PRETRAINED_IMAGE_SIZE = 224
+
+#: Below this side, in pixels, the last pooling would have nothing to pool.
+MIN_IMAGE_SIZE = 2 ** len(BLOCKS)
+
+Kind = Literal["conv", "pool", "flatten", "dense"]
+Pooling = Literal["avg", "max"] | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One named output of the network."""
+
+    name: str
+    kind: Kind
+    #: Channels of a conv or pool layer, units of a dense one, 0 for flatten.
+    width: int
+    #: How many poolings lie between the picture and this output.
+    n_pools: int
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether the output has height and width."""
+        return self.kind in ("conv", "pool")
+
+
+def _layers() -> tuple[Layer, ...]:
+    layers = []
+    for block, (channels, depth) in enumerate(BLOCKS, start=1):
+        for conv in range(1, depth + 1):
+            layers.append(
+                Layer(f"block{block}_conv{conv}", "conv", channels, block - 1)
+            )
+        layers.append(Layer(f"block{block}_pool", "pool", channels, block))
+    layers.append(Layer("flatten", "flatten", 0, len(BLOCKS)))
+    for i, units in enumerate(DENSE_UNITS, start=1):
+        layers.append(Layer(f"fc{i}", "dense", units, len(BLOCKS)))
+    return tuple(layers)
+
+
+#: The network from the picture upwards.
+LAYERS = _layers()
+LAYER_NAMES = tuple(layer.name for layer in LAYERS)
+CONV_NAMES = tuple(layer.name for layer in LAYERS if layer.kind == "conv")
+DENSE_NAMES = tuple(layer.name for layer in LAYERS if layer.kind == "dense")
+
+_BY_NAME = {layer.name: layer for layer in LAYERS}
+
+
+def get_layer(name: str) -> Layer:
+    """Return the row of the table called `name`."""
+    return _BY_NAME[name]
+
+
+def layers_up_to(names: Sequence[str]) -> tuple[Layer, ...]:
+    """Return the part of the network that the outputs `names` need."""
+    deepest = max(LAYER_NAMES.index(name) for name in names)
+    return LAYERS[: deepest + 1]
+
+
+def needs_dense(names: Sequence[str]) -> bool:
+    """Return whether any of the outputs `names` needs a fully connected layer."""
+    return any(get_layer(name).kind == "dense" for name in names)
+
+
+def is_bound_to_image_size(names: Sequence[str]) -> bool:
+    """Return whether any of `names` exists only at the size of the pretraining."""
+    return not all(get_layer(name).is_spatial for name in names)
+
+
+def map_shape(layer: Layer, image_size: tuple[int, int]) -> tuple[int, int, int]:
+    """Return (height, width, channels) of a spatial layer's output."""
+    height, width = image_size
+    return height >> layer.n_pools, width >> layer.n_pools, layer.width
+
+
+def n_features(name: str, image_size: tuple[int, int], pooling: Pooling) -> int:
+    """Return the length of the row that the layer `name` gives.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`LAYER_NAMES`.
+    image_size : tuple of (int, int)
+        Height and width of the picture in pixels.
+    pooling : {"avg", "max"} or None
+        Whether a spatial layer is reduced to one number a channel.
+
+    Returns
+    -------
+    int
+    """
+    layer = get_layer(name)
+    if layer.kind == "dense":
+        return layer.width
+    if layer.kind == "flatten":
+        layer, pooling = get_layer(f"block{len(BLOCKS)}_pool"), None
+    height, width, channels = map_shape(layer, image_size)
+    return channels if pooling else height * width * channels
+
+
+def parameter_shapes(
+    names: Sequence[str], image_size: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of the kernel of each layer with weights that is needed.
+
+    Kernels are (3, 3, channels in, channels out) for convolutions and
+    (features in, units) for dense layers, as in Keras and TFLearn; a bias has
+    the length of its kernel's last axis.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The outputs wanted. All convolutions are always in the result, so that
+        one network serves the outputs of every block; dense layers are if one
+        of `names` needs them.
+    image_size : tuple of (int, int)
+        Height and width of the picture in pixels, on which the first dense
+        layer depends, and nothing else.
+
+    Returns
+    -------
+    dict of str to tuple of int
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels = 3
+    for layer in LAYERS:
+        if layer.kind == "conv":
+            shapes[layer.name] = (3, 3, channels, layer.width)
+            channels = layer.width
+    units = n_features("flatten", image_size, None)
+    for layer in layers_up_to(names):
+        if layer.kind == "dense":
+            shapes[layer.name] = (units, layer.width)
+            units = layer.width
+    return shapes

@@ -1,0 +1,90 @@
+"""Importing TensorFlow without its noise.
+
+TensorFlow's C++ code writes to the console when it is imported, when it first
+looks for a GPU and when it first runs a session; no setting silences that
+altogether (``TF_CPP_MIN_LOG_LEVEL=3`` leaves most of it in TensorFlow 2.21).
+So, for the length of those three, the lines that are of its log's form are
+taken out of what the process writes to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+#: A line of TensorFlow's log, and the two unprefixed lines that belong to one.
+_LOG_LINE = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::InitializeLog"
+    rb"|To enable the following instructions:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
+)
+
+_LOCK = threading.RLock()
+
+
+def import_tensorflow() -> Any:
+    """Return the module ``tensorflow``, imported and started in silence."""
+    with _LOCK:
+        return _start()
+
+
+def import_keras() -> Any:
+    """Return the module ``keras`` that TensorFlow brings."""
+    import_tensorflow()
+    import keras
+
+    return keras
+
+
+@cache
+def _start() -> Any:
+    with quiet_log():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        # Without GPU, since a session would reserve all of its memory.
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        with (
+            tf.Graph().as_default(),
+            tf.compat.v1.Session(config=config) as session,
+        ):
+            session.run(tf.constant(0))
+    return tf
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Keep lines of TensorFlow's log from standard error; let all others pass.
+
+    Affects the whole process, so it is for short stretches only.
+    """
+    try:
+        original = os.dup(2)
+    except OSError:  # the process has no standard error
+        yield
+        return
+    if sys.stderr:
+        sys.stderr.flush()
+    read_end, write_end = os.pipe()
+    reader = threading.Thread(target=_pass_on, args=(read_end, original), daemon=True)
+    reader.start()
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    try:
+        yield
+    finally:
+        os.dup2(original, 2)  # closes the pipe's last write end, which ends the reader
+        # unless a process started meanwhile inherited it: then it reads on.
+        reader.join(timeout=1)
+
+
+def _pass_on(source: int, target: int) -> None:
+    with os.fdopen(source, "rb") as lines, os.fdopen(target, "wb", 0) as out:
+        for line in lines:
+            if not _LOG_LINE.match(line):
+                out.write(line)

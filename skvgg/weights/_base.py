@@ -1,0 +1,67 @@
+"""What every source of weights gives, and the check that all of them pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from skvgg._architecture import CONV_NAMES
+from skvgg._preprocessing import CAFFE, Preprocessing
+
+#: Kernel and bias of each layer; kernels as (3, 3, in, out) or (in, out).
+Parameters = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The parameters of a VGG19 and the preprocessing that they were trained with."""
+
+    parameters: Parameters
+    #: What an error calls them.
+    source: str
+    preprocessing: Preprocessing = CAFFE
+
+
+def fingerprint(parameters: Parameters) -> str:
+    """Return a digest of every parameter: equal if and only if they are."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, arrays in sorted(parameters.items()):
+        for array in arrays:
+            digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def check_parameters(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise a ValueError that names the first layer that is not VGG19's."""
+    for name, shape in shapes.items():
+        if name not in weights.parameters:
+            raise ValueError(_missing(weights, name))
+        kernel, bias = weights.parameters[name]
+        for what, array, expected in (
+            ("kernel", kernel, shape),
+            ("bias", bias, shape[-1:]),
+        ):
+            if array.shape != expected:
+                raise ValueError(
+                    f"weights={weights.source}: the {what} of layer {name!r} has shape "
+                    f"{array.shape}, expected {expected}. Is it another network?"
+                )
+
+
+def _missing(weights: Weights, name: str) -> str:
+    if name not in CONV_NAMES and all(
+        conv in weights.parameters for conv in CONV_NAMES
+    ):
+        return (
+            f"weights={weights.source} end before the fully connected layer {name!r}. "
+            "Choose an earlier layer, or weights that have this one."
+        )
+    found = ", ".join(weights.parameters) or "none"
+    return (
+        f"weights={weights.source} are not those of a VGG19: no layer {name!r} (layers "
+        f"found: {found}). Is it another network?"
+    )

@@ -1,0 +1,61 @@
+"""TensorFlow checkpoints, such as ``DNN.save`` of TFLearn writes them.
+
+The layers carry the names of Keras' VGG19, and their kernel and bias the names
+``W`` and ``b``; the fully connected layers carry either Keras' names or those
+that TFLearn gives by itself. The graph of the network is not needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from skvgg._architecture import DENSE_NAMES
+from skvgg._tensorflow import import_tensorflow
+from skvgg.weights._base import Parameters
+
+#: Names of the fully connected layers where none was given, in TFLearn.
+_TFLEARN_DENSE_NAMES = dict(
+    zip(DENSE_NAMES, ("FullyConnected", "FullyConnected_1"), strict=True)
+)
+
+
+def matches(path: Path) -> bool:
+    """Return whether `path` is the prefix or a file of a checkpoint."""
+    return _index_file(path).is_file()
+
+
+def files(path: Path) -> list[Path]:
+    """Return the files that make up the weights at `path`."""
+    index = _index_file(path)
+    return [index, *sorted(index.parent.glob(f"{index.stem}.data-*"))]
+
+
+def read(path: Path, names: list[str]) -> Parameters:
+    """Return kernel and bias of those of the layers `names` that the file has."""
+    reader = import_tensorflow().train.load_checkpoint(str(_prefix(path)))
+    variables = reader.get_variable_to_shape_map()
+    parameters: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name in names:
+        for stored in (name, _TFLEARN_DENSE_NAMES.get(name)):
+            if f"{stored}/W" in variables and f"{stored}/b" in variables:
+                parameters[name] = (
+                    reader.get_tensor(f"{stored}/W"),
+                    reader.get_tensor(f"{stored}/b"),
+                )
+                break
+    return parameters
+
+
+def _prefix(path: Path) -> Path:
+    if path.suffix == ".index":
+        return path.with_suffix("")
+    if path.suffix.startswith(".data-"):
+        return path.with_suffix("")
+    return path
+
+
+def _index_file(path: Path) -> Path:
+    prefix = _prefix(path)
+    return prefix.with_name(f"{prefix.name}.index")

