@@ -53,7 +53,7 @@ class RowCache:
         if self._lookup is None:
             return compute(list(pictures))
         digests = [_digest(pixels) for pixels in pictures]
-        rows = [self._find(digest) for digest in digests]
+        rows: list[Any] = [self._find(digest) for digest in digests]
         missing = [i for i, row in enumerate(rows) if row is None]
         if missing:
             computed = compute([pictures[i] for i in missing])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-
 import numpy as np
 
 #: Seeds lie in 0..MAX_SEED - 1, the range that every generator in use takes.
@@ -18,6 +16,6 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     """
     if random_state is None:
         return int(np.random.default_rng().integers(MAX_SEED))
-    if isinstance(random_state, numbers.Integral):
-        return int(random_state)
-    return int(random_state.randint(MAX_SEED))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(MAX_SEED))
+    return int(random_state)

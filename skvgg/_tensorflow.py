@@ -21,7 +21,8 @@ from typing import Any
 #: A line of TensorFlow's log, and the two unprefixed lines that belong to one.
 _LOG_LINE = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::InitializeLog"
-    rb"|To enable the following instructions:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
+    rb"|To enable the following instructions:"
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
 )
 
 _LOCK = threading.RLock()

@@ -217,7 +217,7 @@ def _import_tflearn() -> Any:
     pil_image = importlib.import_module("PIL.Image")
     with ExitStack() as stack:
         stack.enter_context(tf.Graph().as_default())
-        stack.enter_context(mock.patch.object(v1, "disable_v2_behavior", lambda: None))
+        stack.enter_context(mock.patch.object(v1, "disable_v2_behavior"))
         for module, name, value in (
             (nest, "is_sequence", nest.is_nested),
             (pil_image, "ANTIALIAS", pil_image.Resampling.LANCZOS),

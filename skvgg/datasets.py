@@ -69,7 +69,10 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
             raise ValueError(f"{str(root)!r} is a file; expected a folder of classes.")
         raise FileNotFoundError(f"{str(root)!r}: no such folder.")
     extensions = _readable_extensions()
-    names, paths, target, n_skipped = [], [], [], 0
+    names: list[str] = []
+    paths: list[str] = []
+    target: list[int] = []
+    n_skipped = 0
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
             continue

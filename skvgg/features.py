@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import ClassVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
@@ -132,7 +132,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     >>> from skvgg import VGG19Features
     >>> pictures = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3))
     >>> features = VGG19Features(
-    ...     weights=None, layer="block2_pool", pooling="avg", image_size=32, random_state=0
+    ...     None, layer="block2_pool", pooling="avg", image_size=32, random_state=0
     ... )
     >>> features.transform(pictures.astype("uint8")).shape
     (4, 128)
@@ -140,7 +140,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     array(['block2_pool_0', 'block2_pool_1'], dtype=object)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "weights": [str, os.PathLike, None],
         "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
         "pooling": [StrOptions({"avg", "max"}), None],
@@ -389,7 +389,7 @@ def _check_layers(layer: str | Sequence[str]) -> tuple[str, ...]:
 def _check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     if isinstance(image_size, Integral):
         return int(image_size), int(image_size)
-    sides = tuple(image_size)
+    sides = tuple(cast(Sequence[int], image_size))
     if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
         raise ValueError(
             f"image_size={image_size!r}; expected an int or (height, width) in pixels."
@@ -408,7 +408,7 @@ def _check_size_fits(
     full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
     if pretrained and is_bound_to_image_size(layers) and image_size != full_size:
         raise ValueError(
-            f"image_size={image_size} does not go with layer={layers}: 'flatten', 'fc1' "
-            f"and 'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Leave "
-            "image_size at that, or choose a conv or pool layer."
+            f"image_size={image_size} does not go with layer={layers}: 'flatten', "
+            f"'fc1' and 'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. "
+            "Leave image_size at that, or choose a conv or pool layer."
         )

@@ -17,6 +17,9 @@ from PIL import Image, ImageOps
 
 Resize = Literal["stretch", "crop", "pad"]
 
+#: One item a picture: an array of pixels, or a sequence of anything that is one.
+Pictures = np.ndarray | Sequence[Any]
+
 #: The filter of every resampling. Pillow's bilinear filter widens with the
 #: reduction, so shrinking a photo does not alias.
 RESAMPLING = Image.Resampling.BILINEAR
@@ -28,7 +31,7 @@ BACKGROUND = (255, 255, 255)
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def as_pictures(X: Any) -> Sequence[Any]:
+def as_pictures(X: Any) -> Pictures:
     """Return X as a sequence with one item a picture, each item checked.
 
     Only what is cheap is checked: types, shapes and that files exist. Nothing
@@ -65,7 +68,7 @@ arrays of shape (h, w), (h, w, 1) or (h, w, 3)
 
 
 def read_batches(
-    pictures: Sequence[Any],
+    pictures: Pictures,
     *,
     image_size: tuple[int, int],
     resize: Resize,
@@ -139,7 +142,7 @@ def read_picture(
 # Containers
 
 
-def _to_sequence(X: Any) -> Sequence[Any]:
+def _to_sequence(X: Any) -> Pictures:
     if isinstance(X, str | bytes | os.PathLike | Image.Image):
         raise ValueError(
             f"X must hold one item a picture, got a single {type(X).__name__} "
@@ -173,7 +176,7 @@ def _is_series(X: Any) -> bool:
     return hasattr(X, "dtype") and hasattr(X, "name") and hasattr(X, "__len__")
 
 
-def _is_pixels(pictures: Sequence[Any]) -> bool:
+def _is_pixels(pictures: Pictures) -> bool:
     return isinstance(pictures, np.ndarray)
 
 

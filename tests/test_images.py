@@ -1,0 +1,270 @@
+"""From what people have to RGB arrays: checked against Pillow and NumPy."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image, ImageOps
+
+from skvgg import images
+from skvgg.images import as_pictures, read_batches, read_picture
+
+SIZE = (40, 60)  # height, width
+
+
+def read(X, image_size=SIZE, resize="stretch", batch_size=32):
+    batches = read_batches(
+        as_pictures(X), image_size=image_size, resize=resize, batch_size=batch_size
+    )
+    return [pixels for batch in batches for pixels in batch]
+
+
+@pytest.fixture
+def files(photos, tmp_path):
+    """The two photos as PNG files."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for photo, path in zip(photos, paths, strict=True):
+        Image.fromarray(photo).save(path)
+    return paths
+
+
+def pillow_stretch(photo):
+    image = Image.fromarray(photo).resize(SIZE[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(list, id="list"),
+        pytest.param(tuple, id="tuple"),
+        pytest.param(lambda x: np.array([str(p) for p in x]), id="str array"),
+        pytest.param(lambda x: np.array(x, dtype=object), id="object array"),
+        pytest.param(lambda x: np.array(x, dtype=object)[:, None], id="column array"),
+        pytest.param(lambda x: pd.Series(x, index=[7, 9]), id="pandas Series"),
+        pytest.param(lambda x: pd.DataFrame({"path": x}), id="pandas DataFrame"),
+        pytest.param(lambda x: pl.Series("path", map(str, x)), id="polars Series"),
+        pytest.param(lambda x: pl.DataFrame({"p": map(str, x)}), id="polars DataFrame"),
+    ],
+)
+def test_paths_are_taken_in_every_container(files, photos, wrap):
+    pixels = read(wrap(files))
+    np.testing.assert_array_equal(pixels, [pillow_stretch(p) for p in photos])
+
+
+def test_paths_pil_images_and_arrays_give_the_same_pixels(files, photos):
+    from_files = read(files)
+    np.testing.assert_array_equal(from_files, read(list(photos)))
+    np.testing.assert_array_equal(from_files, read([Image.open(p) for p in files]))
+    np.testing.assert_array_equal(from_files, read(np.stack(photos)))
+
+
+def test_arrays_of_differing_sizes_go_into_one_batch(photos):
+    pixels = read([photos[0], photos[1][:100, :50], photos[0][..., 0]])
+    assert [p.shape for p in pixels] == [(*SIZE, 3)] * 3
+
+
+def test_gray_pictures_have_three_equal_channels(photos):
+    gray = np.stack(photos)[..., 0]
+    expected = [
+        np.asarray(Image.fromarray(g).convert("RGB").resize(SIZE[::-1], 2))
+        for g in gray
+    ]
+    for form in (gray, gray[..., None], list(gray), list(gray[..., None])):
+        np.testing.assert_array_equal(read(form), expected)
+
+
+def test_a_picture_of_the_right_size_keeps_its_pixels(photos):
+    pixels = read(photos[:1], image_size=photos[0].shape[:2])
+    np.testing.assert_array_equal(pixels[0], photos[0])
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int64"])
+def test_other_integers_are_pixels_too(photos, dtype):
+    np.testing.assert_array_equal(
+        read([p.astype(dtype) for p in photos]), read(list(photos))
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_float_pictures_keep_their_fractions(dtype):
+    picture = np.full((*SIZE, 3), 100.25, dtype=dtype)
+    (pixels,) = read([picture], image_size=SIZE)
+    assert pixels.dtype == np.float32
+    assert (pixels == 100.25).all()
+
+
+def test_resizing_floats_is_resizing_without_rounding(photos):
+    floats = read([p.astype("float32") for p in photos])
+    np.testing.assert_allclose(floats, read(list(photos)), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("resize", "pillow"), [("crop", ImageOps.fit), ("pad", ImageOps.pad)]
+)
+def test_crop_and_pad_are_pillows(photos, resize, pillow):
+    expected = pillow(Image.fromarray(photos[0]), SIZE[::-1], method=2)
+    (pixels,) = read(photos[:1], resize=resize)
+    np.testing.assert_array_equal(pixels, expected)
+    (floats,) = read([photos[0].astype("float32")], resize=resize)
+    np.testing.assert_allclose(floats, expected, atol=1)
+
+
+def test_crop_keeps_the_middle_and_pad_keeps_all():
+    stripes = np.zeros((10, 30, 3), np.uint8)
+    stripes[:, 10:20] = 200
+    (crop,) = read([stripes], image_size=(10, 10), resize="crop")
+    assert (crop == 200).all()
+    (pad,) = read([stripes], image_size=(30, 30), resize="pad")
+    assert (pad[:10] == 0).all()
+    assert (pad[20:] == 0).all()
+    np.testing.assert_array_equal(pad[10:20], stripes)
+
+
+def test_exif_orientation_is_applied(photos, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    path = tmp_path / "turned.png"
+    Image.fromarray(photos[0]).save(path, exif=exif)
+    height, width, _ = photos[0].shape
+    (pixels,) = read([path], image_size=(width, height))
+    np.testing.assert_array_equal(pixels, np.rot90(photos[0], k=-1))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_become_white(tmp_path, mode):
+    image = Image.new("RGBA", (40, 40), (10, 10, 10, 255))
+    image.paste((10, 10, 10, 0), (0, 0, 40, 20))
+    path = tmp_path / "half.png"
+    image.convert(mode).save(path)
+    (pixels,) = read([path], image_size=(40, 40))
+    assert (pixels[:20] == 255).all()
+    assert (pixels[20:] <= 12).all()  # a palette may round
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "CMYK"])
+def test_other_modes_are_converted_by_pillow(photos, tmp_path, mode):
+    image = Image.fromarray(photos[0]).convert(mode)
+    path = tmp_path / "picture.tif"
+    image.save(path)
+    (pixels,) = read([path], image_size=photos[0].shape[:2])
+    np.testing.assert_array_equal(pixels, image.convert("RGB"))
+
+
+def test_the_caller_keeps_the_pil_image_as_it_was(files):
+    image = Image.open(files[0])
+    before = np.asarray(image.copy())
+    read([image])
+    np.testing.assert_array_equal(image, before)
+
+
+def test_batches_have_the_size_asked_for(photos):
+    pictures = as_pictures([photos[0]] * 5)
+    sizes = [
+        len(batch)
+        for batch in read_batches(
+            pictures, image_size=SIZE, resize="stretch", batch_size=2
+        )
+    ]
+    assert sizes == [2, 2, 1]
+
+
+# The range of float pictures
+
+
+def test_a_float_picture_in_0_to_1_warns_once_and_names_the_first(photos):
+    X = [photos[0], photos[0] / 255, photos[1] / 255]
+    with pytest.warns(UserWarning, match=r"X\[1\].*in 0\.\.255.*X \* 255") as record:
+        read(X)
+    assert len(record) == 1
+
+
+def test_a_black_float_picture_does_not_warn():
+    read([np.zeros((*SIZE, 3))])
+
+
+@pytest.mark.parametrize("value", [-1.0, 255.5, np.nan, np.inf])
+def test_pixels_out_of_range_are_refused_by_index(photos, value):
+    bad = photos[1].astype(float)
+    bad[3, 4, 0] = value
+    with pytest.raises(ValueError, match=r"X\[1\].*expected 0\.\.255"):
+        read([photos[0].astype(float), bad])
+    with pytest.raises(ValueError, match=r"X\[1\].*expected 0\.\.255"):
+        read(np.stack([photos[0], bad]))
+
+
+# Bad input
+
+
+def test_a_missing_file_is_found_before_anything_is_read(files, monkeypatch):
+    monkeypatch.setattr(images, "read_picture", None)
+    with pytest.raises(FileNotFoundError, match=r"X\[1\] \('nowhere/c\.jpg'\)"):
+        read([files[0], "nowhere/c.jpg"])
+
+
+def test_a_file_that_vanishes_meanwhile_is_named(files):
+    pictures = as_pictures(files)
+    files[1].unlink()
+    with pytest.raises(FileNotFoundError, match=r"X\[1\] .*b\.png"):
+        list(read_batches(pictures, image_size=SIZE, resize="stretch", batch_size=2))
+
+
+def test_a_file_that_is_no_picture_is_named(files, tmp_path):
+    text = tmp_path / "notes.jpg"
+    text.write_text("not a picture")
+    with pytest.raises(ValueError, match=r"X\[2\] \('.*notes\.jpg'\).*Pillow can read"):
+        read([*files, text])
+
+
+def test_a_truncated_file_is_named(files):
+    files[1].write_bytes(files[1].read_bytes()[:20_000])
+    with pytest.raises(ValueError, match=r"X\[1\] .*b\.png.*truncated"):
+        read(files)
+
+
+def test_a_16_bit_file_is_refused(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(path)
+    with pytest.raises(ValueError, match=r"X\[0\] .*deep\.png.*more than 8 bits"):
+        read([path])
+
+
+def test_a_folder_is_refused_with_a_hint(tmp_path):
+    with pytest.raises(ValueError, match=r"X\[0\].*folder.*load_image_folder"):
+        read([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((5, 64), np.uint8), r"shape \(5, 64\).*X\.reshape\(-1, h, w\)"),
+        (
+            np.zeros((5, 3, 32, 32), np.uint8),
+            r"channels-first.*transpose\(0, 2, 3, 1\)",
+        ),
+        (np.zeros((5, 32, 32, 4), np.uint8), r"shape \(5, 32, 32, 4\); expected"),
+        (np.zeros((32, 32, 3), np.uint8), r"one RGB picture.*X\[None\]"),
+        (np.zeros((2, 32, 32, 3), bool), r"dtype bool.*\* 255"),
+        (np.zeros((2, 32, 32, 3), complex), r"dtype complex"),
+        ([np.zeros((3, 32, 32), np.uint8)], r"X\[0\] has shape.*channels-first"),
+        ([np.zeros((32, 32, 3), bool)], r"X\[0\] has dtype bool"),
+        ([np.zeros((32, 0, 3), np.uint8)], r"X\[0\] has shape \(32, 0, 3\)"),
+        ([None], r"X\[0\] is of type NoneType; expected a path"),
+        ([[[1, 2], [3, 4]]], r"X\[0\] is of type list; expected a path"),
+        ("photo.jpg", r"single str.*\[X\]"),
+        (Image.new("RGB", (8, 8)), r"single Image.*\[X\]"),
+        ((p for p in ["a.jpg"]), r"got generator"),
+        (pd.DataFrame({"a": ["1"], "b": ["2"]}), r"2 columns; expected one"),
+        (np.array([["a", "b"]]), r"shape \(1, 2\).*\(n,\) or \(n, 1\)"),
+        ([], r"0 sample\(s\)"),
+        (np.zeros((0, 32, 32, 3), np.uint8), r"0 sample\(s\)"),
+    ],
+)
+def test_what_is_no_set_of_pictures_is_refused(X, message):
+    with pytest.raises(ValueError, match=message):
+        as_pictures(X)
+
+
+def test_read_picture_checks_what_as_pictures_could_not_see():
+    with pytest.raises(ValueError, match=r"X\[4\] has shape"):
+        read_picture(np.zeros((2, 2, 2), np.uint8), 4, SIZE, "stretch")
