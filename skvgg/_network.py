@@ -102,7 +102,10 @@ class VGG19:
                 return tf.concat([_to_row(y, pooling) for y in outputs], axis=1)
 
             signature = [tf.TensorSpec(shape, dtype)]
-            self._functions[key] = tf.function(forward, input_signature=signature)
+            # Autograph has nothing to do here and leaves files in the temporary folder.
+            self._functions[key] = tf.function(
+                forward, input_signature=signature, autograph=False
+            )
         return self._functions[key]
 
 

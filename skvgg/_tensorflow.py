@@ -10,6 +10,7 @@ taken out of what the process writes to standard error.
 from __future__ import annotations
 
 import os
+import random
 import re
 import sys
 import threading
@@ -44,6 +45,7 @@ def import_keras() -> Any:
 
 @cache
 def _start() -> Any:
+    random_state = random.getstate()  # importing TensorFlow draws from it
     with quiet_log():
         import tensorflow as tf
 
@@ -55,6 +57,7 @@ def _start() -> Any:
             tf.compat.v1.Session(config=config) as session,
         ):
             session.run(tf.constant(0))
+    random.setstate(random_state)
     return tf
 
 

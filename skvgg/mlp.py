@@ -191,7 +191,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has 1 class, {classes[0]!r}; TFLearnMLPClassifier needs 2 or more."
+                f"y has 1 class, {classes.tolist()[0]!r}; TFLearnMLPClassifier needs 2 or more."
             )
         seed = draw_seed(self.random_state)
         rng = np.random.RandomState(seed)
@@ -249,11 +249,12 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
             n_outputs=n_classes,
             hidden_layer_sizes=_check_hidden_layer_sizes(self.hidden_layer_sizes),
             activation=self.activation,
-            weight_decay=self.weight_decay,
-            dropout=self.dropout,
-            learning_rate=self.learning_rate_init,
-            decay_rate=self.decay_rate,
-            decay_steps=self.decay_steps,
+            # TensorFlow takes the type of its constants from these.
+            weight_decay=float(self.weight_decay),
+            dropout=float(self.dropout),
+            learning_rate=float(self.learning_rate_init),
+            decay_rate=float(self.decay_rate),
+            decay_steps=float(self.decay_steps),
             seed=seed,
         )
 

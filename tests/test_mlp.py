@@ -1,0 +1,335 @@
+"""TFLearnMLPClassifier: what it learns, keeps and refuses."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skvgg import TFLearnMLPClassifier, mlp
+from skvgg._tflearn import DenseNetwork, NetworkSpec
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+def head(**params):
+    """Return a classifier that learns the digits in about a second."""
+    defaults = {"hidden_layer_sizes": (32,), "random_state": 0, "max_iter": 3}
+    return TFLearnMLPClassifier(**{**defaults, **params})
+
+
+@parametrize_with_checks([TFLearnMLPClassifier((32,), random_state=0)])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def test_defaults_are_the_recipes():
+    params = TFLearnMLPClassifier().get_params()
+    assert params == {
+        "hidden_layer_sizes": (4096, 512),
+        "activation": "tanh",
+        "weight_decay": 0.001,
+        "dropout": 0.2,
+        "learning_rate_init": 0.1,
+        "decay_rate": 0.96,
+        "decay_steps": 1000,
+        "max_iter": 20,
+        "batch_size": 64,
+        "validation_fraction": 0.1,
+        "random_state": None,
+        "verbose": 0,
+    }
+
+
+# The same as TFLearn
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+def test_predict_proba_is_dnn_predict_of_the_trained_session(
+    digits, monkeypatch, activation
+):
+    X, y = digits
+    seen = []
+
+    class Spy(DenseNetwork):
+        def __exit__(self, *exc_info):
+            seen.append(self.predict(X))
+            super().__exit__(*exc_info)
+
+    monkeypatch.setattr(mlp, "DenseNetwork", Spy)
+    clf = head(
+        hidden_layer_sizes=(32,),
+        activation=activation,
+        learning_rate_init=1,
+        max_iter=10,
+    ).fit(X, y)
+    (expected,) = seen
+    np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
+    assert np.ptp(expected, axis=0).min() > 0.01  # it tells rows apart
+
+
+def test_steps_are_those_of_tflearns_fit_batch(digits):
+    """Train the recipe's layers by TFLearn's own means from the same start."""
+    from skvgg._tensorflow import import_tensorflow
+    from skvgg._tflearn import import_tflearn
+
+    tf, tflearn = import_tensorflow(), import_tflearn()
+    X, y = digits
+    Y = np.eye(10, dtype=np.float32)[y]
+    batches = list(np.random.RandomState(0).permutation(1792).reshape(28, 64))
+    spec = NetworkSpec(
+        n_features=64,
+        n_outputs=10,
+        hidden_layer_sizes=(32, 16),
+        activation="tanh",
+        weight_decay=0.01,
+        dropout=0.0,
+        learning_rate=2.0,
+        decay_rate=0.8,
+        decay_steps=10,
+        seed=0,
+    )
+    with DenseNetwork(spec) as network:
+        start = network.get_weights()
+        losses = [loss for loss, _ in network.train_epoch(X, Y, batches)]
+        actual = network.get_weights()
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.variable_scope("", use_resource=False):
+        net = tflearn.input_data(shape=[None, 64])
+        layers = []
+        for units in (32, 16):
+            net = tflearn.fully_connected(
+                net, units, activation="tanh", regularizer="L2", weight_decay=0.01
+            )
+            layers.append(net)
+        net = tflearn.fully_connected(net, 10, activation="softmax")
+        layers.append(net)
+        sgd = tflearn.SGD(learning_rate=2.0, lr_decay=0.8, decay_step=10)
+        net = tflearn.regression(net, optimizer=sgd, loss="categorical_crossentropy")
+        model = tflearn.DNN(net)
+        for layer, kernel, bias in zip(layers, *start, strict=True):
+            model.set_weights(layer.W, kernel)
+            model.set_weights(layer.b, bias)
+        expected_losses = [model.fit_batch(X[batch], Y[batch]) for batch in batches]
+        expected = (
+            [model.get_weights(layer.W) for layer in layers],
+            [model.get_weights(layer.b) for layer in layers],
+        )
+        model.session.close()
+
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    for ours, theirs in zip(
+        actual[0] + actual[1], expected[0] + expected[1], strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert not np.allclose(actual[0][0], start[0][0], atol=1e-2)
+
+
+# Randomness
+
+
+def all_arrays(clf):
+    return [*clf.coefs_, *clf.intercepts_]
+
+
+def test_one_random_state_gives_identical_bits(digits):
+    fits = [all_arrays(head().fit(*digits)) for _ in range(2)]
+    for first, second in zip(*fits, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_other_random_states_give_other_weights(digits):
+    first, second = (all_arrays(head(random_state=s).fit(*digits)) for s in (0, 1))
+    assert not np.allclose(first[0], second[0])
+
+
+def test_no_random_state_gives_other_weights_each_time(digits):
+    first, second = (
+        all_arrays(head(random_state=None, max_iter=1).fit(*digits)) for _ in range(2)
+    )
+    assert not np.allclose(first[0], second[0])
+
+
+# What is learned and kept
+
+
+def test_it_learns_the_digits(digits):
+    X, y = digits
+    clf = head(hidden_layer_sizes=(64,), max_iter=20).fit(X[:1400], y[:1400])
+    assert clf.score(X[1400:], y[1400:]) > 0.85
+
+
+def test_string_labels_come_back(digits):
+    X, y = digits
+    names = np.array([f"digit {label}" for label in range(10)])
+    clf, plain = head().fit(X, names[y]), head().fit(X, y)
+    assert list(clf.classes_) == sorted(names)
+    np.testing.assert_array_equal(clf.predict(X), names[plain.predict(X)])
+
+
+def test_no_hidden_layer_is_softmax_regression(digits):
+    X, y = digits
+    clf = head(hidden_layer_sizes=()).fit(X, y)
+    assert [coef.shape for coef in clf.coefs_] == [(64, 10)]
+    assert clf.score(X, y) > 0.5
+
+
+def test_coefs_are_plain_float32_arrays(digits):
+    clf = head(hidden_layer_sizes=(32, 16)).fit(*digits)
+    assert [coef.shape for coef in clf.coefs_] == [(64, 32), (32, 16), (16, 10)]
+    assert [b.shape for b in clf.intercepts_] == [(32,), (16,), (10,)]
+    assert {type(a) for a in all_arrays(clf)} == {np.ndarray}
+    assert {a.dtype for a in all_arrays(clf)} == {np.dtype("float32")}
+
+
+def test_history_has_each_epoch_and_agrees_with_scikit_learns_metrics(
+    digits, monkeypatch
+):
+    X, y = digits
+    rows = []
+    split = mlp._split
+
+    def spy(*args):
+        rows.append(split(*args))
+        return rows[-1]
+
+    monkeypatch.setattr(mlp, "_split", spy)
+    clf = head(max_iter=4).fit(X, y)
+    assert list(clf.history_) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert {len(series) for series in clf.history_.values()} == {4} == {clf.n_iter_}
+    _, validation = rows[0]
+    proba = clf.predict_proba(X[validation]).astype(float)
+    proba /= proba.sum(axis=1, keepdims=True)
+    assert clf.history_["val_loss"][-1] == pytest.approx(
+        log_loss(y[validation], proba, labels=clf.classes_), rel=1e-5
+    )
+    assert clf.history_["val_accuracy"][-1] == accuracy_score(
+        y[validation], clf.predict(X[validation])
+    )
+    assert clf.history_["loss"][-1] < clf.history_["loss"][0]
+
+
+def test_without_validation_the_history_is_of_the_training(digits):
+    clf = head(validation_fraction=0).fit(*digits)
+    assert list(clf.history_) == ["loss", "accuracy"]
+
+
+def test_feature_names_of_a_dataframe_are_kept(digits):
+    X, y = digits
+    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
+    clf = head(max_iter=1).fit(frame, y)
+    assert list(clf.feature_names_in_) == list(frame.columns)
+
+
+def test_integer_hidden_layer_sizes_mean_one_layer(digits):
+    clf = head(hidden_layer_sizes=8, max_iter=1).fit(*digits)
+    assert clf.coefs_[0].shape == (64, 8)
+
+
+# The split
+
+
+def test_validation_rows_are_a_tenth_in_proportion_to_the_classes():
+    labels = np.repeat([0, 1, 2], [100, 60, 40])
+    train, validation = mlp._split(labels, 0.1, np.random.RandomState(0))
+    assert sorted([*train, *validation]) == list(range(200))
+    assert list(np.bincount(labels[validation])) == [10, 6, 4]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_class_is_ever_without_training_rows(seed):
+    labels = np.array([0] * 15 + [1] * 2 + [2])
+    train, validation = mlp._split(labels, 0.4, np.random.RandomState(seed))
+    assert set(labels[train]) == {0, 1, 2}
+    assert len(validation) == 7
+
+
+def test_few_rows_have_no_validation():
+    train, validation = mlp._split(np.array([0, 1, 0]), 0.1, np.random.RandomState(0))
+    assert len(train) == 3
+    assert len(validation) == 0
+
+
+# Progress
+
+
+def test_silent_by_default_one_bar_if_verbose(digits, capfd):
+    head().fit(*digits)
+    assert capfd.readouterr() == ("", "")
+    head(verbose=1).fit(*digits)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "3/3" in err
+    assert "val_accuracy" in err
+
+
+# Bad input
+
+
+def test_unfitted_says_so(digits):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        head().predict(digits[0])
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        head().predict_proba(digits[0])
+
+
+def test_one_class_is_refused(digits):
+    X, _ = digits
+    with pytest.raises(ValueError, match=r"1 class, 'cat'.*needs 2 or more"):
+        head().fit(X, ["cat"] * len(X))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_a_diverging_training_names_the_epoch_and_keeps_the_old_fit(digits):
+    X, y = digits
+    clf = head().fit(X, y)
+    before = pickle.dumps(clf.coefs_)
+    clf.set_params(activation="identity", learning_rate_init=1e30)
+    message = r"diverged in epoch 1.*learning_rate_init smaller than 1e\+30"
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+    assert pickle.dumps(clf.coefs_) == before
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hidden_layer_sizes": (16, 0)},
+        {"hidden_layer_sizes": (16, 2.5)},
+        {"hidden_layer_sizes": -1},
+        {"activation": "softplus"},
+        {"dropout": 1.0},
+        {"weight_decay": -1},
+        {"learning_rate_init": 0},
+        {"decay_rate": 1.5},
+        {"decay_steps": 0},
+        {"max_iter": 0},
+        {"batch_size": 0},
+        {"validation_fraction": 1.0},
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(digits, params):
+    (name,) = params
+    with pytest.raises(ValueError, match=name):
+        head(**params).fit(*digits)
+
+
+def test_a_fitted_pickle_is_arrays(digits):
+    clf = head().fit(*digits)
+    size = sum(a.nbytes for a in all_arrays(clf))
+    assert len(pickle.dumps(clf)) < size + 10_000
+
+
+def test_clone_forgets_the_fit(digits):
+    clf = clone(head().fit(*digits))
+    assert not hasattr(clf, "coefs_")
