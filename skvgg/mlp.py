@@ -191,7 +191,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has 1 class, {classes.tolist()[0]!r}; TFLearnMLPClassifier needs 2 or more."
+                f"y has 1 class, {classes.tolist()[0]!r}; TFLearnMLPClassifier needs 2 "
+                "or more."
             )
         seed = draw_seed(self.random_state)
         rng = np.random.RandomState(seed)

@@ -108,9 +108,7 @@ def test_tensorflow_has_no_new_names_and_all_of_its_own(used):
     assert told["default graph"] == 0
 
 
-@pytest.mark.parametrize(
-    "what", ["numpy", "random", "threshold", "files", "logs"]
-)
+@pytest.mark.parametrize("what", ["numpy", "random", "threshold", "files", "logs"])
 def test_state_is_as_before(used, what):
     told, _ = used
     assert told["after"][what] == told["before"][what]
