@@ -191,7 +191,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        self
+        VGG19Features
+            The transformer itself.
 
         Raises
         ------

@@ -178,7 +178,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        self
+        TFLearnMLPClassifier
+            The fitted classifier itself.
 
         Raises
         ------

@@ -15,18 +15,18 @@ from skvgg import TFLearnMLPClassifier, VGG19Features
 from .conftest import run_python
 
 PREDICT = """
-import sys
+import pickle, sys
+import joblib
 import numpy as np
-load, path, pictures, out = sys.argv[1:]
-if load == "joblib":
-    import joblib
-    model = joblib.load(path)
-else:
-    import pickle
-    with open(path, "rb") as file:
-        model = pickle.load(file)
+folder = sys.argv[1]
+models = {"joblib": joblib.load(f"{folder}/joblib")}
+for name in ("pickle", "cloudpickle"):
+    with open(f"{folder}/{name}", "rb") as file:
+        models[name] = pickle.load(file)
 assert "tensorflow" not in sys.modules  # loading is light
-np.save(out, model.predict_proba(np.load(pictures)))
+X = np.load(f"{folder}/X.npy")
+proba = {name: model.predict_proba(X) for name, model in models.items()}
+np.savez(f"{folder}/proba.npz", **proba)
 """
 
 HEAD_ONLY = """
@@ -48,16 +48,23 @@ def fitted(tiles):
     return make_pipeline(features, StandardScaler(), head).fit(X, y)
 
 
-@pytest.mark.parametrize("dump", [pickle.dump, cloudpickle.dump, joblib.dump])
-def test_a_new_process_predicts_the_same_bits(fitted, tiles, tmp_path, dump):
-    X, _ = tiles
-    path, out = tmp_path / "model", tmp_path / "proba.npy"
-    with path.open("wb") as file:
-        dump(fitted, file)
-    np.save(tmp_path / "X.npy", X)
-    load = "joblib" if dump is joblib.dump else "pickle"
-    run_python(PREDICT, load, path, tmp_path / "X.npy", out)
-    np.testing.assert_array_equal(np.load(out), fitted.predict_proba(X))
+@pytest.fixture(scope="module")
+def probabilities_of_a_new_process(fitted, tiles, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dumps")
+    (folder / "pickle").write_bytes(pickle.dumps(fitted))
+    (folder / "cloudpickle").write_bytes(cloudpickle.dumps(fitted))
+    joblib.dump(fitted, folder / "joblib")
+    np.save(folder / "X.npy", tiles[0])
+    run_python(PREDICT, folder)
+    return np.load(folder / "proba.npz")
+
+
+@pytest.mark.parametrize("dump", ["pickle", "cloudpickle", "joblib"])
+def test_a_new_process_predicts_the_same_bits(
+    fitted, tiles, probabilities_of_a_new_process, dump
+):
+    expected = fitted.predict_proba(tiles[0])
+    np.testing.assert_array_equal(probabilities_of_a_new_process[dump], expected)
 
 
 def test_a_head_predicts_without_tensorflow(fitted, tiles, tmp_path):

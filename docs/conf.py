@@ -1,0 +1,22 @@
+"""Configuration of Sphinx."""
+
+import skvgg
+
+project = "skvgg"
+author = "the skvgg developers"
+copyright = "2026, the skvgg developers"
+version = release = skvgg.__version__
+
+extensions = ["numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+exclude_patterns = ["_build"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skvgg"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_static_path = ["_static"]
+
+autosummary_generate = True
+# The template lists the methods; what is inherited stands in scikit-learn's reference.
+templates_path = ["_templates"]
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {"GL03", "GL05", "PR01", "PR02", "PR03", "RT03", "SS03"}
