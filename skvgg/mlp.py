@@ -90,7 +90,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
         Epochs trained.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, if they were all strings.
 
     See Also
