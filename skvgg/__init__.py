@@ -10,14 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from skvgg._tflearn import import_tflearn
     from skvgg.features import VGG19Features
-    from skvgg.mlp import TFLearnMLPClassifier
+    from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["TFLearnMLPClassifier", "VGG19Features", "datasets"]
+__all__ = [
+    "TFLearnMLPClassifier",
+    "TFLearnMLPRegressor",
+    "VGG19Features",
+    "datasets",
+    "import_tflearn",
+]
 
-_HOME = {"VGG19Features": "skvgg.features", "TFLearnMLPClassifier": "skvgg.mlp"}
+_HOME = {
+    "TFLearnMLPClassifier": "skvgg.mlp",
+    "TFLearnMLPRegressor": "skvgg.mlp",
+    "VGG19Features": "skvgg.features",
+    "import_tflearn": "skvgg._tflearn",
+}
 
 
 def __getattr__(name: str):

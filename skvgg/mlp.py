@@ -1,34 +1,22 @@
-"""TFLearnMLPClassifier: a dense head that TFLearn trains and NumPy runs."""
+"""A dense head that TFLearn trains and NumPy runs, for classes and for numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
-from tqdm.auto import tqdm
+from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.utils import compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from skvgg._seed import draw_seed
-from skvgg._tflearn import ACTIVATIONS, DenseNetwork, NetworkSpec
+from skvgg._mlp import BaseTFLearnMLP
+from skvgg._targets import ClassTargets, MultilabelTargets, NumberTargets, parse_metric
 
-__all__ = ["TFLearnMLPClassifier"]
-
-#: The functions of :data:`skvgg._tflearn.ACTIVATIONS` in NumPy.
-_NUMPY_ACTIVATIONS = {
-    "identity": lambda x: x,
-    "logistic": expit,
-    "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0),
-}
+__all__ = ["TFLearnMLPClassifier", "TFLearnMLPRegressor"]
 
 
-class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
+class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     """Multi-layer perceptron classifier trained with TFLearn.
 
     The defaults are a recipe for the features of VGG19: two hidden tanh layers
@@ -51,6 +39,12 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
     dropout : float, default=0.2
         Share of each hidden layer's outputs that is set to zero at random in
         training, in [0, 1).
+    optimizer : str or tflearn.optimizers.Optimizer, default="sgd"
+        "sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "adadelta",
+        "ftrl" or "proximaladagrad", TFLearn's with its default parameters; or one of
+        TFLearn's optimizers (see :func:`skvgg.import_tflearn`), which brings a
+        learning rate and decay of its own. ("adam" wants a smaller
+        `learning_rate_init` than the default, for instance 0.001.)
     learning_rate_init : float, default=0.1
         Learning rate of the first step.
     decay_rate : float, default=0.96
@@ -66,6 +60,27 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
         Share of the rows, in [0, 1), that is not trained on but watched in
         `history_`. It is drawn within each class in proportion; a class with a
         single row is trained on.
+    metric : str, default="accuracy"
+        What `history_` has beside the loss and what `early_stopping` goes by:
+        "accuracy", or "top_<k>_accuracy" ("top_3_accuracy"), the share of rows
+        whose class is among the k most probable. `score` is the accuracy always.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, {label: weight}, by which `sample_weight` is
+        multiplied. "balanced" makes them inversely proportional to the classes'
+        frequencies. Not for multilabel targets.
+    early_stopping : bool, default=False
+        Stop when the validation score has not grown by `tol` in
+        `n_iter_no_change` epochs, and keep the weights of the best epoch.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement that end the training.
+    tol : float, default=1e-4
+        What an improvement is at least.
+    warm_start : bool, default=False
+        Whether `fit` goes on from where the last fit ended: its weights and its
+        step, so its learning rate. (What adaptive optimizers remember starts anew.)
+    callbacks : callable, list of callable or None, default=None
+        Called after each epoch with the number of the epoch, from 1, and a dict of
+        its figures, those of `history_`. A true result ends the training.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the dropout, the validation rows and the
         order of the rows. With an int, fits are identical to the last bit on
@@ -76,18 +91,26 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels.
+        Class labels; for multilabel targets the indices of the labels.
+    multilabel_ : bool
+        Whether the targets were multilabel.
     coefs_ : list of ndarray, float32
         Weights of each layer, of shape (inputs, outputs).
     intercepts_ : list of ndarray, float32
         Intercepts of each layer, of shape (outputs,).
     history_ : dict of str to list of float
-        For each epoch "loss" and "accuracy" on the rows trained on, with
-        dropout, before each step; and "val_loss" and "val_accuracy" on the
-        validation rows, if there are any, after the epoch. Losses are mean
-        cross-entropies in nats, without the L2 penalty.
+        For each epoch "loss" and "accuracy" (or the other `metric`) on the rows
+        trained on, with dropout, before each step; and "val_loss" and
+        "val_accuracy" on the validation rows, if there are any, after the epoch.
+        Losses are mean cross-entropies in nats, without the L2 penalty.
+    best_validation_score_ : float
+        Score of the epoch whose weights were kept; only with `early_stopping`.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained in the last `fit`; all of them with `partial_fit`.
+    n_steps_ : int
+        Steps taken since the weights were drawn.
+    seed_ : int
+        The seed that `random_state` stood for.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -96,10 +119,14 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
     See Also
     --------
     VGG19Features : The features that it was made for.
+    TFLearnMLPRegressor : The same for numbers.
     sklearn.neural_network.MLPClassifier : scikit-learn's own.
 
     Notes
     -----
+    For multilabel targets (an indicator matrix) the outputs are independent
+    sigmoids, trained with binary cross-entropy.
+
     Gradients are clipped to a global norm of 5 and weights start from a
     truncated normal distribution of deviation 0.02, TFLearn's defaults. Inputs
     are used as they are: features of very different scale are better put
@@ -119,21 +146,9 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "hidden_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "decay_rate": [Interval(Real, 0, 1, closed="right")],
-        "decay_steps": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **BaseTFLearnMLP._parameter_constraints,
+        "metric": [str],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
     def __init__(
@@ -143,211 +158,307 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseEstimator):
         *,
         weight_decay=0.001,
         dropout=0.2,
+        optimizer="sgd",
         learning_rate_init=0.1,
         decay_rate=0.96,
         decay_steps=1000,
         max_iter=20,
         batch_size=64,
         validation_fraction=0.1,
+        metric="accuracy",
+        class_weight=None,
+        early_stopping=False,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        callbacks=None,
         random_state=None,
         verbose=0,
     ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.learning_rate_init = learning_rate_init
-        self.decay_rate = decay_rate
-        self.decay_steps = decay_steps
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.verbose = verbose
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            optimizer=optimizer,
+            learning_rate_init=learning_rate_init,
+            decay_rate=decay_rate,
+            decay_steps=decay_steps,
+            max_iter=max_iter,
+            batch_size=batch_size,
+            validation_fraction=validation_fraction,
+            early_stopping=early_stopping,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            callbacks=callbacks,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.metric = metric
+        self.class_weight = class_weight
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
-        """Train the network.
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train one epoch on these rows, going on from the last call.
+
+        Nothing is held out, nothing stops early.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features, used as float32.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels, or indicators of labels.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that any call will have. Needed in the first call, unless
+            the targets are multilabel.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, as in `fit`.
 
         Returns
         -------
         TFLearnMLPClassifier
-            The fitted classifier itself.
+            The classifier itself.
 
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or holds NaN or infinity, if y has less
-            than two classes, or if the training diverges.
+            If `classes` is missing or changes, y has a class that is not among
+            them, or for any of the reasons that `fit` has.
         """
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
+        continues = hasattr(self, "coefs_")
+        if self.class_weight == "balanced":
             raise ValueError(
-                f"y has 1 class, {classes.tolist()[0]!r}; TFLearnMLPClassifier needs 2 "
-                "or more."
+                "class_weight='balanced' is not supported by partial_fit, which does "
+                "not see all rows. Pass the weights as a dict {label: weight}."
             )
-        seed = draw_seed(self.random_state)
-        rng = np.random.RandomState(seed)
-        train, validation = _split(labels, self.validation_fraction, rng)
-        spec = self._network_spec(X.shape[1], len(classes), seed)
-        with DenseNetwork(spec) as network:
-            history = self._train(network, X, labels, train, validation, rng)
-            self.coefs_, self.intercepts_ = network.get_weights()
-        self.classes_ = classes
-        self.history_ = history
-        self.n_iter_ = len(history["loss"])
-        return self
+        targets = None
+        if classes is not None:
+            targets = ClassTargets(np.unique(classes), self.metric)
+            if continues and not np.array_equal(targets.classes, self.classes_):
+                raise ValueError(
+                    f"classes={targets.classes.tolist()} is not the same as on the "
+                    f"last call to partial_fit: {self.classes_.tolist()}."
+                )
+        elif not continues and not type_of_target(y).startswith("multilabel"):
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return self._fit(
+            X, y, sample_weight, targets=targets, continues=continues, one_epoch=True
+        )
 
     def predict_proba(self, X):
         """Return the probability of each class.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`; each row sums to 1.
+            In the order of `classes_`. Each row sums to 1, unless the targets
+            are multilabel: then each label has its own probability.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        activation = _NUMPY_ACTIVATIONS[self.activation]
-        for coef, intercept in zip(
-            self.coefs_[:-1], self.intercepts_[:-1], strict=True
-        ):
-            X = activation(X @ coef + intercept)
-        return softmax(X @ self.coefs_[-1] + self.intercepts_[-1], axis=1)
+        return self._outputs(X)
 
     def predict(self, X):
         """Return the most probable class of each row.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Labels out of `classes_`.
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels out of `classes_`, or indicators of the labels.
         """
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
+        return self._decode(X)
 
-    def _network_spec(self, n_features: int, n_classes: int, seed: int) -> NetworkSpec:
-        return NetworkSpec(
-            n_features=n_features,
-            n_outputs=n_classes,
-            hidden_layer_sizes=_check_hidden_layer_sizes(self.hidden_layer_sizes),
-            activation=self.activation,
-            # TensorFlow takes the type of its constants from these.
-            weight_decay=float(self.weight_decay),
-            dropout=float(self.dropout),
-            learning_rate=float(self.learning_rate_init),
-            decay_rate=float(self.decay_rate),
-            decay_steps=float(self.decay_steps),
-            seed=seed,
+    def _learn_targets(self, y: np.ndarray) -> ClassTargets | MultilabelTargets:
+        check_classification_targets(y)
+        if y.ndim == 2:
+            return MultilabelTargets(y.shape[1])
+        targets = ClassTargets(np.unique(y), self.metric)
+        if len(targets.classes) < 2:
+            raise ValueError(
+                f"y has 1 class, {targets.classes.tolist()[0]!r}; TFLearnMLPClassifier "
+                "needs 2 or more."
+            )
+        return targets
+
+    def _get_targets(self) -> ClassTargets | MultilabelTargets:
+        if self.multilabel_:
+            return MultilabelTargets(len(self.classes_))
+        return ClassTargets(self.classes_, self.metric)
+
+    def _set_targets(self, targets: Any) -> None:
+        self.multilabel_ = isinstance(targets, MultilabelTargets)
+        self.classes_ = (
+            np.arange(targets.n_labels) if self.multilabel_ else targets.classes
         )
 
-    def _train(
-        self,
-        network: DenseNetwork,
-        X: np.ndarray,
-        labels: np.ndarray,
-        train: np.ndarray,
-        validation: np.ndarray,
-        rng: np.random.RandomState,
-    ) -> dict[str, list[float]]:
-        """Train for `max_iter` epochs and return `history_`."""
-        targets = np.eye(labels.max() + 1, dtype=np.float32)[labels]
-        names = ["loss", "accuracy", "val_loss", "val_accuracy"]
-        history: dict[str, list[float]] = {
-            name: [] for name in (names if len(validation) else names[:2])
-        }
-        epochs = range(1, self.max_iter + 1)
-        with tqdm(epochs, unit="epoch", disable=not self.verbose) as bar:
-            for epoch in bar:
-                batches = list(_batches(rng.permutation(train), self.batch_size))
-                steps = network.train_epoch(X, targets, batches)
-                losses, outputs = zip(*steps, strict=True)
-                sizes = [len(batch) for batch in batches]
-                values = [
-                    float(np.average(losses, weights=sizes)),
-                    _accuracy(np.concatenate(outputs), labels[np.concatenate(batches)]),
-                ]
-                if len(validation):
-                    output = network.predict(X[validation])
-                    values += [
-                        _log_loss(output, labels[validation]),
-                        _accuracy(output, labels[validation]),
-                    ]
-                _check_finite(values, epoch, self.learning_rate_init)
-                for series, value in zip(history.values(), values, strict=True):
-                    series.append(value)
-                bar.set_postfix({k: f"{v[-1]:.3f}" for k, v in history.items()})
-        return history
+    def _score_name(self) -> str:
+        parse_metric(self.metric)
+        return self.metric
+
+    def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
+        if self.class_weight is None:
+            return 1.0
+        if y.ndim == 2:
+            raise ValueError("class_weight is not for multilabel targets; use None.")
+        return compute_sample_weight(self.class_weight, y)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
-def _check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
-    sizes = tuple(np.atleast_1d(sizes).tolist())
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(
-            f"hidden_layer_sizes={sizes} must be a sequence of positive integers."
-        )
-    return sizes
+class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
+    """Multi-layer perceptron regressor trained with TFLearn.
 
+    The network of :class:`TFLearnMLPClassifier` with linear outputs and the mean
+    square as its loss, for one or several targets.
 
-def _split(
-    labels: np.ndarray, fraction: float, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the training and of the validation rows.
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of int, default=(4096, 512)
+        Units of each hidden layer. An empty one makes a linear regression.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
+        Activation of the hidden layers.
+    weight_decay : float, default=0.001
+        Strength w of the L2 penalty w / 2 * sum(W ** 2) on each hidden layer's
+        weights W.
+    dropout : float, default=0.2
+        Share of each hidden layer's outputs set to zero in training, in [0, 1).
+    optimizer : str or tflearn.optimizers.Optimizer, default="sgd"
+        As in :class:`TFLearnMLPClassifier`.
+    learning_rate_init : float, default=0.1
+        Learning rate of the first step.
+    decay_rate : float, default=0.96
+        What the learning rate falls by in `decay_steps`.
+    decay_steps : int, default=1000
+        Steps in which the learning rate falls by `decay_rate`.
+    max_iter : int, default=20
+        Epochs: how often each training row is used.
+    batch_size : int, default=64
+        Rows a step.
+    validation_fraction : float, default=0.1
+        Share of the rows, in [0, 1), that is not trained on but watched.
+    early_stopping : bool, default=False
+        Stop when R2 on the validation rows has not grown by `tol` in
+        `n_iter_no_change` epochs, and keep the weights of the best epoch.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement that end the training.
+    tol : float, default=1e-4
+        What an improvement is at least.
+    warm_start : bool, default=False
+        Whether `fit` goes on from where the last fit ended.
+    callbacks : callable, list of callable or None, default=None
+        As in :class:`TFLearnMLPClassifier`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is random. None draws it from the operating system.
+    verbose : int, default=0
+        1 shows one progress bar over the epochs.
 
-    The validation rows are picked at equal distances from all rows in random
-    order, sorted by class: so each class has its share, to within one row, and
-    none is ever emptied. That works for any number of rows a class, where
-    scikit-learn's stratified splitters refuse classes with few.
+    Attributes
+    ----------
+    coefs_ : list of ndarray, float32
+        Weights of each layer, of shape (inputs, outputs).
+    intercepts_ : list of ndarray, float32
+        Intercepts of each layer, of shape (outputs,).
+    history_ : dict of str to list of float
+        For each epoch "loss", the mean square, and "r2", on the rows trained on;
+        "val_loss" and "val_r2" on the validation rows.
+    best_validation_score_ : float
+        R2 of the epoch whose weights were kept; only with `early_stopping`.
+    n_iter_ : int
+        Epochs trained in the last `fit`; all of them with `partial_fit`.
+    n_steps_ : int
+        Steps taken since the weights were drawn.
+    seed_ : int
+        The seed that `random_state` stood for.
+    n_outputs_ : int
+        Number of targets.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features seen in `fit`, if they were all strings.
+
+    See Also
+    --------
+    TFLearnMLPClassifier : The same for classes.
+    sklearn.neural_network.MLPRegressor : scikit-learn's own.
+
+    Notes
+    -----
+    Targets are learned as they are. Those far from the range of -1 to 1 are
+    better scaled, with :class:`~sklearn.compose.TransformedTargetRegressor`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from sklearn.preprocessing import scale
+    >>> from skvgg import TFLearnMLPRegressor
+    >>> X, y = make_regression(n_samples=300, n_features=8, random_state=0)
+    >>> head = TFLearnMLPRegressor((32,), dropout=0, max_iter=60, random_state=0)
+    >>> head.fit(X, scale(y)).score(X, scale(y)) > 0.9
+    True
     """
-    counts = np.bincount(labels)
-    shuffled = rng.permutation(len(labels))
-    candidates = shuffled[counts[labels[shuffled]] > 1]
-    candidates = candidates[np.argsort(labels[candidates], kind="stable")]
-    n_validation = min(int(fraction * len(labels)), len(candidates) // 2)
-    distance = len(candidates) / max(n_validation, 1)
-    picks = ((np.arange(n_validation) + rng.uniform()) * distance).astype(int)
-    validation = candidates[picks]
-    return np.setdiff1d(np.arange(len(labels)), validation), validation
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train one epoch on these rows, going on from the last call.
 
-def _batches(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), batch_size):
-        yield rows[start : start + batch_size]
+        Nothing is held out, nothing stops early.
 
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, as in `fit`.
 
-def _accuracy(output: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(output.argmax(axis=1) == labels))
+        Returns
+        -------
+        TFLearnMLPRegressor
+            The regressor itself.
+        """
+        continues = hasattr(self, "coefs_")
+        return self._fit(X, y, sample_weight, continues=continues, one_epoch=True)
 
+    def predict(self, X):
+        """Return the predicted targets of each row.
 
-def _log_loss(output: np.ndarray, labels: np.ndarray) -> float:
-    probability = output[np.arange(len(labels)), labels]
-    smallest = np.finfo(output.dtype).tiny
-    return float(-np.mean(np.log(np.maximum(probability, smallest))))
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
 
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+            In the form that y had.
+        """
+        return self._decode(X)
 
-def _check_finite(values: list[float], epoch: int, learning_rate_init: float) -> None:
-    if not np.all(np.isfinite(values)):
-        raise ValueError(
-            f"The training diverged in epoch {epoch}: its loss is not finite. Try a "
-            f"learning_rate_init smaller than {learning_rate_init:g}, or scale the "
-            "features, for instance with StandardScaler."
-        )
+    def _learn_targets(self, y: np.ndarray) -> NumberTargets:
+        return NumberTargets(None if y.ndim == 1 else y.shape[1])
+
+    def _get_targets(self) -> NumberTargets:
+        return NumberTargets(None if self._y_is_1d else self.n_outputs_)
+
+    def _set_targets(self, targets: Any) -> None:
+        self._y_is_1d = targets.n_outputs is None
+        self.n_outputs_ = targets.n_outputs or 1
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,195 @@
+"""The epochs: batches, history, early stopping, callbacks, progress.
+
+Works on arrays and on a :class:`skvgg._tflearn.DenseNetwork`; knows neither
+classes nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from skvgg._tflearn import DenseNetwork, Parameters
+
+#: Takes targets, outputs and row weights; returns a number that should grow.
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
+#: For each epoch the loss and the score, on the training and validation rows.
+History = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs, targets and weights of the same rows."""
+
+    X: Any
+    Y: np.ndarray
+    w: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.Y)
+
+    def __getitem__(self, rows: np.ndarray) -> Rows:
+        return Rows(self.X[rows], self.Y[rows], self.w[rows])
+
+
+@dataclass
+class EarlyStopping:
+    """Stops when the validation score no longer grows, and remembers the best.
+
+    Parameters
+    ----------
+    n_iter_no_change : int
+        Epochs without an improvement after which to stop.
+    tol : float
+        What a score has to grow by to be an improvement.
+    """
+
+    n_iter_no_change: int
+    tol: float
+    best_score: float = -np.inf
+    best_parameters: Parameters | None = None
+    _n_bad: int = field(default=0, init=False)
+
+    def should_stop(self, score: float, network: DenseNetwork) -> bool:
+        """Take note of an epoch's score; return whether it was the last."""
+        self._n_bad = 0 if score > self.best_score + self.tol else self._n_bad + 1
+        if score > self.best_score:
+            self.best_score = score
+            self.best_parameters = network.get_parameters()
+        return self._n_bad >= self.n_iter_no_change
+
+
+def train(
+    network: DenseNetwork,
+    rows: Rows,
+    validation: Rows | None,
+    *,
+    max_iter: int,
+    batch_size: int,
+    score: Score,
+    score_name: str,
+    early_stopping: EarlyStopping | None,
+    callbacks: Sequence[Callable[[int, dict[str, float]], Any]],
+    rng: np.random.RandomState,
+    verbose: int,
+) -> History:
+    """Train for some epochs and return what happened in each.
+
+    Parameters
+    ----------
+    network : DenseNetwork
+        Is changed.
+    rows, validation : Rows
+        Those learned from, and those only looked at.
+    max_iter, batch_size : int
+        Epochs at most, and rows a step.
+    score, score_name : callable, str
+        What the history has beside the loss.
+    early_stopping : EarlyStopping or None
+        Needs `validation`.
+    callbacks : sequence of callable
+        Each is given the number of the epoch, from 1, and its figures; a true
+        result ends the training.
+    rng : RandomState
+        For the order of the rows.
+    verbose : int
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    dict of str to list of float
+        "loss" and `score_name`, and both again for the validation rows.
+
+    Raises
+    ------
+    FloatingPointError
+        If a loss is not finite. The message names the epoch.
+    """
+    history: History = {}
+    epochs = range(1, max_iter + 1)
+    with tqdm(epochs, unit="epoch", disable=not verbose) as bar:
+        for epoch in bar:
+            figures = _one_epoch(network, rows, batch_size, score, score_name, rng)
+            if validation is not None:
+                loss, output = network.evaluate(
+                    validation.X, validation.Y, validation.w
+                )
+                figures["val_loss"] = loss
+                figures[f"val_{score_name}"] = score(validation.Y, output, validation.w)
+            _check_finite(figures, epoch)
+            for name, figure in figures.items():
+                history.setdefault(name, []).append(figure)
+            bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
+            stops = [callback(epoch, dict(figures)) for callback in callbacks]
+            if early_stopping is not None:
+                current = figures[f"val_{score_name}"]
+                stops.append(early_stopping.should_stop(current, network))
+            if any(stops):
+                break
+    return history
+
+
+def _one_epoch(
+    network: DenseNetwork,
+    rows: Rows,
+    batch_size: int,
+    score: Score,
+    score_name: str,
+    rng: np.random.RandomState,
+) -> dict[str, float]:
+    order = rng.permutation(len(rows))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    losses, outputs = [], []
+    for loss, output in network.train_epoch(rows.X, rows.Y, rows.w, batches):
+        losses.append(loss * len(output))
+        outputs.append(output)
+    return {
+        "loss": float(np.sum(losses) / len(rows)),
+        score_name: score(rows.Y[order], np.concatenate(outputs), rows.w[order]),
+    }
+
+
+def _check_finite(figures: dict[str, float], epoch: int) -> None:
+    if not all(np.isfinite(figures[name]) for name in figures if "loss" in name):
+        raise FloatingPointError(
+            f"The training diverged in epoch {epoch}: its loss is not finite."
+        )
+
+
+def split(
+    labels: np.ndarray | None, n: int, fraction: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the training and of the validation rows.
+
+    The validation rows are picked at equal distances from all rows in random
+    order, sorted by label: so each label has its share, to within one row, and
+    none is ever emptied. That works for any number of rows a label, where
+    scikit-learn's stratified splitters refuse labels with few.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int, or None
+        What to keep the proportions of; None for nothing.
+    n : int
+        Rows.
+    fraction : float
+        Share of the validation rows, rounded down.
+    rng : RandomState
+        For the choice.
+    """
+    if labels is None:
+        labels = np.zeros(n, int)
+    counts = np.bincount(labels)
+    shuffled = rng.permutation(n)
+    candidates = shuffled[counts[labels[shuffled]] > 1]
+    candidates = candidates[np.argsort(labels[candidates], kind="stable")]
+    n_validation = min(int(fraction * n), len(candidates) // 2)
+    distance = len(candidates) / max(n_validation, 1)
+    picks = ((np.arange(n_validation) + rng.uniform()) * distance).astype(int)
+    validation = candidates[picks]
+    return np.setdiff1d(np.arange(n), validation), validation
