@@ -315,6 +315,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     def _hold_out(
         self, rows: _training.Rows, targets: Targets, rng: np.random.RandomState
     ) -> tuple[_training.Rows, _training.Rows | None]:
+        if not self.validation_fraction:
+            return rows, None
         train, validation = _training.split(
             targets.strata(rows.Y), len(rows), self.validation_fraction, rng
         )

@@ -80,6 +80,7 @@ class VGG19:
         -------
         ndarray of shape (n, n_features), float32
         """
+        import_tensorflow()  # raises where running would hang
         function = self._function(tuple(layers), pooling, preprocessing, pixels)
         return function(pixels).numpy()
 

@@ -28,9 +28,43 @@ _LOG_LINE = re.compile(
 
 _LOCK = threading.RLock()
 
+_forked_too_late = False
+
+
+def _after_fork_in_child() -> None:
+    global _forked_too_late
+    _forked_too_late = _forked_too_late or _has_run()
+
+
+def _has_run() -> bool:
+    """Return whether TensorFlow, used by us or by the user, has started threads."""
+    if _start.cache_info().currsize:
+        return True
+    context = getattr(
+        sys.modules.get("tensorflow.python.eager.context"), "_context", None
+    )
+    return bool(context is not None and context._initialized)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 
 def import_tensorflow() -> Any:
-    """Return the module ``tensorflow``, imported and started in silence."""
+    """Return the module ``tensorflow``, imported and started in silence.
+
+    Raises
+    ------
+    RuntimeError
+        In a process that was forked after TensorFlow had run: its threads are
+        not in the copy, and it would wait for them for ever.
+    """
+    if _forked_too_late:
+        raise RuntimeError(
+            "This process was forked after TensorFlow had run in its parent, and "
+            "TensorFlow would hang in it. Use joblib's default backend, loky, or "
+            "multiprocessing's 'spawn' or 'forkserver'."
+        )
     with _LOCK:
         return _start()
 

@@ -1,0 +1,144 @@
+"""Fits beside each other: joblib's backends, forks, many in one process."""
+
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+from joblib import Parallel, delayed, parallel_config
+from sklearn.model_selection import GridSearchCV
+
+from skvgg import TFLearnMLPClassifier
+
+from .conftest import run_python
+
+
+def make_rows():
+    rng = np.random.RandomState(0)
+    X = rng.randn(120, 10).astype(np.float32)
+    return X, (X[:, 0] > 0).astype(int)
+
+
+def fit_one(seed):
+    X, y = make_rows()
+    return TFLearnMLPClassifier((8,), max_iter=3, random_state=seed).fit(X, y).coefs_
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_backends_give_the_bits_of_one_fit_after_the_other(backend):
+    seeds = [0, 1, 0, 1]
+    alone = [fit_one(seed) for seed in seeds]
+    with parallel_config(backend=backend, n_jobs=2):
+        together = Parallel()(delayed(fit_one)(seed) for seed in seeds)
+    for first, second in zip(alone, together, strict=True):
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_grid_search_in_threads():
+    X, y = make_rows()
+    grid = {"dropout": [0.0, 0.1, 0.2, 0.3]}
+    head = TFLearnMLPClassifier((8,), max_iter=3, random_state=0)
+    scores = {}
+    for n_jobs in (1, 2):
+        with parallel_config(backend="threading"):
+            search = GridSearchCV(head, grid, cv=2, n_jobs=n_jobs).fit(X, y)
+        scores[n_jobs] = search.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores[1], scores[2])
+
+
+FORK = """
+import multiprocessing, sys
+import numpy as np
+from skvgg import TFLearnMLPClassifier, VGG19Features
+X = np.random.RandomState(0).randn(40, 4).astype("float32")
+y = np.arange(40) % 2
+head = TFLearnMLPClassifier((4,), max_iter=1, random_state=0)
+pictures = np.zeros((1, 32, 32, 3), "uint8")
+features = VGG19Features(None, layer="block1_pool", image_size=32, random_state=0)
+
+def work(what, queue):
+    try:
+        if what == "fit":
+            head.fit(X, y)
+        elif what == "transform":
+            features.transform(pictures)
+        else:
+            head.predict(X)
+        queue.put("works")
+    except RuntimeError as error:
+        queue.put(str(error))
+
+head.fit(X, y)
+features.transform(pictures)
+context = multiprocessing.get_context("fork")
+for what in ("fit", "transform", "predict"):
+    queue = context.Queue()
+    child = context.Process(target=work, args=(what, queue), daemon=True)
+    child.start()
+    print(what, ":", queue.get(timeout=30))
+    child.join(timeout=30)
+"""
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork here"
+)
+def test_a_fork_after_tensorflow_ran_fails_at_once_or_works():
+    lines = run_python(FORK).stdout.splitlines()
+    told = dict(line.split(" : ") for line in lines)
+    assert "forked after TensorFlow had run" in told["fit"]
+    assert "loky" in told["fit"]
+    assert told["transform"] == told["fit"]
+    assert told["predict"] == "works"  # needs no TensorFlow
+
+
+def test_a_fork_before_tensorflow_ran_works():
+    code = """
+import multiprocessing
+import numpy as np
+from skvgg import TFLearnMLPClassifier
+
+def work(queue):
+    X = np.random.RandomState(0).randn(40, 4).astype("float32")
+    head = TFLearnMLPClassifier((4,), max_iter=1, random_state=0)
+    queue.put(head.fit(X, np.arange(40) % 2).n_iter_)
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=work, args=(queue,), daemon=True)
+child.start()
+print(queue.get(timeout=60))
+child.join(timeout=30)
+"""
+    assert run_python(code).stdout.strip() == "1"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
+def test_many_fits_do_not_make_the_process_grow():
+    code = """
+import os
+import numpy as np
+from skvgg import TFLearnMLPClassifier
+
+def count():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    threads = len(os.listdir("/proc/self/task"))
+    return megabytes, threads, len(os.listdir("/proc/self/fd"))
+
+X = np.random.RandomState(0).randn(100, 20).astype("float32")
+y = np.arange(100) % 3
+peak = 0
+for i in range(1, 201):
+    TFLearnMLPClassifier((16,), max_iter=1, random_state=0).fit(X, y)
+    if i == 10:
+        before = count()
+    peak = max(peak, count()[0])
+after = count()
+print(peak - before[0], after[1] - before[1], after[2] - before[2])
+"""
+    megabytes, threads, files = map(float, run_python(code).stdout.split())
+    assert megabytes < 20
+    assert threads <= 0
+    assert files <= 0
