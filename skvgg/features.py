@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from typing import ClassVar, cast
@@ -77,6 +77,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Side, or height and width, in pixels to which pictures are brought. It
         must be 224 for "flatten", "fc1" and "fc2" of pretrained weights, and
         at least 32 otherwise.
+    image_shape : (h, w), (h, w, 3) or None, default=None
+        If given, X may also be a table whose rows are flattened pictures of this
+        shape, as scikit-learn's own sets of pictures have them.
     resize : {"stretch", "crop", "pad"}, default="stretch"
         How a picture of other proportions is brought to `image_size`: change
         its proportions; scale it to cover the size and cut what sticks out
@@ -145,6 +148,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
         "pooling": [StrOptions({"avg", "max"}), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
+        "image_shape": [list, tuple, None],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
         "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -160,6 +164,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         layer="fc1",
         pooling=None,
         image_size=224,
+        image_shape=None,
         resize="stretch",
         preprocessing="auto",
         batch_size=32,
@@ -171,6 +176,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.image_size = image_size
+        self.image_shape = image_shape
         self.resize = resize
         self.preprocessing = preprocessing
         self.batch_size = batch_size
@@ -201,9 +207,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         FileNotFoundError
             If the weights file or a picture's file does not exist.
         """
-        _Settings.of(self)
+        settings = _Settings.of(self)
         _weights.check_source(self.weights)
-        as_pictures(X)
+        as_pictures(X, settings.image_shape)
         if self.weights is None:
             self.seed_ = draw_seed(self.random_state)
         return self
@@ -220,7 +226,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
               uint8, another integer type or float, pixels in 0..255;
             - a list, tuple, 1-D array, Series or one-column DataFrame of paths
               of files that Pillow reads, of PIL images, or of arrays of shape
-              (h, w, 3), (h, w) or (h, w, 1), whose sizes may differ.
+              (h, w, 3), (h, w) or (h, w, 1), whose sizes may differ;
+            - if `image_shape` is given, a table of flattened pictures.
 
             Files are turned as their EXIF orientation says and transparent
             pixels are put over white.
@@ -254,7 +261,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         settings = _Settings.of(self)
-        pictures = as_pictures(X)
+        pictures = as_pictures(X, settings.image_shape)
         rows_of = self._extractor(settings)
         rows = np.empty((len(pictures), settings.n_features), np.float32)
         batches = read_batches(
@@ -302,7 +309,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.requires_fit = self._draws_seed_in_fit()
         tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
+        tags.input_tags.two_d_array = self.image_shape is not None
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
@@ -354,6 +361,8 @@ class _Settings:
     layers: tuple[str, ...]
     pooling: Pooling
     image_size: tuple[int, int]
+    #: Not compared, as it does not change what becomes of a picture.
+    image_shape: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, estimator: VGG19Features) -> _Settings:
@@ -365,7 +374,8 @@ class _Settings:
                 f"weights='hed' have no fully connected layers, got layer="
                 f"{estimator.layer!r}. Choose a layer up to 'flatten'."
             )
-        return cls(layers, estimator.pooling, image_size)
+        image_shape = _check_image_shape(estimator.image_shape)
+        return cls(layers, estimator.pooling, image_size, image_shape)
 
     def n_features_of(self, layer: str) -> int:
         return n_features(layer, self.image_size, self.pooling)
@@ -396,6 +406,19 @@ def _check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
             f"image_size={image_size!r}; expected an int or (height, width) in pixels."
         )
     return int(sides[0]), int(sides[1])
+
+
+def _check_image_shape(image_shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    if image_shape is None:
+        return None
+    sides = tuple(image_shape)
+    whole = all(isinstance(side, Integral) and side > 0 for side in sides)
+    if not whole or len(sides) not in (2, 3) or (len(sides) == 3 and sides[2] != 3):
+        raise ValueError(
+            f"image_shape={image_shape!r}; expected (height, width) or "
+            "(height, width, 3) of the flattened pictures, or None."
+        )
+    return sides
 
 
 def _check_size_fits(

@@ -31,7 +31,7 @@ BACKGROUND = (255, 255, 255)
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def as_pictures(X: Any) -> Pictures:
+def as_pictures(X: Any, image_shape: tuple[int, ...] | None = None) -> Pictures:
     """Return X as a sequence with one item a picture, each item checked.
 
     Only what is cheap is checked: types, shapes and that files exist. Nothing
@@ -43,6 +43,8 @@ def as_pictures(X: Any) -> Pictures:
 tuple, 1-D array, Series or one-column DataFrame of n paths, PIL images or \
 arrays of shape (h, w), (h, w, 1) or (h, w, 3)
         The pictures.
+    image_shape : (h, w), (h, w, 1) or (h, w, 3), or None
+        If given, X may also be a table of n rows, each a flattened picture.
 
     Returns
     -------
@@ -55,6 +57,8 @@ arrays of shape (h, w), (h, w, 1) or (h, w, 3)
     FileNotFoundError
         If an item is the path of a file that does not exist.
     """
+    if image_shape is not None and np.ndim(X) == 2 and _is_numeric(X):
+        X = _unflatten(np.asarray(X), image_shape)
     pictures = _to_sequence(X)
     if len(pictures) == 0:
         raise ValueError(
@@ -172,6 +176,19 @@ def _to_sequence(X: Any) -> Pictures:
     )
 
 
+def _is_numeric(X: Any) -> bool:
+    return np.asarray(X).dtype.kind in "biufc"
+
+
+def _unflatten(X: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+    if X.shape[1] != np.prod(image_shape):
+        raise ValueError(
+            f"X has {X.shape[1]} features, expected {np.prod(image_shape)}: "
+            f"image_shape={image_shape} flattened."
+        )
+    return X.reshape(-1, *image_shape)
+
+
 def _is_series(X: Any) -> bool:
     return hasattr(X, "dtype") and hasattr(X, "name") and hasattr(X, "__len__")
 
@@ -194,7 +211,7 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
         )
     if X.ndim not in (3, 4) or (X.ndim == 4 and X.shape[3] not in (1, 3)):
         hint = (
-            " Reshape the rows to pictures first: X.reshape(-1, h, w)."
+            " Pass image_shape=(h, w), or reshape first: X.reshape(-1, h, w)."
             if X.ndim == 2
             else ""
         )

@@ -237,7 +237,10 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.zeros((5, 64), np.uint8), r"shape \(5, 64\).*X\.reshape\(-1, h, w\)"),
+        (
+            np.zeros((5, 64), np.uint8),
+            r"shape \(5, 64\).*image_shape.*X\.reshape\(-1, h, w\)",
+        ),
         (
             np.zeros((5, 3, 32, 32), np.uint8),
             r"channels-first.*transpose\(0, 2, 3, 1\)",

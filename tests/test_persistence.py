@@ -95,3 +95,16 @@ def test_paths_work_in_another_process_too(fitted, tiles, tmp_path):
     )
     done = run_python(code, tmp_path / "model", path)
     assert done.stdout.strip() == fitted.predict(tiles[0][:1])[0]
+
+
+def test_skops_loads_with_a_short_list_of_trusted_types(fitted, tiles, tmp_path):
+    sio = pytest.importorskip("skops.io")
+    sio.dump(fitted, tmp_path / "model.skops")
+    trusted = sio.get_untrusted_types(file=tmp_path / "model.skops")
+    assert sorted(trusted) == [
+        "skvgg.features.VGG19Features",
+        "skvgg.mlp.TFLearnMLPClassifier",
+    ]
+    model = sio.load(tmp_path / "model.skops", trusted=trusted)
+    expected = fitted.predict_proba(tiles[0])
+    np.testing.assert_array_equal(model.predict_proba(tiles[0]), expected)
