@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
+from scipy.sparse import issparse
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import column_or_1d, gen_batches
@@ -63,10 +64,14 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     is, and what `predict` makes of it.
     """
 
+    _doc_link_module = "skvgg"
+    _doc_link_template = skvgg.DOC_LINK
+
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     history_: _training.History
     n_iter_: int
+    best_validation_score_: float
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": [
@@ -227,41 +232,44 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             rows, validation = self._hold_out(rows, targets, rng)
         stopping = self._early_stopping(validation) if not one_epoch else None
         with DenseNetwork(self._network_spec(targets, seed), start, step) as network:
-            try:
-                history = _training.train(
-                    network,
-                    rows,
-                    validation,
-                    max_iter=1 if one_epoch else self.max_iter,
-                    batch_size=self.batch_size,
-                    score=targets.score,
-                    score_name=self._score_name(),
-                    early_stopping=stopping,
-                    callbacks=self._check_callbacks(),
-                    rng=rng,
-                    verbose=self.verbose,
-                )
-            except FloatingPointError as error:
-                raise ValueError(
-                    f"{error} Try a learning_rate_init smaller than "
-                    f"{self.learning_rate_init:g}, or scale the features, for instance "
-                    "with StandardScaler."
-                ) from error
+            history = _training.train(
+                network,
+                rows,
+                validation,
+                max_iter=1 if one_epoch else self.max_iter,
+                batch_size=self.batch_size,
+                score=targets.score,
+                score_name=self._score_name(),
+                early_stopping=stopping,
+                callbacks=self._check_callbacks(),
+                rng=rng,
+                verbose=self.verbose,
+            )
             learned = network.get_parameters()
+        # Nothing of the last fit is touched before all of this one has gone well.
+        if hasattr(self, "best_validation_score_"):
+            del self.best_validation_score_
         if stopping is not None and stopping.best_parameters is not None:
             learned = stopping.best_parameters
             self.best_validation_score_ = stopping.best_score
         self.coefs_, self.intercepts_ = map(list, learned)
         self._set_targets(targets)
-        n_epochs = len(history["loss"])
-        before = self.history_ if continues else {}
-        self.history_ = {
-            name: [*before.get(name, []), *series] for name, series in history.items()
-        }
-        self.n_iter_ = n_epochs + (self.n_iter_ if continues and one_epoch else 0)
-        self.n_steps_ = step + n_epochs * -(-len(rows) // self.batch_size)
+        self._keep_history(history, continues, one_epoch)
+        n_steps = len(history["loss"]) * -(-len(rows) // self.batch_size)
+        self.n_steps_ = step + n_steps
         if not continues:
             self.seed_ = seed
+
+    def _keep_history(
+        self, history: _training.History, continues: bool, one_epoch: bool
+    ) -> None:
+        before = self.history_ if continues else {}
+        self.history_ = {
+            name: [*before.get(name, []), *history.get(name, [])]
+            for name in {**before, **history}
+        }
+        n_before = self.n_iter_ if continues and one_epoch else 0
+        self.n_iter_ = n_before + len(history["loss"])
 
     def _validate(self, X, y, *, reset: bool) -> tuple[Any, np.ndarray]:
         X, y = validate_data(
@@ -273,6 +281,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             multi_output=True,
             reset=reset,
         )
+        if issparse(y):
+            y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y

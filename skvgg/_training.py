@@ -107,7 +107,7 @@ def train(
 
     Raises
     ------
-    FloatingPointError
+    ValueError
         If a loss is not finite. The message names the epoch.
     """
     history: History = {}
@@ -156,8 +156,10 @@ def _one_epoch(
 
 def _check_finite(figures: dict[str, float], epoch: int) -> None:
     if not all(np.isfinite(figures[name]) for name in figures if "loss" in name):
-        raise FloatingPointError(
-            f"The training diverged in epoch {epoch}: its loss is not finite."
+        raise ValueError(
+            f"The training diverged in epoch {epoch}: its loss is not finite. Try a "
+            "smaller learning_rate_init, or scale the features, for instance with "
+            "StandardScaler."
         )
 
 

@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from tqdm.auto import tqdm
 
+import skvgg
 from skvgg import weights as _weights
 from skvgg._architecture import (
     LAYER_NAMES,
@@ -142,6 +143,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     >>> features.get_feature_names_out()[:2]
     array(['block2_pool_0', 'block2_pool_1'], dtype=object)
     """
+
+    _doc_link_module = "skvgg"
+    _doc_link_template = skvgg.DOC_LINK
 
     _parameter_constraints: ClassVar[dict] = {
         "weights": [str, os.PathLike, None],

@@ -281,6 +281,11 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     def _learn_targets(self, y: np.ndarray) -> ClassTargets | MultilabelTargets:
         check_classification_targets(y)
         if y.ndim == 2:
+            if type_of_target(y) != "multilabel-indicator":
+                raise ValueError(
+                    f"y has shape {y.shape} and more than zeros and ones; expected one "
+                    "label a row, or an indicator matrix of labels."
+                )
             return MultilabelTargets(y.shape[1])
         targets = ClassTargets(np.unique(y), self.metric)
         if len(targets.classes) < 2:

@@ -320,7 +320,7 @@ def test_a_diverging_training_names_the_epoch_and_keeps_the_old_fit(digits):
     clf = head().fit(X, y)
     before = pickle.dumps(clf.coefs_)
     clf.set_params(activation="identity", learning_rate_init=1e30)
-    message = r"diverged in epoch 1.*learning_rate_init smaller than 1e\+30"
+    message = r"diverged in epoch 1.*smaller learning_rate_init"
     with pytest.raises(ValueError, match=message):
         clf.fit(X, y)
     assert pickle.dumps(clf.coefs_) == before

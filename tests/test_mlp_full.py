@@ -245,6 +245,16 @@ def test_multilabel_targets():
     assert clf.score(scale(X), y) == accuracy_score(y, clf.predict(scale(X)))
 
 
+def test_sparse_indicators_are_dense_indicators():
+    X, y = make_multilabel_classification(100, 20, n_classes=4, random_state=0)
+    assert_same(head().fit(X, sp.csr_matrix(y)), head().fit(X, y))
+
+
+def test_several_classes_a_row_are_refused():
+    with pytest.raises(ValueError, match="indicator matrix"):
+        head().fit(np.eye(4), [[0, 1], [2, 1], [1, 0], [2, 2]])
+
+
 def test_top_k_metric_is_scikit_learns(digits):
     X, y = digits
     clf = head(metric="top_3_accuracy").fit(

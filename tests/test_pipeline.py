@@ -1,5 +1,7 @@
 """Both estimators in scikit-learn's tools, on real pictures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,6 +100,16 @@ def test_in_a_feature_union_and_a_column_transformer(tiles, tmp_path):
     table = columns.fit_transform(frame)
     assert table.shape == (3, 257)
     assert list(table.columns)[-1] == "width"
+
+
+@pytest.mark.parametrize("estimator", [VGG19Features(), TFLearnMLPClassifier()])
+def test_html_links_to_the_page_that_the_docs_have(estimator):
+    name = type(estimator).__name__
+    url = estimator._get_doc_link()
+    assert url in estimator._repr_html_()
+    assert url.endswith(f"/api/skvgg.{name}.html")
+    listed = (Path(__file__).parents[1] / "docs" / "api.rst").read_text()
+    assert f"   {name}\n" in listed  # autosummary makes api/skvgg.<name>
 
 
 def test_pipelines_html_names_both(pipeline):
