@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DATA ?=
 WEIGHTS ?=
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test lint format docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
@@ -36,6 +36,9 @@ $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/head.py
 
 clean:
 	rm -rf $(VENV) docs/_build docs/api demo-output
