@@ -193,13 +193,21 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         continues = self.warm_start and hasattr(self, "coefs_")
         return self._fit(X, y, sample_weight, validation_data, continues=continues)
 
-    def _fit(self, X, y, sample_weight, validation_data=None, *, targets=None, **mode):
-        """Train from the start or on; see :meth:`_train` for `mode`."""
-        X, y = self._validate(X, y, reset=not mode["continues"])
+    def _fit(
+        self,
+        X,
+        y,
+        sample_weight,
+        validation_data=None,
+        *,
+        continues,
+        targets=None,
+        one_epoch=False,
+    ):
+        """Check, encode and train; see :meth:`_train` for the last arguments."""
+        X, y = self._validate(X, y, reset=not continues)
         if targets is None:
-            targets = (
-                self._get_targets() if mode["continues"] else self._learn_targets(y)
-            )
+            targets = self._get_targets() if continues else self._learn_targets(y)
         weights = self._check_weights(sample_weight, X, y)
         rows = _training.Rows(X, targets.encode(y), weights)
         if not weights.all():
@@ -209,7 +217,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             X_val, y_val = self._validate(*validation_data, reset=False)
             ones = np.ones(X_val.shape[0], np.float32)
             validation = _training.Rows(X_val, targets.encode(y_val), ones)
-        self._train(rows, validation, targets, **mode)
+        self._train(rows, validation, targets, continues=continues, one_epoch=one_epoch)
         return self
 
     def _train(
@@ -219,7 +227,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         targets: Targets,
         *,
         continues: bool,
-        one_epoch: bool = False,
+        one_epoch: bool,
     ) -> None:
         """Train and set the fitted attributes.
 

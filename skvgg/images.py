@@ -57,9 +57,7 @@ arrays of shape (h, w), (h, w, 1) or (h, w, 3)
     FileNotFoundError
         If an item is the path of a file that does not exist.
     """
-    if image_shape is not None and np.ndim(X) == 2 and _is_numeric(X):
-        X = _unflatten(np.asarray(X), image_shape)
-    pictures = _to_sequence(X)
+    pictures = _to_sequence(X if image_shape is None else _unflatten(X, image_shape))
     if len(pictures) == 0:
         raise ValueError(
             "Found array with 0 sample(s): X holds no pictures, while a minimum of 1 "
@@ -176,17 +174,19 @@ def _to_sequence(X: Any) -> Pictures:
     )
 
 
-def _is_numeric(X: Any) -> bool:
-    return np.asarray(X).dtype.kind in "biufc"
-
-
-def _unflatten(X: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    if X.shape[1] != np.prod(image_shape):
+def _unflatten(X: Any, image_shape: tuple[int, ...]) -> Any:
+    """Return a numeric table as the pictures that its rows are, all else as it is."""
+    if np.ndim(X) != 2:
+        return X
+    table = np.asarray(X)
+    if table.dtype.kind not in "biufc":
+        return X
+    if table.shape[1] != np.prod(image_shape):
         raise ValueError(
-            f"X has {X.shape[1]} features, expected {np.prod(image_shape)}: "
+            f"X has {table.shape[1]} features, expected {np.prod(image_shape)}: "
             f"image_shape={image_shape} flattened."
         )
-    return X.reshape(-1, *image_shape)
+    return table.reshape(-1, *image_shape)
 
 
 def _is_series(X: Any) -> bool:
