@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -83,7 +83,7 @@ def _start() -> Any:
     with quiet_log():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()
+        _grow_memory(tf)
         # Without GPU, since a session would reserve all of its memory.
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
         with (
@@ -93,6 +93,22 @@ def _start() -> Any:
             session.run(tf.constant(0))
     random.setstate(random_state)
     return tf
+
+
+def _grow_memory(tf: Any) -> None:
+    """Let each GPU's memory be taken as needed; TensorFlow would take all at once.
+
+    Changes nothing once the user's code has used a GPU: it is then too late.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+@cache
+def has_gpu() -> bool:
+    """Return whether TensorFlow computes on a GPU here."""
+    return bool(import_tensorflow().config.list_logical_devices("GPU"))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from skvgg._architecture import CONV_NAMES, DENSE_NAMES
 from skvgg.weights._base import Weights
 
 #: Raise it when the same seed gives other weights.
@@ -20,8 +21,11 @@ def load(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
     weights do not depend on which others are drawn.
     """
     parameters = {}
-    for i, (name, shape) in enumerate(shapes.items()):
-        kernel = np.random.default_rng([seed, i]).standard_normal(shape, np.float32)
+    for name, shape in shapes.items():
+        stream = (*CONV_NAMES, *DENSE_NAMES).index(name)
+        kernel = np.random.default_rng([seed, stream]).standard_normal(
+            shape, np.float32
+        )
         kernel *= np.sqrt(2 / np.prod(shape[:-1]), dtype=np.float32)
         parameters[name] = (kernel, np.zeros(shape[-1], np.float32))
     return Weights(parameters, source=f"None (random, seed {seed})")

@@ -1,0 +1,122 @@
+"""Other types than float32, GPUs, and devices that run out of memory."""
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from skvgg import VGG19Features, _engines, _network, _precision, _tensorflow
+from skvgg._tensorflow import import_tensorflow
+
+from .conftest import relative_error
+
+
+def small(**params):
+    defaults = {"weights": None, "layer": "block3_pool", "pooling": "avg"}
+    return VGG19Features(**{**defaults, "image_size": 32, "random_state": 0, **params})
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [("tensorfloat32", 1e-6), ("float16", 3e-3), ("bfloat16", 3e-2)],
+)
+def test_rows_are_near_those_of_float32(tiles, precision, tolerance):
+    X = tiles[0][:6]
+    expected = small().transform(X)
+    actual = small(precision=precision).transform(X)
+    assert actual.dtype == np.float32
+    assert relative_error(actual, expected) <= tolerance
+    if precision != "tensorfloat32":  # which a CPU does not have
+        assert not np.array_equal(actual, expected)
+
+
+def test_memory_tells_precisions_apart(tiles, tmp_path):
+    X = tiles[0][:4]
+    rows = small(memory=tmp_path).fit_transform(X)
+    half = small(memory=tmp_path, precision="bfloat16")
+    assert not np.array_equal(half.fit_transform(X), rows)
+    assert half.cache_info().misses == 8
+    np.testing.assert_array_equal(small(memory=tmp_path).fit_transform(X), rows)
+
+
+def run_out_of_memory(monkeypatch, most):
+    """Let the direct engine fail with more than so many pictures."""
+    tf = import_tensorflow()
+    convolve, sizes = _engines.Direct.convolve, []
+
+    def fail(self, x, layer, *, pools):
+        sizes.append(x.shape[0])
+        if x.shape[0] > most and layer == "block2_conv1":  # when some rows are there
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+        return convolve(self, x, layer, pools=pools)
+
+    monkeypatch.setattr(_engines.Direct, "convolve", fail)
+    return sizes
+
+
+def test_out_of_memory_halves_the_batch_and_warns_once(tiles, monkeypatch):
+    X = tiles[0][:22]
+    params = {"layer": ["block1_conv2", "block3_pool"], "random_state": 91}
+    expected = small(**params).transform(X)
+    features = small(**params, batch_size=11)
+    sizes = run_out_of_memory(monkeypatch, most=5)
+    with pytest.warns(UserWarning, match="going on with 5 pictures together") as caught:
+        rows = features.transform(X)
+    assert len(caught) == 1
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
+    sizes.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        features.transform(X)  # it is known by now
+    assert max(sizes) == 5
+
+
+def test_out_of_memory_with_one_picture_is_an_error(tiles, monkeypatch):
+    run_out_of_memory(monkeypatch, most=0)
+    error = import_tensorflow().errors.ResourceExhaustedError
+    with pytest.raises(error), pytest.warns(UserWarning, match="1 pictures"):
+        small(random_state=92).transform(tiles[0][:2])
+
+
+def test_the_memory_of_each_gpu_is_taken_as_needed():
+    grown = []
+
+    def set_memory_growth(gpu, enable):
+        grown.append((gpu, enable))
+        if gpu == "used":
+            raise RuntimeError("cannot be modified after being initialized")
+
+    config = SimpleNamespace(
+        list_physical_devices=lambda kind: ["used", "new"],
+        experimental=SimpleNamespace(set_memory_growth=set_memory_growth),
+    )
+    _tensorflow._grow_memory(SimpleNamespace(config=config))
+    assert grown == [("used", True), ("new", True)]
+
+
+def test_on_a_gpu_the_batch_stays_whole_and_is_computed_directly(tiles, monkeypatch):
+    expected = small(engine="direct").transform(tiles[0][:40])
+    monkeypatch.setattr(_engines, "has_gpu", lambda: True)
+    monkeypatch.setattr(_engines, "_winograd_function", None)
+    features = small(engine="winograd", batch_size=40)
+    rows = features.transform(tiles[0][:40])
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tensor_float_32_is_set_back(monkeypatch):
+    config = import_tensorflow().config.experimental
+    monkeypatch.setattr(_precision, "has_gpu", lambda: True)
+    before = config.tensor_float_32_execution_enabled()
+    with _precision.tensor_float_32(False):
+        assert not config.tensor_float_32_execution_enabled()
+    assert config.tensor_float_32_execution_enabled() == before
+
+
+@pytest.mark.parametrize("n_together", [None, 1, 2, 3, 7, 20])
+def test_regrouping_keeps_every_picture_in_order(n_together):
+    tf = import_tensorflow()
+    parts = [tf.range(0, 4), tf.range(4, 5), tf.range(5, 11)]
+    groups = [g.numpy() for g in _network._regroup(parts, n_together)]
+    np.testing.assert_array_equal(np.concatenate(groups), np.arange(11))
+    assert all(len(group) == (n_together or 11) for group in groups[:-1])

@@ -1,0 +1,123 @@
+"""The Winograd engine computes what TensorFlow's convolution and Keras compute."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from skvgg import VGG19Features, _engines, _winograd
+from skvgg._tensorflow import import_tensorflow
+
+from .conftest import relative_error
+from .test_same_as_keras import keras_outputs, random_pictures, split_by_layer
+
+
+def reference(x, kernel, bias):
+    """Return relu(conv(x) + bias) in float64, by SciPy."""
+    padded = np.pad(x.astype(float), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    maps = [
+        [correlate(picture, k, mode="valid")[..., 0] for k in np.moveaxis(kernel, 3, 0)]
+        for picture in padded
+    ]
+    return np.maximum(np.moveaxis(maps, 1, 3) + bias, 0)
+
+
+def maxima(y):
+    """Return the maxima of 2x2 pixels; an odd last line is left out."""
+    n, height, width, channels = y.shape
+    y = y[:, : height // 2 * 2, : width // 2 * 2]
+    return y.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+def test_one_dimension_is_a_correlation():
+    at, g, bt = _winograd.matrices()
+    rng = np.random.default_rng(0)
+    numbers, kernel = rng.normal(size=6), rng.normal(size=3)
+    actual = at @ ((g @ kernel) * (bt @ numbers))
+    np.testing.assert_allclose(actual, np.correlate(numbers, kernel, "valid"))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 14), (3, 2)])
+@pytest.mark.parametrize("pools", [False, True])
+def test_convolution_of_any_size(size, pools):
+    tf = import_tensorflow()
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *size, 5)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 5, 7)).astype(np.float32)
+    bias = rng.normal(size=7).astype(np.float32)
+    function = _engines._winograd_function(x.shape, 7, pools)
+    u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
+    actual = function(tf.constant(x), u, tf.constant(bias)).numpy()
+    expected = reference(x, kernel, bias)
+    assert relative_error(actual, maxima(expected) if pools else expected) <= 2e-6
+
+
+@pytest.fixture(scope="module")
+def seen_of_winograd():
+    """Which shapes the engine was called with; it is called through."""
+    seen = Counter()
+    original = _engines._winograd_function
+
+    def count(shape, n_out, pools):
+        seen[shape] += 1
+        return original(shape, n_out, pools)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_engines, "_winograd_function", count)
+        yield seen
+
+
+def test_a_batch_at_224_is_that_of_keras(keras_top, seen_of_winograd):
+    model, path = keras_top
+    names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
+    pictures = random_pictures(13, 224, 224, 3)  # the last parts are not full
+    expected = keras_outputs(model, pictures, names)
+    rows = VGG19Features(path, layer=names, engine="winograd").transform(pictures)
+    for name, actual in split_by_layer(rows, expected).items():
+        assert relative_error(actual, expected[name].reshape(13, -1)) <= 1e-5, name
+    assert seen_of_winograd == {
+        (1, 224, 224, 64): 13,
+        (2, 112, 112, 64): 7,
+        (2, 112, 112, 128): 7,
+        (4, 56, 56, 128): 3,
+        (4, 56, 56, 256): 9,
+        (8, 28, 28, 256): 2,
+        (8, 28, 28, 512): 6,
+        (16, 14, 14, 512): 4,
+    }
+
+
+def test_error_is_that_of_direct_convolution():
+    """Both against float64, at the depth of block 5: 512 channels."""
+    tf = import_tensorflow()
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.normal(size=(2, 8, 8, 512)), 0).astype(np.float32)
+    kernel = rng.normal(0, 1 / 48, size=(3, 3, 512, 32)).astype(np.float32)
+    bias = np.zeros(32, np.float32)
+    expected = reference(x, kernel, bias)
+    u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
+    fast = _engines._winograd_function(x.shape, 32, False)(x, u, bias)
+    direct = _engines._direct_function(x.shape[1:], 32, tf.float32, False)
+    assert relative_error(fast.numpy(), expected) <= 1e-5
+    ratio = relative_error(fast.numpy(), expected) / relative_error(
+        direct(x, kernel, bias).numpy(), expected
+    )
+    assert ratio <= 4
+
+
+def test_auto_computes_a_small_job_directly(tiles, monkeypatch):
+    monkeypatch.setattr(_engines, "PICTURES_BEFORE_COMPILING", 40)
+    X = tiles[0]
+    params = {"weights": None, "random_state": 0, "layer": "block2_pool"}
+
+    def rows(**changes):
+        return VGG19Features(image_size=32, **params, **changes).transform(X[:104])
+
+    auto, direct, fast = rows(), rows(engine="direct"), rows(engine="winograd")
+    # Batches of 32: the engine changes after the first that ends beyond 40.
+    np.testing.assert_array_equal(auto[:64], direct[:64])
+    np.testing.assert_array_equal(auto[64:96], fast[64:96])
+    assert not np.array_equal(direct[:64], fast[:64])
+    assert relative_error(fast, direct) <= 1e-5
+    np.testing.assert_array_equal(fast[96:], direct[96:])  # too few for it
