@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from sklearn.utils import gen_batches
 from skvgg import weights
 from skvgg._architecture import Output
 from skvgg._cache import Cache
+from skvgg._threads import max_threads
 from skvgg.exceptions import BadImageWarning
 from skvgg.images import Content, Framing, Pictures, decode, describe_unscaled, load
 
@@ -102,8 +104,38 @@ def _warn_of_bad(bad: dict[int, str]) -> None:
     warnings.warn(BadImageWarning(message, bad), stacklevel=2)
 
 
+class _Ahead:
+    """Runs the network in a thread, so that the next batch is decoded meanwhile.
+
+    Pillow, hashing and TensorFlow let other threads run. With one thread allowed,
+    everything runs in turn.
+    """
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> _Ahead:
+        if max_threads() > 1:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="skvgg")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        """Return the future result of a call."""
+        if self._executor is not None:
+            return self._executor.submit(function, *args)
+        future: Future = Future()
+        future.set_result(function(*args))
+        return future
+
+
 class Extraction:
     """One run over pictures.
+
+    While a batch is in the network, the next one is read, looked up and decoded.
 
     Parameters
     ----------
@@ -112,7 +144,8 @@ class Extraction:
     cache : Cache
         Where rows are looked up and stored.
     compute : callable
-        The network; first called when a picture has to go through it.
+        The network; first called when a picture has to go through it, and called
+        from another thread, one batch after the other.
     batch_size : int
         Pictures that go through the network together.
     max_pixels : int or None
@@ -147,6 +180,8 @@ class Extraction:
         self._copies: list[tuple[int, int]] = []
         self._bad: dict[int, str] = {}
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
+        self._ahead = _Ahead()
+        self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
         self._warned_unscaled = False
 
     def run(self, pictures: Pictures, rows: np.ndarray) -> None:
@@ -158,12 +193,14 @@ class Extraction:
             As :func:`skvgg.images.load` and :func:`skvgg.images.decode`; the
             rows computed before that are stored.
         """
-        try:
-            for part in gen_batches(len(pictures), _READ_TOGETHER):
-                self._settle(pictures, range(part.start, part.stop), rows)
-            self._pass(rows)
-        finally:
-            self._cache.counts.update(self._counts)
+        with self._ahead:
+            try:
+                for part in gen_batches(len(pictures), _READ_TOGETHER):
+                    self._settle(pictures, range(part.start, part.stop), rows)
+                self._pass(rows)
+            finally:
+                self._take(rows)
+                self._cache.counts.update(self._counts)
         for copy, first in self._copies:
             rows[copy] = rows[first]
             if first in self._bad:
@@ -222,19 +259,29 @@ class Extraction:
             self._bad[index] = str(error)
 
     def _pass(self, rows: np.ndarray) -> None:
-        """Run the pictures that wait through the network; store what comes out."""
+        """Send the pictures that wait into the network, after those in it are out."""
+        self._take(rows)
         if not self._waiting:
             return
         indices, digests, pixels = zip(*self._waiting, strict=True)
         self._waiting = []
-        outputs = self._recipe.all_outputs
-        blocks = self._compute(np.stack(pixels), outputs)
+        batch, outputs = np.stack(pixels), self._recipe.all_outputs
+        blocks = self._ahead.submit(self._compute, batch, outputs)
+        self._in_network = (indices, digests, blocks)
+
+    def _take(self, rows: np.ndarray) -> None:
+        """Wait for the pictures in the network; store what comes out."""
+        if self._in_network is None:
+            return
+        indices, digests, future = self._in_network
+        self._in_network = None
+        blocks = future.result()
         n_wanted = len(self._recipe.outputs)
         rows[list(indices)] = np.concatenate(blocks[:n_wanted], axis=1)
         self._cache.put(
             {
                 self._recipe.key(digest, output): block[i]
-                for output, block in zip(outputs, blocks, strict=True)
+                for output, block in zip(self._recipe.all_outputs, blocks, strict=True)
                 for i, digest in enumerate(digests)
             }
         )

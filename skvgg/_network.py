@@ -89,6 +89,7 @@ class VGG19:
         outputs: Sequence[Output],
         preprocessing: Preprocessing,
         engine: Literal["direct", "winograd"] = "direct",
+        warn: Callable[[str], Any] = warnings.warn,
     ) -> list[np.ndarray]:
         """Return what the network makes of pictures, for each output wanted.
 
@@ -104,16 +105,13 @@ class VGG19:
             What is done to the pixels first.
         engine : {"direct", "winograd"}
             How convolutions are computed.
+        warn : callable
+            Told if the device has no memory for so many pictures together: they,
+            and those of later calls, go through it in smaller batches.
 
         Returns
         -------
         list of ndarray of shape (n, n_features), float32
-
-        Warns
-        -----
-        UserWarning
-            If the device has no memory for so many pictures together: they, and
-            those of later calls, go through it in smaller batches.
         """
         tf = import_tensorflow()  # raises where running would hang
         n_together = self._most_together or len(pixels)
@@ -129,7 +127,7 @@ class VGG19:
                 if len(some) == 1:
                     raise
                 n_together = self._most_together = len(some) // 2
-                _warn_of_memory(n_together)
+                warn(_describe_memory(n_together))
             else:
                 start += len(some)
         return [np.concatenate(rows) for rows in zip(*blocks, strict=True)]
@@ -282,10 +280,8 @@ def _to_row(y: Any, pooling: Pooling) -> Any:
     return tf.reshape(y, [-1, int(np.prod(y.shape[1:]))])
 
 
-def _warn_of_memory(n: int) -> None:
-    warnings.warn(
+def _describe_memory(n: int) -> str:
+    return (
         f"The device ran out of memory; going on with {n} pictures together. Set "
-        "batch_size to that to begin with it.",
-        UserWarning,
-        stacklevel=2,
+        "batch_size to that to begin with it."
     )

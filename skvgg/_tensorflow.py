@@ -19,6 +19,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
+import joblib
+
+from skvgg._threads import max_threads
+
 #: A line of TensorFlow's log, and the two unprefixed lines that belong to one.
 _LOG_LINE = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::InitializeLog"
@@ -83,6 +87,7 @@ def _start() -> Any:
     with quiet_log():
         import tensorflow as tf
 
+        _limit_threads(tf)
         _grow_memory(tf)
         # Without GPU, since a session would reserve all of its memory.
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
@@ -93,6 +98,18 @@ def _start() -> Any:
             session.run(tf.constant(0))
     random.setstate(random_state)
     return tf
+
+
+def _limit_threads(tf: Any) -> None:
+    """Let TensorFlow keep to ``OMP_NUM_THREADS``, which it does not read itself.
+
+    Changes nothing where the user has set its threads, or has begun to use it.
+    """
+    config = tf.config.threading
+    if max_threads() < joblib.cpu_count():
+        with suppress(RuntimeError):
+            if not config.get_intra_op_parallelism_threads():
+                config.set_intra_op_parallelism_threads(max_threads())
 
 
 def _grow_memory(tf: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -334,8 +335,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If the values of a float picture all lie in 0..1, or if `memory`
-            cannot be read or written.
+            If the values of a float picture all lie in 0..1, if `memory`
+            cannot be read or written, or if a GPU had no memory for
+            `batch_size` pictures and took fewer.
         BadImageWarning
             If ``on_error="nan"`` and some pictures cannot be used.
         """
@@ -344,6 +346,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         identity = _weights.identify(self.weights)  # raises if there is no such file
         pictures = self._as_pictures(X, settings)
         rows = np.empty((len(pictures), settings.n_features), np.float32)
+        troubles: list[str] = []
         with (
             closing(Cache(self.memory)) as cache,
             tqdm(total=len(rows), unit="picture", disable=not self.verbose) as bar,
@@ -356,12 +359,14 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             Extraction(
                 self._recipe(settings, cache),
                 cache,
-                self._compute(settings, identity),
+                self._compute(settings, identity, troubles),
                 self.batch_size,
                 max_pixels=self.max_pixels,
                 skips_bad=self.on_error == "nan",
                 report=report,
             ).run(pictures, rows)
+        if troubles:
+            warnings.warn(troubles[-1], UserWarning, stacklevel=2)
         return rows
 
     def cache_info(self):
@@ -463,8 +468,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     def _fingerprint(self, cache: Cache) -> str:
         return weights_fingerprint(self.weights, self._seed(), cache)
 
-    def _compute(self, settings: _Settings, identity: tuple) -> Compute:
-        """Return the function that runs a batch; it loads the network when called."""
+    def _compute(
+        self, settings: _Settings, identity: tuple, troubles: list[str]
+    ) -> Compute:
+        """Return the function that runs a batch; it loads the network when called.
+
+        It is called in another thread, so it notes what to warn of in `troubles`.
+        """
         seed = self._seed()
 
         @functools.cache
@@ -484,7 +494,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             )
             engine = choose(self.engine, n_done)
             n_done += len(pixels)
-            return network.features(pixels, outputs, preprocessing, engine)
+            return network.features(
+                pixels, outputs, preprocessing, engine, troubles.append
+            )
 
         return compute
 

@@ -1,10 +1,12 @@
 """Which pictures go through the network, in which batches, with what kept."""
 
+import threading
 import warnings
 
 import numpy as np
 import pytest
 
+from skvgg import _extraction
 from skvgg._architecture import Output
 from skvgg._cache import Cache
 from skvgg._extraction import Extraction, Recipe
@@ -136,6 +138,40 @@ def test_a_warning_of_many_names_the_first_few(pictures):
         run([None] * 8 + [pictures[0]], skips_bad=True)
     assert "X[5]" not in str(record[0].message)
     assert len(record[0].message.bad_images) == 8
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_next_batch_is_decoded_while_one_is_in_the_network(
+    pictures, monkeypatch, n_threads
+):
+    fifth_is_decoded, seen = threading.Event(), []
+    decode, compute = _extraction.decode, Network.__call__
+
+    def note(content, *settings):
+        seen.append(content)
+        if len(seen) == 5:
+            fifth_is_decoded.set()
+        return decode(content, *settings)
+
+    def wait(self, pixels, outputs):
+        if n_threads == 2:
+            assert fifth_is_decoded.wait(60)
+        elif not self.batches:
+            assert not fifth_is_decoded.is_set()
+        return compute(self, pixels, outputs)
+
+    monkeypatch.setattr(_extraction, "max_threads", lambda: n_threads)
+    monkeypatch.setattr(_extraction, "decode", note)
+    monkeypatch.setattr(Network, "__call__", wait)
+    rows, batches, _ = run(pictures, batch_size=4)
+    assert batches == [4, 4, 2]
+    np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+
+
+def test_a_bad_picture_does_not_lose_the_batch_in_the_network(pictures, tmp_path):
+    with pytest.raises(ValueError, match=r"X\[6\]"):
+        run([*pictures[:6], b"no picture"], tmp_path, batch_size=4)
+    assert sum(run(pictures, tmp_path)[1]) == 6
 
 
 def test_a_failure_of_the_network_stores_nothing(pictures, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV
 
 from skvgg import TFLearnMLPClassifier
+from skvgg._threads import max_threads
 
 from .conftest import run_python
 
@@ -98,6 +99,7 @@ def test_a_fork_before_tensorflow_ran_works():
 import multiprocessing
 import numpy as np
 from skvgg import TFLearnMLPClassifier
+from skvgg._threads import max_threads
 
 def work(queue):
     X = np.random.RandomState(0).randn(40, 4).astype("float32")
@@ -122,6 +124,7 @@ def test_many_fits_do_not_make_the_process_grow(rates):
 import os
 import numpy as np
 from skvgg import TFLearnMLPClassifier
+from skvgg._threads import max_threads
 
 def count():
     pages = int(open("/proc/self/statm").read().split()[1])
@@ -146,3 +149,37 @@ print(peak - before[0], after[1] - before[1], after[2] - before[2])
     assert megabytes < 20
     assert threads <= 0
     assert files <= 0
+
+
+LIMIT = """
+import numpy as np
+from skvgg import VGG19Features
+from joblib import Parallel, delayed, parallel_config
+
+def n_threads():
+    import tensorflow as tf
+    pictures = np.zeros((1, 32, 32, 3), "uint8")
+    VGG19Features(None, layer="block1_pool", image_size=32, random_state=0).transform(
+        pictures
+    )
+    return tf.config.threading.get_intra_op_parallelism_threads()
+"""
+
+
+def test_tensorflow_keeps_to_omp_num_threads(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert max_threads() == 4
+    for limit, expected in (("3", 3), ("8", 4), ("0", 4), ("2,1", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+        assert max_threads() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert run_python(LIMIT + "print(n_threads())").stdout.split() == ["1"]
+
+
+def test_workers_of_joblib_keep_to_their_share():
+    code = """
+with parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+    print(*Parallel()(delayed(n_threads)() for _ in range(2)))
+"""
+    assert run_python(LIMIT + code).stdout.split() == ["1", "1"]

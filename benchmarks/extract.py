@@ -1,0 +1,504 @@
+"""Pictures a second through VGG19 up to fc1, beside the peers.
+
+    python benchmarks/extract.py forward    # skvgg and eight peers, in turn
+    python benchmarks/extract.py start      # cold processes, and peak memory at 32
+    python benchmarks/extract.py photos     # JPEG files to a feature matrix
+
+Every contender has a process of its own, with the same random weights, and they run
+in turn, round by round; the figures are medians. skvgg gets 8-bit pixels and
+preprocesses them; the others get float32 pixels that are preprocessed already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from skvgg._architecture import Output, layers_up_to, parameter_shapes
+
+SIZE = 224
+LAYERS = layers_up_to(["fc1"])
+CONTENDERS = {}
+#: What the ratios are of: the fastest peer that computes in float32 throughout.
+PEER, PEER_BFLOAT16 = "OpenVINO float32", "OpenVINO bfloat16"
+WITH_BATCH_64 = ("skvgg winograd", "skvgg bfloat16", "Keras predict", PEER)
+
+
+def contender(name):
+    def register(make):
+        CONTENDERS[name] = make
+        return make
+
+    return register
+
+
+def load_parameters():
+    from skvgg import weights
+
+    return weights.load(None, parameter_shapes(["fc1"], (SIZE, SIZE)), seed=0)
+
+
+def make_pixels(n):
+    shape = (n, SIZE, SIZE, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def as_float(pixels):
+    return pixels.astype(np.float32) - np.float32([103.939, 116.779, 123.68])
+
+
+def skvgg_runner(precision, engine):
+    from skvgg._network import VGG19
+    from skvgg._preprocessing import Preprocessing
+
+    network = VGG19(lambda shapes: load_parameters(), precision)
+    network.require(parameter_shapes(["fc1"], (SIZE, SIZE)))
+    means = Preprocessing(mean=(103.939, 116.779, 123.68))
+    outputs = [Output("fc1", None)]
+    return lambda x: network.features(x, outputs, means, engine)[0], lambda x: x
+
+
+@contender("skvgg direct")
+def _():
+    return skvgg_runner("float32", "direct")
+
+
+@contender("skvgg winograd")
+def _():
+    return skvgg_runner("float32", "winograd")
+
+
+@contender("skvgg bfloat16")
+def _():
+    return skvgg_runner("bfloat16", "direct")
+
+
+def keras_model():
+    import keras
+
+    model = keras.applications.VGG19(weights=None)
+    parameters = load_parameters().parameters
+    for layer in model.layers:
+        if layer.name in parameters:
+            layer.set_weights(parameters[layer.name])
+    return keras.Model(model.input, model.get_layer("fc1").output)
+
+
+@contender("Keras predict")
+def _():
+    model = keras_model()
+    return lambda x: model.predict(x, batch_size=len(x), verbose=0), as_float
+
+
+@contender("TensorFlow frozen")
+def _():
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2 as freeze,
+    )
+
+    model = keras_model()
+    spec = tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32)
+    frozen = freeze(tf.function(model).get_concrete_function(spec))
+    return lambda x: frozen(tf.constant(x))[0].numpy(), as_float
+
+
+def torch_model(dtype):
+    import torch
+    from torch import nn
+
+    class ByPixel(nn.Module):
+        """Flattens in Keras' order: height, width, channels."""
+
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1).flatten(1)
+
+    parts = []
+    parameters = load_parameters().parameters
+    for layer in LAYERS:
+        if layer.kind == "pool":
+            parts.append(nn.MaxPool2d(2))
+        elif layer.kind == "flatten":
+            parts.append(ByPixel())
+        else:
+            kernel, bias = (torch.from_numpy(a) for a in parameters[layer.name])
+            if layer.kind == "conv":
+                part = nn.Conv2d(*kernel.shape[2:], 3, padding=1)
+                part.weight.data = kernel.permute(3, 2, 0, 1).contiguous()
+            else:
+                part = nn.Linear(*kernel.shape)
+                part.weight.data = kernel.T.contiguous()
+            part.bias.data = bias
+            parts += [part, nn.ReLU()]
+    return nn.Sequential(*parts).to(dtype).eval().requires_grad_(False)
+
+
+def channels_first(pixels):
+    return np.ascontiguousarray(as_float(pixels).transpose(0, 3, 1, 2))
+
+
+def torch_runner(prepare):
+    import torch
+
+    model = torch_model(torch.float32).to(memory_format=torch.channels_last)
+    model = prepare(torch, model)
+
+    def run(x):
+        with torch.inference_mode():
+            x = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+            return model(x).numpy()
+
+    return run, channels_first
+
+
+@contender("PyTorch channels_last")
+def _():
+    return torch_runner(lambda torch, model: model)
+
+
+@contender("PyTorch frozen")
+def _():
+    def freeze(torch, model):
+        return torch.jit.optimize_for_inference(torch.jit.script(model))
+
+    return torch_runner(freeze)
+
+
+def reference():
+    """Return float64 features of pixels, by PyTorch."""
+    import torch
+
+    model = torch_model(torch.float64)
+    return lambda x: model(torch.from_numpy(x.astype(float))).numpy(), channels_first
+
+
+def onnx_model():
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, tensors, x = [], [], "pixels"
+    parameters = load_parameters().parameters
+    for layer in LAYERS:
+        name, before = layer.name, f"{layer.name}_before"
+        if layer.kind == "pool":
+            sizes = {"kernel_shape": [2, 2], "strides": [2, 2]}
+            nodes.append(helper.make_node("MaxPool", [x], [name], **sizes))
+        elif layer.kind == "flatten":
+            order = [0, 2, 3, 1]
+            nodes.append(helper.make_node("Transpose", [x], [before], perm=order))
+            nodes.append(helper.make_node("Flatten", [before], [name]))
+        else:
+            kernel, bias = parameters[name]
+            is_conv = layer.kind == "conv"
+            if is_conv:
+                kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+            tensors.append(numpy_helper.from_array(kernel, f"{name}_kernel"))
+            tensors.append(numpy_helper.from_array(bias, f"{name}_bias"))
+            op, options = ("Conv", {"pads": [1] * 4}) if is_conv else ("Gemm", {})
+            inputs = [x, f"{name}_kernel", f"{name}_bias"]
+            nodes.append(helper.make_node(op, inputs, [before], **options))
+            nodes.append(helper.make_node("Relu", [before], [name]))
+        x = name
+    inputs, outputs = (
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", *shape])]
+        for n, shape in (("pixels", [3, SIZE, SIZE]), (x, [4096]))
+    )
+    graph = helper.make_graph(nodes, "vgg19", inputs, outputs, tensors)
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+@contender("ONNX Runtime")
+def _():
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx_model().SerializeToString())
+    return lambda x: session.run(None, {"pixels": x})[0], channels_first
+
+
+def openvino_runner(precision):
+    import io
+
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(io.BytesIO(onnx_model().SerializeToString()))
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", hints).create_infer_request()
+    return lambda x: request.infer({0: x})[0].copy(), channels_first
+
+
+@contender(PEER)
+def _():
+    return openvino_runner("f32")
+
+
+@contender(PEER_BFLOAT16)
+def _():
+    return openvino_runner("bf16")
+
+
+@contender("MNN")
+def _():
+    import MNN
+    import onnx
+
+    folder = tempfile.mkdtemp()
+    source, target = f"{folder}/vgg19.onnx", f"{folder}/vgg19.mnn"
+    onnx.save(onnx_model(), source)
+    convert = Path(sys.executable).with_name("mnnconvert")
+    command = [convert, "-f", "ONNX", "--modelFile", source, "--MNNModel", target]
+    subprocess.run([*command, "--bizCode", "x"], check=True, stdout=subprocess.DEVNULL)
+    manager = MNN.nn.create_runtime_manager(
+        ({"backend": "CPU", "precision": "high", "numThread": n_cores()},)
+    )
+    last = LAYERS[-1].name
+    net = MNN.nn.load_module_from_file(
+        target, ["pixels"], [last], runtime_manager=manager
+    )
+
+    def run(x):
+        x = MNN.expr.const(x, list(x.shape), MNN.expr.NCHW)
+        (y,) = net.onForward([x])
+        return np.array(y.read(), copy=True)
+
+    return run, channels_first
+
+
+def n_cores():
+    import joblib
+
+    return joblib.cpu_count()
+
+
+def serve(name, batch, pipe):
+    """Set a contender up; then run it whenever asked, and answer with the seconds."""
+    try:
+        run, prepare = CONTENDERS[name]()
+        x = prepare(make_pixels(batch))
+        rows = run(x)
+        run(x)
+    except Exception as error:  # it is left out, and said so
+        pipe.send(f"{type(error).__name__}: {error}")
+        return
+    pipe.send(rows[:4])
+    while pipe.recv():
+        start = time.perf_counter()
+        run(x)
+        pipe.send(time.perf_counter() - start)
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def forward(arguments):
+    expected = reference_rows()
+    for batch in arguments.batches:
+        names = arguments.only or [*CONTENDERS]
+        if batch >= 64:  # all of them at once would not fit into 24 GB
+            names = [name for name in names if name in WITH_BATCH_64]
+        measure(names, batch, arguments.rounds, expected)
+
+
+def reference_rows():
+    run, prepare = reference()
+    return run(prepare(make_pixels(4)))
+
+
+def measure(names, batch, rounds, expected):
+    context = multiprocessing.get_context("spawn")
+    pipes, rows = {}, {}
+    for name in names:
+        pipe, theirs = context.Pipe()
+        context.Process(target=serve, args=(name, batch, theirs), daemon=True).start()
+        answer = pipe.recv()
+        if isinstance(answer, str):
+            print(f"{name}: left out, {answer}")
+        else:
+            pipes[name], rows[name] = pipe, answer
+    seconds = {name: [] for name in pipes}
+    for _ in range(rounds):
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            seconds[name].append(pipe.recv())
+    print(f"\nbatch {batch}, {rounds} rounds")
+    print(
+        f"{'':22} {'ratio':>6} {'images/s':>9} {'quartiles':>15} {'error':>8} {'MB':>6}"
+    )
+    rates = {name: batch / np.array(times) for name, times in seconds.items()}
+    base = np.median(rates[PEER]) if PEER in rates else np.nan
+    for name, rate in rates.items():
+        pipes[name].send(False)
+        low, median, high = np.percentile(rate, [25, 50, 75])
+        some = expected[: len(rows[name])]
+        error = np.abs(rows[name] - some).max() / np.abs(some).max()
+        print(
+            f"{name:22} {median / base:6.2f} {median:9.2f} {low:7.2f}-{high:7.2f} "
+            f"{error:8.1e} {pipes[name].recv():6.0f}",
+            flush=True,
+        )
+
+
+COLD = {
+    "skvgg": """
+from skvgg import VGG19Features
+rows = VGG19Features(path, batch_size=32, engine=engine).transform(pixels)
+""",
+    "Keras": """
+import keras
+model = keras.applications.VGG19(weights=path)
+model = keras.Model(model.input, model.get_layer("fc1").output)
+x = keras.applications.vgg19.preprocess_input(pixels.astype("float32"))
+rows = model.predict(x, batch_size=32, verbose=0)
+""",
+}
+
+FRAME = """
+import resource, sys, time
+import numpy as np
+path, n, engine = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+pixels = np.random.default_rng(0).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
+start = time.perf_counter()
+{}
+print(time.perf_counter() - start)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def cold(what, path, n, engine="auto"):
+    """Return seconds from the first import to the rows, and the peak in MB."""
+    code = FRAME.format(COLD[what])
+    command = [sys.executable, "-c", code, path, str(n), engine]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [float(line) for line in done.stdout.split()[-2:]]
+
+
+def start(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/vgg19.weights.h5"
+        save = "import keras, sys; keras.applications.VGG19(weights=None)"
+        command = [sys.executable, "-c", f"{save}.save_weights(sys.argv[1])", path]
+        subprocess.run(command, check=True, capture_output=True)
+        print(f"{'cold process':28} {'ratio':>6} {'skvgg s':>8} {'Keras s':>8}")
+        for n in (1, 32):
+            both = [
+                (cold("skvgg", path, n)[0], cold("Keras", path, n)[0])
+                for _ in range(arguments.rounds)
+            ]
+            ours, theirs = np.median(both, axis=0)
+            name = f"{n} picture{'s' * (n > 1)}"
+            print(f"{name:28} {ours / theirs:6.2f} {ours:8.2f} {theirs:8.2f}")
+        theirs = cold("Keras", path, 64)[1]
+        print(f"{'peak memory, 64 by 32':28} {'ratio':>6} {'MB':>8}")
+        print(f"{'Keras':28} {1:6.2f} {theirs:8.0f}")
+        for engine in ("direct", "winograd"):
+            ours = cold("skvgg", path, 64, engine)[1]
+            print(f"{'skvgg ' + engine:28} {ours / theirs:6.2f} {ours:8.0f}")
+
+
+def write_photos(folder, n, size):
+    """Write JPEG files of noisy photos of a size (width, height); return the paths."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(n):
+        photo = Image.fromarray(load_sample_images().images[i % 2])
+        left, top = rng.integers(0, 100, 2)
+        photo = photo.crop((left, top, left + 500, top + 320)).resize(size)
+        noisy = np.asarray(photo) + rng.normal(0, 6, (size[1], size[0], 1))
+        paths.append(f"{folder}/{i}.jpg")
+        clipped = np.clip(noisy, 0, 255).astype(np.uint8)
+        Image.fromarray(clipped).save(paths[-1], quality=92)
+    return paths
+
+
+def photo_loops(model, features):
+    """Return the ways from paths to features, by name."""
+    from PIL import Image
+
+    def pixels_of(path):
+        with Image.open(path) as image:
+            image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            return np.asarray(image)
+
+    def keras_loop(paths):
+        return [
+            model.predict_on_batch(
+                as_float(np.stack([pixels_of(p) for p in paths[i : i + 32]]))
+            )
+            for i in range(0, len(paths), 32)
+        ]
+
+    def one_by_one(paths):
+        return [model(as_float(pixels_of(path)[None])) for path in paths]
+
+    def dataloader(paths):
+        import torch
+
+        loader = torch.utils.data.DataLoader(
+            paths,
+            batch_size=32,
+            num_workers=n_cores(),
+            collate_fn=lambda some: np.stack([pixels_of(p) for p in some]),
+        )
+        run, prepare = CONTENDERS["PyTorch channels_last"]()
+        return [run(prepare(batch)) for batch in loader]
+
+    return {
+        "Keras, batches of 32": keras_loop,
+        "Keras, one by one": one_by_one,
+        "PyTorch DataLoader": dataloader,
+        "skvgg": features.transform,
+    }
+
+
+def photos(arguments):
+    from skvgg import VGG19Features
+
+    n = arguments.photos
+    features = VGG19Features(None, random_state=0, engine="winograd")
+    loops = photo_loops(keras_model(), features)
+    pixels = make_pixels(n)
+    features.transform(pixels[:32])  # compiles
+    for size in ((500, 375), (4000, 3000)):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = write_photos(folder, n, size)
+            loops["skvgg, no decoding"] = lambda _: features.transform(pixels)
+            seconds = {}
+            for name, loop in loops.items():
+                start = time.perf_counter()
+                loop(paths)
+                seconds[name] = time.perf_counter() - start
+        print(f"\n{n} JPEG files of {size[0]}x{size[1]}: ratio to skvgg, pictures/s")
+        for name, took in seconds.items():
+            ratio = seconds["skvgg"] / took
+            print(f"{name:28} {ratio:6.2f} {n / took:8.2f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["forward", "start", "photos"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--only", nargs="+", choices=[*CONTENDERS])
+    parser.add_argument("--photos", type=int, default=500)
+    arguments = parser.parse_args()
+    for package in ["tensorflow", "keras", "torch", "onnxruntime", "openvino", "MNN"]:
+        try:
+            print(package, version(package), end="  ")
+        except PackageNotFoundError:
+            print(package, "missing", end="  ")
+    print()
+    {"forward": forward, "start": start, "photos": photos}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
