@@ -40,6 +40,9 @@ $(VENV)/bin/python:
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/head.py
 	$(BIN)/python benchmarks/cache.py
+	$(BIN)/python benchmarks/extract.py forward
+	$(BIN)/python benchmarks/extract.py start
+	$(BIN)/python benchmarks/extract.py photos
 
 clean:
 	rm -rf $(VENV) docs/_build docs/api demo-output
