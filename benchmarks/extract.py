@@ -439,6 +439,8 @@ def photo_loops(model, features):
             image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
             return np.asarray(image)
 
+    run, prepare = CONTENDERS["PyTorch channels_last"]()
+
     def keras_loop(paths):
         return [
             model.predict_on_batch(
@@ -459,7 +461,6 @@ def photo_loops(model, features):
             num_workers=n_cores(),
             collate_fn=lambda some: np.stack([pixels_of(p) for p in some]),
         )
-        run, prepare = CONTENDERS["PyTorch channels_last"]()
         return [run(prepare(batch)) for batch in loader]
 
     return {
