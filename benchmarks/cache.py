@@ -201,7 +201,9 @@ class Made:
     def __init__(self, rows):
         self.rows, self.done = rows, 0
 
-    def features(self, pixels, outputs, preprocessing):
+    preprocessing = None
+
+    def features(self, pixels, *rest):
         start, self.done = self.done, self.done + len(pixels)
         return [self.rows[start : self.done]]
 

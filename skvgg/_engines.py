@@ -87,31 +87,35 @@ class Winograd:
         self._transformed: dict[str, list[Any]] = {}
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return how many pictures a call takes; None means all.
-
-        A power of two, so that a deeper layer's number is a multiple of it.
-        """
+        """Return how many pictures a call takes; None means all."""
         if not self._serves(layer):
             return self._direct.n_together(layer, height, width)
-        tiles = _winograd.n_tiles(height) * _winograd.n_tiles(width)
-        channels = max(self._parameters[layer][0].shape[2:])
-        bytes_of_one = _winograd.SIDE**2 * tiles * channels * np.float32().nbytes
-        return 2 ** (max(int(_WINOGRAD_BYTES / bytes_of_one), 1).bit_length() - 1)
+        return self._full(layer, height, width)
 
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
         tf = import_tensorflow()
         n, height, width, _ = x.shape
-        n_together = self.n_together(layer, height, width)
-        if not self._serves(layer) or n_together is None or 2 * n < n_together:
+        full = self._full(layer, height, width)
+        if not self._serves(layer) or 2 * n < full:
             return self._direct.convolve(x, layer, pools=pools)
-        if n < n_together:
-            x = tf.pad(x, [[0, n_together - n], [0, 0], [0, 0], [0, 0]])
+        if n < full:
+            x = tf.pad(x, [[0, full - n], [0, 0], [0, 0], [0, 0]])
         kernel, bias = self._kernel(layer), self._parameters[layer][1]
         pools_too = pools and height * width >= _POOLS_FROM
         function = _winograd_function(tuple(x.shape), bias.shape[0], pools_too)
         y = function(x, kernel, bias)[:n]
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools and not pools_too else y
+
+    def _full(self, layer: str, height: int, width: int) -> int:
+        """Return the pictures of a full part.
+
+        A power of two, so that a deeper layer's number is a multiple of it.
+        """
+        tiles = _winograd.n_tiles(height) * _winograd.n_tiles(width)
+        channels = max(self._parameters[layer][0].shape[2:])
+        bytes_of_one = _winograd.SIDE**2 * tiles * channels * np.float32().nbytes
+        return 2 ** (max(int(_WINOGRAD_BYTES / bytes_of_one), 1).bit_length() - 1)
 
     def _serves(self, layer: str) -> bool:
         kernel = self._parameters[layer][0]

@@ -193,14 +193,16 @@ class Extraction:
             As :func:`skvgg.images.load` and :func:`skvgg.images.decode`; the
             rows computed before that are stored.
         """
-        with self._ahead:
-            try:
-                for part in gen_batches(len(pictures), _READ_TOGETHER):
-                    self._settle(pictures, range(part.start, part.stop), rows)
-                self._pass(rows)
-            finally:
-                self._take(rows)
-                self._cache.counts.update(self._counts)
+        try:
+            with self._ahead:
+                try:
+                    for part in gen_batches(len(pictures), _READ_TOGETHER):
+                        self._settle(pictures, range(part.start, part.stop), rows)
+                    self._pass(rows)
+                finally:
+                    self._take(rows)
+        finally:
+            self._cache.counts.update(self._counts)
         for copy, first in self._copies:
             rows[copy] = rows[first]
             if first in self._bad:

@@ -1,6 +1,6 @@
 """The forward pass of VGG19 in TensorFlow: pixels in, rows of features out.
 
-Arrays in, arrays out; nothing here knows of scikit-learn.
+Arrays in, arrays out; nothing here knows of estimators.
 
 Pictures stream through the layers: each layer takes as many together as it is fastest
 with, and passes them on before the next ones are begun. So no layer's output exists for
@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from skvgg._architecture import Layer, Output, Pooling, layers_up_to, map_shape
 from skvgg._engines import Direct, Winograd
@@ -175,9 +176,10 @@ class _Pass:
         dtype = next(iter(self._parameters.values()))[0].dtype
         preprocess = _preprocess_function(pixels.shape[1:], preprocessing, dtype)
         reversed_ = preprocessing.channels == "BGR"
+        most = _PREPROCESSED_TOGETHER
         parts: Iterator[Any] = (
             preprocess(np.ascontiguousarray(part[..., ::-1]) if reversed_ else part)
-            for part in _batches(pixels)
+            for part in (pixels[i] for i in gen_batches(len(pixels), most))
         )
         for step in _steps(self._outputs):
             parts = self._run(step, parts, pixels.shape[1:3])
@@ -204,11 +206,6 @@ class _Pass:
                 if output.layer == step.gives:
                     rows.append(_to_row(y, output.pooling).numpy())
             yield y
-
-
-def _batches(pixels: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(pixels), _PREPROCESSED_TOGETHER):
-        yield pixels[start : start + _PREPROCESSED_TOGETHER]
 
 
 def _regroup(parts: Iterable[Any], n_together: int | None) -> Iterator[Any]:

@@ -142,9 +142,8 @@ def _transform_output(
             for b in range(SIDE)
         ]
     )
-    parts = [
-        _combine(at[b], lines) for b in range(TILE)
-    ]  # (n, rows, 4, columns, width)
+    # Each of shape (n, rows, 4, columns, width).
+    parts = [_combine(at[b], lines) for b in range(TILE)]
     side = TILE
     if pools:
         side = TILE // 2

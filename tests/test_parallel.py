@@ -99,7 +99,6 @@ def test_a_fork_before_tensorflow_ran_works():
 import multiprocessing
 import numpy as np
 from skvgg import TFLearnMLPClassifier
-from skvgg._threads import max_threads
 
 def work(queue):
     X = np.random.RandomState(0).randn(40, 4).astype("float32")
@@ -124,7 +123,6 @@ def test_many_fits_do_not_make_the_process_grow(rates):
 import os
 import numpy as np
 from skvgg import TFLearnMLPClassifier
-from skvgg._threads import max_threads
 
 def count():
     pages = int(open("/proc/self/statm").read().split()[1])
