@@ -78,7 +78,7 @@ def _():
 
 @contender("skvgg bfloat16")
 def _():
-    return skvgg_runner("bfloat16", "direct")
+    return skvgg_runner("bfloat16", "winograd")
 
 
 def keras_model():

@@ -6,8 +6,9 @@ kernels are arguments.
 
 from __future__ import annotations
 
+import threading
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -20,10 +21,13 @@ ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 #: Kernel and bias of each convolution, as tensors.
 Parameters = dict[str, tuple[Any, Any]]
 
+#: Held while something is compiled or transformed that other threads may need too.
+_LOCK = threading.RLock()
+
 #: Pictures of a job after which compiling the Winograd engine pays. It takes about as
 #: long as it then saves on as many pictures again: who stops earlier has lost nothing,
 #: and who goes on loses little.
-PICTURES_BEFORE_COMPILING = 128
+PICTURES_BEFORE_COMPILING = 96
 
 #: Pictures that TensorFlow's own convolution takes together on a CPU. More are no
 #: faster and take more memory: 205 MB for each activation of block 1 at 224x224.
@@ -32,6 +36,15 @@ _DIRECT_TOGETHER = 16
 #: Bytes that the transformed input of one call of the Winograd engine may take: what
 #: stays in a cache of 32 MB.
 _WINOGRAD_BYTES = 30e6
+
+#: Where fewer pictures than this would fit, it takes two of them, stripe by stripe.
+#: (One would do, but each call spends 1 ms in Python.)
+_LEAST_TOGETHER, _IN_STRIPES_TOGETHER = 4, 2
+
+#: Bytes of transformed input and output that stay in a core's own cache: what a stripe
+#: may take. If the transformed kernel takes more, the stripe may as well, since the
+#: kernel goes through that cache once a stripe.
+_STRIPE_BYTES = 1.5e6
 
 #: Where the Winograd engine pools in the same step: maps of at least so many pixels. On
 #: smaller ones that saves less than 0.4 ms a picture and costs 2 s of compiling.
@@ -65,68 +78,101 @@ class Direct:
         """Return how many pictures a call takes at most; None means all."""
         return None if has_gpu() else _DIRECT_TOGETHER
 
+    def is_serial(self, layer: str, height: int, width: int) -> bool:
+        """Return whether a call keeps one core busy and leaves the others idle."""
+        return False
+
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
         kernel, bias = self._parameters[layer]
+        x = import_tensorflow().cast(x, kernel.dtype)
         shape, n_out = tuple(x.shape[1:]), kernel.shape[-1]
         function = _direct_function(shape, n_out, x.dtype, pools)
         return function(x, kernel, bias)
 
 
-class Winograd:
-    """Fewer multiplications, on a CPU, in float32: see :mod:`skvgg._winograd`.
+class _Plan(NamedTuple):
+    """How the Winograd engine computes a layer."""
 
-    Leaves to `direct` what it would not do faster: layers of less than 64 channels,
-    parts of a batch that would be less than half full, and everything on a GPU, where
-    cuDNN has a Winograd of its own, and in other precisions.
+    n_together: int
+    #: Of tiles, in a stripe; None if pictures are not cut into stripes.
+    rows: int | None
+
+
+class Winograd:
+    """Fewer multiplications, on a CPU: see :mod:`skvgg._winograd`.
+
+    Computes in float32 whatever the type of the weights is. Leaves to `direct` what it
+    would not do faster: layers of less than 64 channels, parts of a batch that would be
+    half full or less, and everything on a GPU, where cuDNN has a Winograd of its own.
     """
 
     def __init__(self, parameters: Parameters, direct: Direct) -> None:
         self._parameters = parameters
         self._direct = direct
-        self._transformed: dict[str, list[Any]] = {}
+        self._transformed: dict[str, tuple[list[Any], Any]] = {}
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
         """Return how many pictures a call takes; None means all."""
         if not self._serves(layer):
             return self._direct.n_together(layer, height, width)
-        return self._full(layer, height, width)
+        return self._plan(layer, height, width).n_together
+
+    def is_serial(self, layer: str, height: int, width: int) -> bool:
+        """Return whether a call keeps one core busy and leaves the others idle."""
+        return self._serves(layer) and bool(self._plan(layer, height, width).rows)
 
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
         tf = import_tensorflow()
         n, height, width, _ = x.shape
-        full = self._full(layer, height, width)
-        if not self._serves(layer) or 2 * n < full:
+        if not self._serves(layer):
             return self._direct.convolve(x, layer, pools=pools)
-        if n < full:
-            x = tf.pad(x, [[0, full - n], [0, 0], [0, 0], [0, 0]])
-        kernel, bias = self._kernel(layer), self._parameters[layer][1]
+        plan = self._plan(layer, height, width)
+        n_missing = plan.n_together - n
+        if n_missing >= n:
+            return self._direct.convolve(x, layer, pools=pools)
+        if n_missing:
+            x = tf.pad(x, [[0, n_missing], [0, 0], [0, 0], [0, 0]])
+        kernel, bias = self._transform(layer)
         pools_too = pools and height * width >= _POOLS_FROM
-        function = _winograd_function(tuple(x.shape), bias.shape[0], pools_too)
-        y = function(x, kernel, bias)[:n]
+        shape, n_out = tuple(x.shape), bias.shape[0]
+        function = _winograd_function(shape, n_out, x.dtype, pools_too, plan.rows)
+        y = function(x, kernel, bias)
+        y = y[:n] if n_missing else y
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools and not pools_too else y
 
-    def _full(self, layer: str, height: int, width: int) -> int:
-        """Return the pictures of a full part.
-
-        A power of two, so that a deeper layer's number is a multiple of it.
-        """
-        tiles = _winograd.n_tiles(height) * _winograd.n_tiles(width)
-        channels = max(self._parameters[layer][0].shape[2:])
-        bytes_of_one = _winograd.SIDE**2 * tiles * channels * np.float32().nbytes
-        return 2 ** (max(int(_WINOGRAD_BYTES / bytes_of_one), 1).bit_length() - 1)
-
     def _serves(self, layer: str) -> bool:
-        kernel = self._parameters[layer][0]
-        return kernel.dtype == np.float32 and kernel.shape[2] >= 64 and not has_gpu()
+        return self._parameters[layer][0].shape[2] >= 64 and not has_gpu()
 
-    def _kernel(self, layer: str) -> list[Any]:
-        if layer not in self._transformed:
-            tf = import_tensorflow()
-            parts = _winograd.transform_kernel(self._parameters[layer][0].numpy())
-            self._transformed[layer] = [tf.constant(part) for part in parts]
+    def _plan(self, layer: str, height: int, width: int) -> _Plan:
+        n_in, n_out = self._parameters[layer][0].shape[2:]
+        bytes_of_one = _bytes(height, width, max(n_in, n_out))
+        n_fitting = int(_WINOGRAD_BYTES / bytes_of_one)
+        if n_fitting >= _LEAST_TOGETHER:
+            # A power of two, so that a deeper layer's number is a multiple of it.
+            return _Plan(2 ** (n_fitting.bit_length() - 1), None)
+        bytes_of_kernel = _bytes(1, 1, n_in * n_out)
+        stripe = max(_STRIPE_BYTES, bytes_of_kernel)
+        rows = int(stripe / _bytes(1, width, n_in + n_out))
+        return _Plan(_IN_STRIPES_TOGETHER, max(rows, 1))
+
+    def _transform(self, layer: str) -> tuple[list[Any], Any]:
+        """Return a layer's transformed kernel and its bias, in float32."""
+        with _LOCK:
+            if layer not in self._transformed:
+                tf = import_tensorflow()
+                tensors = (tf.cast(t, tf.float32) for t in self._parameters[layer])
+                kernel, bias = tensors
+                parts = _winograd.transform_kernel(kernel.numpy())
+                self._transformed[layer] = [tf.constant(part) for part in parts], bias
         return self._transformed[layer]
+
+
+def _bytes(height: int, width: int, channels: int) -> int:
+    """Return how many bytes maps of so many pixels take once transformed."""
+    n_tiles = _winograd.n_tiles(height) * _winograd.n_tiles(width)
+    return _winograd.SIDE**2 * n_tiles * channels * np.float32().nbytes
 
 
 @cache
@@ -147,24 +193,32 @@ def _direct_function(
     return tf.function(convolve, input_signature=signature, autograph=False)
 
 
+def _winograd_function(*key: Any) -> Any:
+    """Return the result of :func:`_compile_winograd`, compiled by one thread only."""
+    with _LOCK:
+        return _compile_winograd(*key)
+
+
 @cache
-def _winograd_function(shape: tuple[int, ...], n_out: int, pools: bool) -> Any:
+def _compile_winograd(
+    shape: tuple[int, ...], n_out: int, dtype: Any, pools: bool, rows: int | None
+) -> Any:
     """Return the compiled convolution of shape (n, height, width, n_in)."""
     tf = import_tensorflow()
 
     def convolve(x, kernel, bias):
-        return _winograd.convolve(x, kernel, bias, pools=pools)
+        return _winograd.convolve(x, kernel, bias, pools=pools, rows=rows)
 
-    kernel_shapes = [(shape[-1], n_out)] * _winograd.SIDE**2
+    side = _winograd.SIDE
     specs = [
-        tf.TensorSpec(shape, tf.float32),
-        [tf.TensorSpec(kernel_shape, tf.float32) for kernel_shape in kernel_shapes],
+        tf.TensorSpec(shape, dtype),
+        [tf.TensorSpec((side, shape[-1], n_out), tf.float32)] * side,
         tf.TensorSpec((n_out,), tf.float32),
     ]
     function = tf.function(
         convolve, input_signature=specs, autograph=False, jit_compile=True
     )
-    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape), specs)
+    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), specs)
     with quiet_log():  # the first use of XLA writes to it
         function(*zeros)
     return function

@@ -1,35 +1,28 @@
-"""The forward pass of VGG19 in TensorFlow: pixels in, rows of features out.
+"""VGG19 in TensorFlow, with its weights: pixels in, rows of features out.
 
-Arrays in, arrays out; nothing here knows of estimators.
-
-Pictures stream through the layers: each layer takes as many together as it is fastest
-with, and passes them on before the next ones are begun. So no layer's output exists for
-the whole batch, except that of the last ones, which is small.
+Arrays in, arrays out; nothing here knows of estimators. How a batch goes through the
+layers is the affair of `_forward`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skvgg._architecture import Layer, Output, Pooling, layers_up_to, map_shape
+from skvgg._architecture import Output
 from skvgg._engines import Direct, Winograd
+from skvgg._forward import Pass
 from skvgg._precision import Precision, dtype_of, tensor_float_32
 from skvgg._preprocessing import NONE, Preprocessing
 from skvgg._tensorflow import import_tensorflow
 from skvgg.weights import Weights
 
-#: Part of the key of every stored feature. Raise it when a change here alters
-#: the features of a picture by more than rounding.
+#: Part of the key of every stored feature. Raise it when a change of the forward pass
+#: alters the features of a picture by more than rounding.
 FORWARD_VERSION = 1
-
-#: Pictures whose pixels are preprocessed together.
-_PREPROCESSED_TOGETHER = 16
 
 
 class VGG19:
@@ -115,15 +108,21 @@ class VGG19:
         list of ndarray of shape (n, n_features), float32
         """
         tf = import_tensorflow()  # raises where running would hang
+        forward = Pass(
+            self._parameters,
+            self._engines[engine],
+            outputs,
+            preprocessing,
+            pixels.shape[1:3],
+        )
         n_together = self._most_together or len(pixels)
         blocks: list[list[np.ndarray]] = []
         start = 0
         while start < len(pixels):
             some = pixels[start : start + n_together]
-            forward = _Pass(self._parameters, self._engines[engine], outputs)
             try:
                 with tensor_float_32(self._precision == "tensorfloat32"):
-                    blocks.append(forward(some, preprocessing))
+                    blocks.append(forward(some))
             except tf.errors.ResourceExhaustedError:
                 if len(some) == 1:
                     raise
@@ -132,149 +131,6 @@ class VGG19:
             else:
                 start += len(some)
         return [np.concatenate(rows) for rows in zip(*blocks, strict=True)]
-
-
-class _Step(NamedTuple):
-    """A layer, or a convolution with the pooling after it."""
-
-    layer: Layer
-    pools: bool
-    gives: str
-
-
-def _steps(outputs: Sequence[Output]) -> list[_Step]:
-    """Return what is to be done for `outputs`."""
-    wanted = {layer for layer, _ in outputs}
-    steps: list[_Step] = []
-    for layer in layers_up_to([*wanted]):
-        before = steps[-1] if steps else None
-        if layer.kind == "pool" and before and before.gives not in wanted:
-            steps[-1] = _Step(before.layer, True, layer.name)
-        else:
-            steps.append(_Step(layer, False, layer.name))
-    return steps
-
-
-class _Pass:
-    """One batch on its way through the network."""
-
-    def __init__(
-        self,
-        parameters: Mapping[str, tuple[Any, Any]],
-        engine: Direct | Winograd,
-        outputs: Sequence[Output],
-    ) -> None:
-        self._parameters = parameters
-        self._engine = engine
-        self._outputs = outputs
-        self._rows: list[list[np.ndarray]] = [[] for _ in outputs]
-
-    def __call__(
-        self, pixels: np.ndarray, preprocessing: Preprocessing
-    ) -> list[np.ndarray]:
-        """Return a row a picture, for each output."""
-        dtype = next(iter(self._parameters.values()))[0].dtype
-        preprocess = _preprocess_function(pixels.shape[1:], preprocessing, dtype)
-        reversed_ = preprocessing.channels == "BGR"
-        most = _PREPROCESSED_TOGETHER
-        parts: Iterator[Any] = (
-            preprocess(np.ascontiguousarray(part[..., ::-1]) if reversed_ else part)
-            for part in (pixels[i] for i in gen_batches(len(pixels), most))
-        )
-        for step in _steps(self._outputs):
-            parts = self._run(step, parts, pixels.shape[1:3])
-        for _ in parts:
-            pass
-        return [np.concatenate(rows) for rows in self._rows]
-
-    def _run(
-        self, step: _Step, parts: Iterable[Any], image_size: tuple[int, int]
-    ) -> Iterator[Any]:
-        """Run a step on pictures as they come; keep the rows that are wanted of it."""
-        name, kind = step.layer.name, step.layer.kind
-        if kind == "conv":
-            height, width, _ = map_shape(step.layer, image_size)
-            parts = _regroup(parts, self._engine.n_together(name, height, width))
-        elif kind == "dense":
-            parts = _regroup(parts, None)
-        for part in parts:
-            if kind == "conv":
-                y = self._engine.convolve(part, name, pools=step.pools)
-            else:
-                y = _apply(step.layer, part, self._parameters)
-            for output, rows in zip(self._outputs, self._rows, strict=True):
-                if output.layer == step.gives:
-                    rows.append(_to_row(y, output.pooling).numpy())
-            yield y
-
-
-def _regroup(parts: Iterable[Any], n_together: int | None) -> Iterator[Any]:
-    """Yield the pictures in `parts`, `n_together` at a time, or all together."""
-    tf = import_tensorflow()
-
-    def join(some):
-        return some[0] if len(some) == 1 else tf.concat(some, axis=0)
-
-    waiting: list[Any] = []
-    n_missing = n_together
-    for part in parts:
-        while n_missing is not None and part.shape[0] >= n_missing:
-            yield join([*waiting, part[:n_missing]])
-            waiting, part, n_missing = [], part[n_missing:], n_together
-        if part.shape[0]:
-            waiting.append(part)
-            n_missing = n_missing and n_missing - part.shape[0]
-    if waiting:
-        yield join(waiting)
-
-
-@cache
-def _preprocess_function(
-    shape: tuple[int, int, int], preprocessing: Preprocessing, dtype: Any
-) -> Any:
-    """Return the compiled preprocessing, but for the order of the channels.
-
-    Lines of width * 3 numbers take a tenth of the time of pixels of 3.
-    """
-    tf = import_tensorflow()
-    height, width, _ = shape
-    mean, std = (
-        np.tile(np.array(numbers, np.float32), width)
-        for numbers in (preprocessing.mean, preprocessing.std)
-    )
-
-    def preprocess(x):
-        x = tf.cast(tf.reshape(x, [-1, height, width * 3]), tf.float32)
-        if preprocessing.divisor != 1:
-            x = x / preprocessing.divisor
-        x = x - mean
-        if (std != 1).any():
-            x = x / std
-        return tf.cast(tf.reshape(x, [-1, *shape]), dtype)
-
-    return tf.function(preprocess, autograph=False, reduce_retracing=True)
-
-
-def _apply(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]]) -> Any:
-    """Run a layer that is no convolution."""
-    tf = import_tensorflow()
-    if layer.kind == "pool":
-        return tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
-    if layer.kind == "flatten":
-        return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
-    kernel, bias = parameters[layer.name]
-    return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))
-
-
-def _to_row(y: Any, pooling: Pooling) -> Any:
-    tf = import_tensorflow()
-    y = tf.cast(y, tf.float32)
-    if len(y.shape) == 4:
-        if pooling == "avg":
-            return tf.reduce_mean(y, axis=[1, 2])
-        if pooling == "max":
-            return tf.reduce_max(y, axis=[1, 2])
-    return tf.reshape(y, [-1, int(np.prod(y.shape[1:]))])
 
 
 def _describe_memory(n: int) -> str:

@@ -8,12 +8,14 @@ the matrices are made here, from the points of :data:`POINTS`, by the constructi
 Cook and Toom.
 
 Pure functions of arrays and tensors; what is compiled, and when, is `_engines`' affair.
+They are written for XLA: a stack of tensors is computed once and kept in memory; all
+else is computed again for each element that uses it, in one loop over memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,7 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def transform_kernel(kernel: np.ndarray) -> list[np.ndarray]:
-    """Return the 36 matrices that stand for a kernel.
+    """Return the 36 matrices that stand for a kernel, those of a row of G together.
 
     Parameters
     ----------
@@ -63,11 +65,11 @@ def transform_kernel(kernel: np.ndarray) -> list[np.ndarray]:
 
     Returns
     -------
-    list of 36 ndarray of shape (n_in, n_out), float32
+    list of 6 ndarray of shape (6, n_in, n_out), float32
     """
     g = matrices()[1]
     u = np.einsum("ai,bj,ijck->abck", g, g, kernel, optimize=True)
-    return list(u.reshape(SIDE * SIDE, *kernel.shape[2:]).astype(np.float32))
+    return list(u.astype(np.float32))
 
 
 def n_tiles(size: int) -> int:
@@ -75,75 +77,138 @@ def n_tiles(size: int) -> int:
     return -(-size // TILE)
 
 
-def convolve(x: Any, u: Sequence[Any], bias: Any, *, pools: bool) -> Any:
+def convolve(
+    x: Any, u: Sequence[Any], bias: Any, *, pools: bool, rows: int | None = None
+) -> Any:
     """Return relu(conv(x) + bias), with zeros around x, or its 2x2 max-pooling.
-
-    Meant to be compiled by XLA, for which the order of the steps is made: every stage
-    is one loop over memory, and the barriers keep XLA from merging two of them and
-    computing the first again for each element of the second.
 
     Parameters
     ----------
-    x : tensor of shape (n, height, width, n_in), float32
+    x : tensor of shape (n, height, width, n_in), of a float type
         All sizes must be known.
-    u : sequence of 36 tensors of shape (n_in, n_out), float32
+    u : sequence of 6 tensors of shape (6, n_in, n_out), float32
         From :func:`transform_kernel`. One tensor would have to be cut first.
     bias : tensor of shape (n_out,), float32
     pools : bool
         Whether the output is reduced to the maxima of 2x2 pixels.
+    rows : int or None
+        Rows of tiles of one picture that go through all steps before the next ones do,
+        so that what is between the steps stays in a small cache. None takes all rows of
+        all pictures together.
 
     Returns
     -------
     tensor of shape (n, height, width, n_out) or (n, height // 2, width // 2, n_out)
+        In float32, as is all that is computed.
     """
-    n, height, width, _ = x.shape
-    tiles = n, n_tiles(height), n_tiles(width)
-    products = [
-        _product(v, weight, tiles)
-        for v, weight in zip(_transform_input(x, tiles), u, strict=True)
-    ]
-    return _transform_output(products, bias, (height, width), pools)
-
-
-def _transform_input(x: Any, tiles: tuple[int, int, int]) -> list[Any]:
-    """Return B^T d B of all tiles d: 36 tensors of shape (*tiles, n_in)."""
     tf = import_tensorflow()
-    bt = matrices()[2]
     _, height, width, _ = x.shape
-    _, rows, columns = tiles
-    below, right = TILE * rows + 1 - height, TILE * columns + 1 - width
-    x = tf.pad(x, [[0, 0], [1, below], [1, right], [0, 0]])
-    stop = TILE * (rows - 1) + 1, TILE * (columns - 1) + 1
-    lines = [x[:, i : i + stop[0] : TILE] for i in range(SIDE)]
-    lines = _barrier([_combine(bt[a], lines) for a in range(SIDE)])
-    return [
-        _combine(bt[b], [line[:, :, j : j + stop[1] : TILE] for j in range(SIDE)])
-        for line in lines
-        for b in range(SIDE)
-    ]
+    part = partial(_convolve_part, u=u, bias=bias, pools=pools)
+    stripe = height if rows is None else TILE * rows
+    in_stripes = stripe < height - 1
+    below = 1 if in_stripes else TILE * n_tiles(height) + 1 - height
+    right = TILE * n_tiles(width) + 1 - width
+    x = tf.pad(tf.cast(x, tf.float32), [[0, 0], [1, below], [1, right], [0, 0]])
+    if not in_stripes:
+        return part(x, size=(height, width))
+    shrink = 2 if pools else 1
+    shape = height // shrink, width // shrink, bias.shape[0]
+    return _by_stripes(part, x, shape, stripe, shrink)
 
 
-def _product(v: Any, u: Any, tiles: tuple[int, int, int]) -> Any:
+def _by_stripes(
+    part: Callable[..., Any],
+    x: Any,
+    shape: tuple[int, int, int],
+    stripe: int,
+    shrink: int,
+) -> Any:
+    """Return what `part` makes of padded pictures, stripe by stripe.
+
+    Parameters
+    ----------
+    part : callable
+        Takes rows of a picture, and the size of its output before pooling.
+    x : tensor of shape (n, height + 2, at least width + 2, n_in)
+    shape : tuple of int
+        Height, width and channels of the output.
+    stripe : int
+        Rows of a stripe. The last one of a picture ends with it, and may overlap the
+        one before.
+    shrink : int
+        How much smaller the output is, from pooling.
+    """
     tf = import_tensorflow()
-    flat = tf.matmul(tf.reshape(v, [-1, v.shape[-1]]), u)
-    return tf.reshape(flat, [*tiles, u.shape[-1]])
+    from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
+
+    n = x.shape[0]
+    height, width = shape[0] * shrink, shape[1] * shrink
+    last = height - stripe
+    shape_of_inputs = 1, stripe + KERNEL - 1, *x.shape[2:]
+
+    def after(picture, top):
+        ends = tf.cast(top == last, tf.int32)
+        next_picture = tf.minimum(picture + ends, n - 1)
+        return next_picture, tf.minimum(top + stripe, last) * (1 - ends)
+
+    # What a loop hands on to its next turn is kept in memory, too. So each turn cuts
+    # out the inputs of the next one, from a place that the turn before has computed.
+    def turn(n_left, place, next_place, inputs, y):
+        outputs = part(inputs, size=(stripe, width))
+        picture, top = place
+        y = dynamic_update_slice(y, outputs, [picture, top // shrink, 0, 0])
+        next_inputs = tf.slice(x, [*next_place, 0, 0], shape_of_inputs)
+        return n_left - 1, next_place, after(*next_place), next_inputs, y
+
+    state = (
+        n * -(-height // stripe),
+        (0, 0),
+        (0, min(stripe, last)),
+        x[:1, : shape_of_inputs[1]],
+        tf.zeros([n, *shape]),
+    )
+    return tf.while_loop(lambda n_left, *_: n_left > 0, turn, state)[-1]
 
 
-def _transform_output(
-    products: Sequence[Any], bias: Any, size: tuple[int, int], pools: bool
+def _convolve_part(
+    x: Any, u: Sequence[Any], bias: Any, pools: bool, size: tuple[int, int]
+) -> Any:
+    """Return the output, of a size before pooling, of pictures with their padding."""
+    bt = matrices()[2]
+    rows, columns = map(n_tiles, size)
+    lines = _combine(bt, _taps(x, 1, rows))
+    products = [
+        _multiply(_combine(bt, _taps(line, 2, columns)), of_line)
+        for line, of_line in zip(lines, u, strict=True)
+    ]
+    return _transform_back(products, bias, size, pools)
+
+
+def _taps(x: Any, axis: int, n: int) -> list[Any]:
+    """Return the first inputs of `n` tiles along an axis, their second ones, ..."""
+    before = (slice(None),) * axis
+    stop = TILE * (n - 1) + 1
+    return [x[(*before, slice(i, i + stop, TILE))] for i in range(SIDE)]
+
+
+def _multiply(v: Sequence[Any], u: Any) -> list[Any]:
+    """Return the product of each tensor of shape (*tiles, n_in) with its matrix."""
+    tf = import_tensorflow()
+    *tiles, n_in = v[0].shape
+    products = tf.matmul(tf.stack([tf.reshape(t, [-1, n_in]) for t in v]), u)
+    return [tf.reshape(product, [*tiles, -1]) for product in tf.unstack(products)]
+
+
+def _transform_back(
+    products: Sequence[Sequence[Any]], bias: Any, size: tuple[int, int], pools: bool
 ) -> Any:
     """Return relu(A^T m A + bias) of all tiles m, put together, maybe pooled."""
     tf = import_tensorflow()
     at = matrices()[0]
-    n, rows, columns, width = products[0].shape
-    lines = _barrier(
-        [
-            tf.stack([_combine(at[a], products[b::SIDE]) for a in range(TILE)], axis=2)
-            for b in range(SIDE)
-        ]
-    )
-    # Each of shape (n, rows, 4, columns, width).
-    parts = [_combine(at[b], lines) for b in range(TILE)]
+    n, rows, columns, width = products[0][0].shape
+    columns_of_tiles = zip(*products, strict=True)
+    lines = [tf.stack(_combine(at, column), axis=2) for column in columns_of_tiles]
+    parts = _combine(at, lines)  # each of shape (n, rows, 4, columns, width)
     side = TILE
     if pools:
         side = TILE // 2
@@ -155,7 +220,12 @@ def _transform_output(
     return y[:, : size[0], : size[1]]
 
 
-def _combine(coefficients: np.ndarray, terms: Sequence[Any]) -> Any:
+def _combine(matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
+    """Return the product of a matrix and a vector of tensors."""
+    return [_weighted_sum(coefficients, terms) for coefficients in matrix]
+
+
+def _weighted_sum(coefficients: np.ndarray, terms: Sequence[Any]) -> Any:
     """Return the sum of terms times coefficients, without the zeros."""
     total = None
     for coefficient, term in zip(coefficients, terms, strict=True):
@@ -163,10 +233,3 @@ def _combine(coefficients: np.ndarray, terms: Sequence[Any]) -> Any:
             scaled = term if coefficient == 1 else term * np.float32(coefficient)
             total = scaled if total is None else total + scaled
     return total
-
-
-def _barrier(tensors: Sequence[Any]) -> list[Any]:
-    """Return the tensors, computed and kept before anything that uses them."""
-    from tensorflow.compiler.tf2xla.ops import gen_xla_ops
-
-    return gen_xla_ops.xla_optimization_barrier(input=list(tensors))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from skvgg import VGG19Features, _engines, _network, _precision, _tensorflow
+from skvgg import VGG19Features, _engines, _forward, _precision, _tensorflow
 from skvgg._tensorflow import import_tensorflow
 
 from .conftest import relative_error
@@ -29,6 +29,17 @@ def test_rows_are_near_those_of_float32(tiles, precision, tolerance):
     assert relative_error(actual, expected) <= tolerance
     if precision != "tensorfloat32":  # which a CPU does not have
         assert not np.array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_winograd_is_as_near_to_float32_as_direct_convolution(tiles, precision):
+    X = tiles[0][:64]
+    expected = small(engine="direct").transform(X)
+    errors = [
+        relative_error(small(precision=precision, engine=e).transform(X), expected)
+        for e in ("winograd", "direct")
+    ]
+    assert 0 < errors[0] <= 1.1 * errors[1]
 
 
 def test_memory_tells_precisions_apart(tiles, tmp_path):
@@ -117,6 +128,6 @@ def test_tensor_float_32_is_set_back(monkeypatch):
 def test_regrouping_keeps_every_picture_in_order(n_together):
     tf = import_tensorflow()
     parts = [tf.range(0, 4), tf.range(4, 5), tf.range(5, 11)]
-    groups = [g.numpy() for g in _network._regroup(parts, n_together)]
+    groups = [g.numpy() for g in _forward._regroup(parts, n_together)]
     np.testing.assert_array_equal(np.concatenate(groups), np.arange(11))
     assert all(len(group) == (n_together or 11) for group in groups[:-1])

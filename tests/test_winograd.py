@@ -1,12 +1,13 @@
 """The Winograd engine computes what TensorFlow's convolution and Keras compute."""
 
+import threading
 from collections import Counter
 
 import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from skvgg import VGG19Features, _engines, _winograd
+from skvgg import VGG19Features, _engines, _forward, _winograd
 from skvgg._tensorflow import import_tensorflow
 
 from .conftest import relative_error
@@ -38,15 +39,21 @@ def test_one_dimension_is_a_correlation():
     np.testing.assert_allclose(actual, np.correlate(numbers, kernel, "valid"))
 
 
-@pytest.mark.parametrize("size", [(8, 8), (9, 14), (3, 2)])
 @pytest.mark.parametrize("pools", [False, True])
-def test_convolution_of_any_size(size, pools):
+@pytest.mark.parametrize(
+    ("size", "rows"),
+    [((8, 8), None), ((9, 14), None), ((3, 2), None)]
+    + [((16, 8), 1), ((16, 8), 2)]  # the last stripe ends with the picture
+    + [((13, 6), 1), ((19, 9), 2), ((22, 5), 3)]  # it overlaps the one before
+    + [((9, 7), 2)],  # one stripe holds all
+)
+def test_convolution_of_any_size_in_any_stripes(size, rows, pools):
     tf = import_tensorflow()
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, *size, 5)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 5, 7)).astype(np.float32)
     bias = rng.normal(size=7).astype(np.float32)
-    function = _engines._winograd_function(x.shape, 7, pools)
+    function = _engines._winograd_function(x.shape, 7, tf.float32, pools, rows)
     u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
     actual = function(tf.constant(x), u, tf.constant(bias)).numpy()
     expected = reference(x, kernel, bias)
@@ -59,9 +66,9 @@ def seen_of_winograd():
     seen = Counter()
     original = _engines._winograd_function
 
-    def count(shape, n_out, pools):
+    def count(shape, *others):
         seen[shape] += 1
-        return original(shape, n_out, pools)
+        return original(shape, *others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_engines, "_winograd_function", count)
@@ -77,15 +84,38 @@ def test_a_batch_at_224_is_that_of_keras(keras_top, seen_of_winograd):
     for name, actual in split_by_layer(rows, expected).items():
         assert relative_error(actual, expected[name].reshape(13, -1)) <= 1e-5, name
     assert seen_of_winograd == {
-        (1, 224, 224, 64): 13,
-        (2, 112, 112, 64): 7,
-        (2, 112, 112, 128): 7,
+        (2, 224, 224, 64): 6,  # the last picture goes directly
+        (2, 112, 112, 64): 6,
+        (2, 112, 112, 128): 6,
         (4, 56, 56, 128): 3,
         (4, 56, 56, 256): 9,
         (8, 28, 28, 256): 2,
         (8, 28, 28, 512): 6,
         (16, 14, 14, 512): 4,
     }
+
+
+def test_pictures_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
+    """Small pictures, made to go in stripes and in threads as large ones do."""
+    X = tiles[0][:21]
+    names = ["block1_conv1", "block2_conv1", "block2_pool", "block3_pool"]
+    params = {"weights": None, "random_state": 0, "layer": names, "image_size": 48}
+    expected = VGG19Features(**params, engine="direct").transform(X)
+    monkeypatch.setattr(_engines, "_WINOGRAD_BYTES", 1)
+    monkeypatch.setattr(_engines, "_STRIPE_BYTES", 1)
+    monkeypatch.setattr(_forward, "max_threads", lambda: 3)
+    threads = set()
+    original = _engines.Winograd.convolve
+
+    def convolve(self, *args, **kwargs):
+        threads.add(threading.current_thread())
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(_engines.Winograd, "convolve", convolve)
+    rows = VGG19Features(**params, engine="winograd").transform(X)
+    assert 1 < len(threads - {threading.main_thread()}) <= 4  # one of them decodes
+    assert relative_error(rows, expected) <= 1e-5
+    assert not np.array_equal(rows, expected)
 
 
 def test_error_is_that_of_direct_convolution():
@@ -97,7 +127,8 @@ def test_error_is_that_of_direct_convolution():
     bias = np.zeros(32, np.float32)
     expected = reference(x, kernel, bias)
     u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
-    fast = _engines._winograd_function(x.shape, 32, False)(x, u, bias)
+    winograd = _engines._winograd_function(x.shape, 32, tf.float32, False, None)
+    fast = winograd(x, u, bias)
     direct = _engines._direct_function(x.shape[1:], 32, tf.float32, False)
     assert relative_error(fast.numpy(), expected) <= 1e-5
     ratio = relative_error(fast.numpy(), expected) / relative_error(
