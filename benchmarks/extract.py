@@ -1,6 +1,6 @@
 """Pictures a second through VGG19 up to fc1, beside the peers.
 
-    python benchmarks/extract.py forward    # skvgg and eight peers, in turn
+    python benchmarks/extract.py forward    # skvgg and nine peers, in turn
     python benchmarks/extract.py start      # cold processes, and peak memory at 32
     python benchmarks/extract.py photos     # JPEG files to a feature matrix
 
@@ -28,9 +28,9 @@ from skvgg._preprocessing import CAFFE, Preprocessing
 SIZE = 224
 LAYERS = layers_up_to(["fc1"])
 CONTENDERS = {}
-#: What the ratios are of: the fastest peer that computes in float32 throughout.
-PEER, PEER_BFLOAT16 = "OpenVINO float32", "OpenVINO bfloat16"
-WITH_BATCH_64 = ("skvgg winograd", "skvgg bfloat16", "Keras predict", PEER)
+#: What the ratios are of: the fastest peer that computes in float32 throughout and is
+#: as accurate as direct convolution. It runs beside the others in each group.
+PEER = "OpenVINO float32"
 
 
 def contender(name):
@@ -164,6 +164,14 @@ def _():
     return torch_runner(lambda torch, model: model)
 
 
+@contender("PyTorch compiled")
+def _():
+    import os
+
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # here, not in processes
+    return torch_runner(lambda torch, model: torch.compile(model))
+
+
 @contender("PyTorch frozen")
 def _():
     def freeze(torch, model):
@@ -240,7 +248,7 @@ def _():
     return openvino_runner("f32")
 
 
-@contender(PEER_BFLOAT16)
+@contender("OpenVINO bfloat16")
 def _():
     return openvino_runner("bf16")
 
@@ -308,11 +316,12 @@ def serve(name, batch, pipe):
 
 def forward(arguments):
     expected = reference_rows()
+    others = [name for name in arguments.only or CONTENDERS if name != PEER]
     for batch in arguments.batches:
-        names = arguments.only or [*CONTENDERS]
-        if batch >= 64:  # all of them at once would not fit into 24 GB
-            names = [name for name in names if name in WITH_BATCH_64]
-        measure(names, batch, arguments.rounds, expected)
+        # In groups, as all of them at once do not fit into memory.
+        size = 4 if batch >= 64 else 6
+        for i in range(0, len(others), size):
+            measure([PEER, *others[i : i + size]], batch, arguments.rounds, expected)
 
 
 def reference_rows():
@@ -480,7 +489,8 @@ def photos(arguments):
     pixels = make_pixels(n)
     features.transform(pixels[:32])  # compiles
     loops["skvgg, no decoding"] = lambda _: features.transform(pixels)
-    for size in ((500, 375), (4000, 3000)):
+    for size in arguments.sizes:
+        size = tuple(map(int, size.split("x")))
         with tempfile.TemporaryDirectory() as folder:
             paths = write_photos(folder, n, size)
             seconds = {}
@@ -501,6 +511,7 @@ def main():
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--only", nargs="+", choices=[*CONTENDERS])
     parser.add_argument("--photos", type=int, default=500)
+    parser.add_argument("--sizes", nargs="+", default=["500x375", "4000x3000"])
     arguments = parser.parse_args()
     for package in ["tensorflow", "keras", "torch", "onnxruntime", "openvino", "MNN"]:
         try:

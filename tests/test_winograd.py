@@ -42,10 +42,12 @@ def test_one_dimension_is_a_correlation():
 @pytest.mark.parametrize("pools", [False, True])
 @pytest.mark.parametrize(
     ("size", "rows"),
-    [((8, 8), None), ((9, 14), None), ((3, 2), None)]
-    + [((16, 8), 1), ((16, 8), 2)]  # the last stripe ends with the picture
-    + [((13, 6), 1), ((19, 9), 2), ((22, 5), 3)]  # it overlaps the one before
-    + [((9, 7), 2)],  # one stripe holds all
+    [
+        *[((8, 8), None), ((9, 14), None), ((3, 2), None)],
+        *[((16, 8), 1), ((16, 8), 2)],  # the last stripe ends with the picture
+        *[((13, 6), 1), ((19, 9), 2), ((22, 5), 3)],  # it overlaps the one before
+        ((9, 7), 2),  # one stripe holds all
+    ],
 )
 def test_convolution_of_any_size_in_any_stripes(size, rows, pools):
     tf = import_tensorflow()
