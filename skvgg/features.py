@@ -123,14 +123,17 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         What the network computes in; rows are float32 in any case. "bfloat16"
         takes half the time of "float32" with ``engine="direct"`` on CPUs that
         have instructions for it, with errors of about 1 % of the largest
-        feature. "tensorfloat32" and "float16" are for GPUs: on a CPU, the first
-        is "float32", the second slow.
+        feature. With ``engine="winograd"`` it gains nothing: weights are rounded,
+        but all layers of 64 channels and more compute in float32.
+        "tensorfloat32" and "float16" are for GPUs: on a CPU, the first is
+        "float32", the second slow.
     engine : {"auto", "direct", "winograd"}, default="auto"
-        How convolutions are computed in float32 on a CPU. "winograd" takes half
-        the time of "direct", TensorFlow's own, is as accurate, and is compiled
-        first, for up to 20 seconds a process and `image_size`. "auto" computes the
-        first 128 pictures of a call directly, the others by "winograd". The
-        features differ by rounding only, so `memory` does not tell them apart.
+        How convolutions are computed on a CPU. "winograd" takes less than half
+        the time that "direct", TensorFlow's own, takes in float32, is as
+        accurate, and is compiled first, for about 10 seconds a process and
+        `image_size`. "auto" computes the first 96 pictures of a call directly,
+        the others by "winograd". The features differ by rounding only, so
+        `memory` does not tell them apart.
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where the rows of pictures are kept, so that a picture goes through the
         network once: in cross-validation, in a grid search, in the next
