@@ -47,7 +47,7 @@ _LEAST_TOGETHER, _IN_STRIPES_TOGETHER = 4, 2
 _STRIPE_BYTES = 1.5e6
 
 #: Where the Winograd engine pools in the same step: maps of at least so many pixels. On
-#: smaller ones that saves less than 0.4 ms a picture and costs 2 s of compiling.
+#: smaller ones that saves less than 0.4 ms a picture and costs a second of compiling.
 _POOLS_FROM = 100 * 100
 
 
