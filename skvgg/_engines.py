@@ -162,8 +162,9 @@ class Winograd:
         with _LOCK:
             if layer not in self._transformed:
                 tf = import_tensorflow()
-                tensors = (tf.cast(t, tf.float32) for t in self._parameters[layer])
-                kernel, bias = tensors
+                kernel, bias = (
+                    tf.cast(tensor, tf.float32) for tensor in self._parameters[layer]
+                )
                 parts = _winograd.transform_kernel(kernel.numpy())
                 self._transformed[layer] = [tf.constant(part) for part in parts], bias
         return self._transformed[layer]
