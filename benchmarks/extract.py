@@ -31,6 +31,10 @@ CONTENDERS = {}
 #: What the ratios are of: the fastest peer that computes in float32 throughout and is
 #: as accurate as direct convolution. It runs beside the others in each group.
 PEER = "OpenVINO float32"
+#: The two that run in any case, when files are read.
+FROM_FILES, FROM_PIXELS = "skvgg", "skvgg, no decoding"
+#: How often each contender runs, unless asked otherwise.
+ROUNDS = {"forward": 7, "start": 3, "photos": 3}
 
 
 def contender(name):
@@ -439,16 +443,22 @@ def write_photos(folder, n, size):
     return paths
 
 
-def photo_loops(model, features):
-    """Return the ways from paths to features, by name."""
+def photo_loops(n):
+    """Return the ways from paths to features, by name; each has been used before."""
     from PIL import Image
+
+    from skvgg import VGG19Features
 
     def pixels_of(path):
         with Image.open(path) as image:
             image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
             return np.asarray(image)
 
+    model = keras_model()
     run, prepare = CONTENDERS["PyTorch channels_last"]()
+    features = VGG19Features(None, random_state=0, engine="winograd")
+    pixels = make_pixels(n)
+    features.transform(pixels[:32])  # compiles
 
     def keras_loop(paths):
         return [
@@ -473,46 +483,47 @@ def photo_loops(model, features):
         return [run(prepare(batch)) for batch in loader]
 
     return {
+        FROM_PIXELS: lambda paths: features.transform(pixels),
+        FROM_FILES: features.transform,
         "Keras, batches of 32": keras_loop,
         "Keras, one by one": one_by_one,
         "PyTorch DataLoader": dataloader,
-        "skvgg": features.transform,
     }
 
 
 def photos(arguments):
-    from skvgg import VGG19Features
-
     n = arguments.photos
-    features = VGG19Features(None, random_state=0, engine="winograd")
-    loops = photo_loops(keras_model(), features)
-    pixels = make_pixels(n)
-    features.transform(pixels[:32])  # compiles
-    loops["skvgg, no decoding"] = lambda _: features.transform(pixels)
+    loops = photo_loops(n)
+    for peer in set(loops) - set(arguments.only or loops) - {FROM_PIXELS, FROM_FILES}:
+        del loops[peer]
     for size in arguments.sizes:
         size = tuple(map(int, size.split("x")))
         with tempfile.TemporaryDirectory() as folder:
             paths = write_photos(folder, n, size)
-            seconds = {}
-            for name, loop in loops.items():
-                start = time.perf_counter()
-                loop(paths)
-                seconds[name] = time.perf_counter() - start
-        print(f"\n{n} JPEG files of {size[0]}x{size[1]}: ratio to skvgg, pictures/s")
-        for name, took in seconds.items():
-            ratio = seconds["skvgg"] / took
-            print(f"{name:28} {ratio:6.2f} {n / took:8.2f}", flush=True)
+            rates = {name: [] for name in loops}
+            for _ in range(arguments.rounds):
+                for name, loop in loops.items():
+                    start = time.perf_counter()
+                    loop(paths)
+                    rates[name].append(n / (time.perf_counter() - start))
+        print(f"\n{n} JPEG files of {size[0]}x{size[1]}, {arguments.rounds} rounds")
+        print(f"{'':28} {'ratio':>6} {'images/s':>9} {'quartiles':>15}")
+        for name, rate in rates.items():
+            ratio = np.median(np.array(rate) / rates[FROM_FILES])
+            low, median, high = np.percentile(rate, [25, 50, 75])
+            print(f"{name:28} {ratio:6.2f} {median:9.2f} {low:7.2f}-{high:7.2f}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["forward", "start", "photos"])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--only", nargs="+", choices=[*CONTENDERS])
+    parser.add_argument("--only", nargs="+", help="names of contenders, as printed")
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--sizes", nargs="+", default=["500x375", "4000x3000"])
     arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or ROUNDS[arguments.what]
     for package in ["tensorflow", "keras", "torch", "onnxruntime", "openvino", "MNN"]:
         try:
             print(package, version(package), end="  ")

