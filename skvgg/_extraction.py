@@ -10,7 +10,7 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +22,20 @@ from sklearn.utils import gen_batches
 from skvgg import weights
 from skvgg._architecture import Output
 from skvgg._cache import Cache
-from skvgg._threads import max_threads
+from skvgg._threads import max_threads, threads
 from skvgg.exceptions import BadImageWarning
-from skvgg.images import Content, Framing, Pictures, decode, describe_unscaled, load
+from skvgg.images import (
+    Content,
+    Framing,
+    Pictures,
+    decode_together,
+    describe_unscaled,
+    load_together,
+)
 
-#: Pictures whose contents are in memory at the same time, undecoded.
-_READ_TOGETHER = 16
+#: Pictures whose contents are in memory at the same time, undecoded: so many, or so
+#: many a thread if that is more.
+_READ_TOGETHER, _READ_BY_A_THREAD = 16, 2
 
 #: Bad pictures that a warning names.
 _TOLD_OF = 5
@@ -104,38 +112,12 @@ def _warn_of_bad(bad: dict[int, str]) -> None:
     warnings.warn(BadImageWarning(message, bad), stacklevel=2)
 
 
-class _Ahead:
-    """Runs the network in a thread, so that the next batch is decoded meanwhile.
-
-    Pillow, hashing and TensorFlow let other threads run. With one thread allowed,
-    everything runs in turn.
-    """
-
-    def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> _Ahead:
-        if max_threads() > 1:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="skvgg")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown()
-
-    def submit(self, function: Callable, *args: Any) -> Future:
-        """Return the future result of a call."""
-        if self._executor is not None:
-            return self._executor.submit(function, *args)
-        future: Future = Future()
-        future.set_result(function(*args))
-        return future
-
-
 class Extraction:
     """One run over pictures.
 
-    While a batch is in the network, the next one is read, looked up and decoded.
+    While a batch is in the network, the next one is read, looked up and decoded, in as
+    many threads as are allowed: Pillow, hashing and TensorFlow let others run. With one
+    thread allowed, everything runs in turn.
 
     Parameters
     ----------
@@ -180,7 +162,8 @@ class Extraction:
         self._copies: list[tuple[int, int]] = []
         self._bad: dict[int, str] = {}
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
-        self._ahead = _Ahead()
+        self._network: Executor
+        self._readers: Executor
         self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
         self._warned_unscaled = False
 
@@ -193,10 +176,11 @@ class Extraction:
             As :func:`skvgg.images.load` and :func:`skvgg.images.decode`; the
             rows computed before that are stored.
         """
+        n_together = max(_READ_TOGETHER, _READ_BY_A_THREAD * max_threads())
         try:
-            with self._ahead:
+            with threads(1) as self._network, threads() as self._readers:
                 try:
-                    for part in gen_batches(len(pictures), _READ_TOGETHER):
+                    for part in gen_batches(len(pictures), n_together):
                         self._settle(pictures, range(part.start, part.stop), rows)
                     self._pass(rows)
                 finally:
@@ -221,26 +205,22 @@ class Extraction:
         found = self._cache.get([key for some in keys.values() for key in some])
         n_bad = sum(index in self._bad for index in indices)
         self._count(hits=len(indices) - len(contents) - n_bad, bad=n_bad)
+        missing = {}
         for index, content in contents.items():
             if all(key in found for key in keys[index]):
                 np.concatenate([found[key] for key in keys[index]], out=rows[index])
                 self._count(hits=1)
-                continue
-            with self._noting(index):
-                pixels = decode(content, self._recipe.framing, self._max_pixels)
-                self._warn_unscaled(content)
-                self._waiting.append((index, content.digest, pixels))
-            if index in self._bad:
-                self._count(bad=1)
-            if len(self._waiting) == self._batch_size:
-                self._pass(rows)
+            else:
+                missing[index] = content
+        self._decode(missing, rows)
 
     def _load_new(self, pictures: Pictures, indices: range) -> dict[int, Content]:
         """Return the contents that have not come before in this run, by index."""
         contents = {}
-        for index in indices:
+        items = {index: pictures[index] for index in indices}
+        for index, loaded in load_together(items, self._readers).items():
             with self._noting(index):
-                content = load(pictures[index], index)
+                content = loaded.result()
             if index in self._bad:
                 continue
             first = self._first.setdefault(content.digest, index)
@@ -249,6 +229,20 @@ class Extraction:
             else:
                 self._copies.append((index, first))
         return contents
+
+    def _decode(self, contents: dict[int, Content], rows: np.ndarray) -> None:
+        """Decode pictures; send whole batches of them into the network."""
+        framing, max_pixels = self._recipe.framing, self._max_pixels
+        decoded = decode_together(contents, framing, max_pixels, self._readers)
+        for index, content in contents.items():
+            with self._noting(index):
+                pixels = decoded.pop(index).result()
+                self._warn_unscaled(content)
+                self._waiting.append((index, content.digest, pixels))
+            if index in self._bad:
+                self._count(bad=1)
+            if len(self._waiting) == self._batch_size:
+                self._pass(rows)
 
     @contextmanager
     def _noting(self, index: int) -> Iterator[None]:
@@ -268,7 +262,7 @@ class Extraction:
         indices, digests, pixels = zip(*self._waiting, strict=True)
         self._waiting = []
         batch, outputs = np.stack(pixels), self._recipe.all_outputs
-        blocks = self._ahead.submit(self._compute, batch, outputs)
+        blocks = self._network.submit(self._compute, batch, outputs)
         self._in_network = (indices, digests, blocks)
 
     def _take(self, rows: np.ndarray) -> None:

@@ -9,7 +9,6 @@ core busy run in several threads, on other pictures in each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from skvgg._architecture import Layer, Output, Pooling, layers_up_to, map_shape
 from skvgg._engines import Direct, Winograd
 from skvgg._preprocessing import Preprocessing
 from skvgg._tensorflow import import_tensorflow
-from skvgg._threads import max_threads
+from skvgg._threads import max_threads, threads
 
 #: Pictures that begin their way through the network together, at least.
 _BEGUN_TOGETHER = 16
@@ -123,7 +122,7 @@ class Pass:
             (y,) = self._run(steps, [some], its_rows)
             return y, its_rows
 
-        with ThreadPoolExecutor(max_threads()) as executor:
+        with threads() as executor:
             for part in parts:
                 # All of it, before any goes on to steps that want every core.
                 done = list(executor.map(run, _regroup([part], n_together)))

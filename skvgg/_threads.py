@@ -1,8 +1,11 @@
-"""How many threads skvgg may use."""
+"""How many threads skvgg may use, and calls in them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
 
 import joblib
 
@@ -16,3 +19,27 @@ def max_threads() -> int:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     n_cores = joblib.cpu_count()
     return min(int(limit), n_cores) if limit.isdigit() and int(limit) else n_cores
+
+
+def threads(n: int | None = None) -> Executor:
+    """Return `n` threads beside this one, or as many as are allowed.
+
+    If one thread is allowed, that is this one: each call is then made at once.
+    """
+    n_allowed = max_threads()
+    if n_allowed == 1:
+        return InTurn()
+    return ThreadPoolExecutor(n or n_allowed, thread_name_prefix="skvgg")
+
+
+class InTurn(Executor):
+    """Makes each call at once, in the thread that asks for it."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Return the result, or the error, as a future that is done."""
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future

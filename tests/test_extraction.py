@@ -1,17 +1,20 @@
 """Which pictures go through the network, in which batches, with what kept."""
 
+import io
 import threading
+import time
 import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from skvgg import _extraction
+from skvgg import _threads
 from skvgg._architecture import Output
 from skvgg._cache import Cache
 from skvgg._extraction import Extraction, Recipe
 from skvgg.exceptions import BadImageWarning
-from skvgg.images import Framing
+from skvgg.images import Framing, _together
 
 MEAN, CORNER, SIZE = Output("mean", None), Output("corner", None), (8, 8)
 
@@ -141,31 +144,70 @@ def test_a_warning_of_many_names_the_first_few(pictures):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_the_next_batch_is_decoded_while_one_is_in_the_network(
-    pictures, monkeypatch, n_threads
-):
-    fifth_is_decoded, seen = threading.Event(), []
-    decode, compute = _extraction.decode, Network.__call__
+def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_threads):
+    pictures = np.random.default_rng(0).integers(0, 256, (40, *SIZE, 3), np.uint8)
+    all_are_decoded, seen = threading.Event(), []
+    decode, compute = _together.decode, Network.__call__
 
     def note(content, *settings):
-        seen.append(content)
-        if len(seen) == 5:
-            fifth_is_decoded.set()
+        seen.append(threading.current_thread())
+        if len(seen) == 32:
+            all_are_decoded.set()
         return decode(content, *settings)
 
     def wait(self, pixels, outputs):
-        if n_threads == 2:
-            assert fifth_is_decoded.wait(60)
+        if n_threads == 1:
+            assert len(seen) == 16 * (1 + len(self.batches)) or len(seen) == 40
         elif not self.batches:
-            assert not fifth_is_decoded.is_set()
+            assert all_are_decoded.wait(60)
         return compute(self, pixels, outputs)
 
-    monkeypatch.setattr(_extraction, "max_threads", lambda: n_threads)
-    monkeypatch.setattr(_extraction, "decode", note)
+    monkeypatch.setattr(_threads, "max_threads", lambda: n_threads)
+    monkeypatch.setattr(_together, "decode", note)
     monkeypatch.setattr(Network, "__call__", wait)
-    rows, batches, _ = run(pictures, batch_size=4)
-    assert batches == [4, 4, 2]
+    rows, batches, _ = run(pictures, batch_size=16)
+    assert batches == [16, 16, 8]
     np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+    assert (threading.main_thread() in seen) == (n_threads == 1)
+    assert len(set(seen)) <= n_threads
+
+
+def test_as_many_pictures_are_decoded_at_a_time_as_there_are_threads(monkeypatch):
+    met, decode = threading.Barrier(3, timeout=60), _together.decode
+
+    def meet(content, *settings):
+        met.wait()
+        return decode(content, *settings)
+
+    monkeypatch.setattr(_threads, "max_threads", lambda: 3)
+    monkeypatch.setattr(_together, "decode", meet)
+    pictures = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3), np.uint8)
+    rows, _, _ = run(pictures)
+    np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+
+
+def test_a_path_that_cannot_be_one_is_a_bad_picture(pictures):
+    with pytest.warns(BadImageWarning, match="no such file"):
+        rows, _, _ = run([pictures[0], "nul\0.jpg"], skips_bad=True)
+    np.testing.assert_allclose(rows[:1], means(pictures[:1]), rtol=1e-6)
+    assert np.isnan(rows[1]).all()
+
+
+def test_an_open_file_that_comes_twice_is_read_in_turn(pictures):
+    in_use = threading.Lock()
+
+    class File(io.BytesIO):
+        def read(self, *args):
+            assert in_use.acquire(blocking=False)
+            time.sleep(0.01)
+            in_use.release()
+            return super().read(*args)
+
+    file = File()
+    Image.fromarray(pictures[0]).save(file, "PNG")
+    file.seek(0)
+    rows, _, _ = run([file] * 10)
+    np.testing.assert_allclose(rows, means(pictures[:1].repeat(10, 0)), rtol=1e-6)
 
 
 def test_a_bad_picture_does_not_lose_the_batch_in_the_network(pictures, tmp_path):

@@ -2,7 +2,10 @@
 
 import io
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageCms, features
 
-from skvgg.images import Framing, as_pictures, decode, load
+from skvgg.images import Framing, _pillow, as_pictures, decode, load
 
 from .conftest import run_python
 
@@ -371,6 +374,38 @@ def test_too_many_pixels_are_refused_before_decoding():
     with pytest.raises(ValueError, match=r"300 x 200 = 60000.*max_pixels=59999"):
         read(data, max_pixels=59_999)
     assert_colour(read(data, max_pixels=60_000), (0, 0, 0))
+
+
+def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+    bad_exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"
+    data = encode(flat(RED), "JPEG", exif=bad_exif)
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        Image.open(io.BytesIO(data)).getexif()
+
+    def overlap(image, framing):
+        if not first_is_in.is_set():
+            first_is_in.set()
+            assert second_is_in.wait(60)
+        else:
+            second_is_in.set()
+            assert first_is_out.wait(60)
+
+    def first():
+        read(data)
+        first_is_out.set()
+
+    monkeypatch.setattr(_pillow, "_draft", overlap)
+    before = [*warnings.filters]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with ThreadPoolExecutor(2) as executor:
+            executor.submit(first)
+            assert first_is_in.wait(60)
+            executor.submit(read, data).result()
+        warnings.warn("another's", UserWarning, stacklevel=1)
+    assert [str(w.message) for w in told] == ["another's"]
+    assert warnings.filters == before
 
 
 def test_formats_that_run_programs_are_not_opened():

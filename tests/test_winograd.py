@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from skvgg import VGG19Features, _engines, _forward, _winograd
+from skvgg import VGG19Features, _engines, _threads, _winograd
 from skvgg._tensorflow import import_tensorflow
 
 from .conftest import relative_error
@@ -105,7 +105,7 @@ def test_pictures_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
     expected = VGG19Features(**params, engine="direct").transform(X)
     monkeypatch.setattr(_engines, "_WINOGRAD_BYTES", 1)
     monkeypatch.setattr(_engines, "_STRIPE_BYTES", 1)
-    monkeypatch.setattr(_forward, "max_threads", lambda: 3)
+    monkeypatch.setattr(_threads, "max_threads", lambda: 3)
     threads = set()
     original = _engines.Winograd.convolve
 
@@ -115,7 +115,7 @@ def test_pictures_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
 
     monkeypatch.setattr(_engines.Winograd, "convolve", convolve)
     rows = VGG19Features(**params, engine="winograd").transform(X)
-    assert 1 < len(threads - {threading.main_thread()}) <= 4  # one of them decodes
+    assert 1 < len(threads - {threading.main_thread()}) <= 4  # one of them starts the others
     assert relative_error(rows, expected) <= 1e-5
     assert not np.array_equal(rows, expected)
 

@@ -1,7 +1,8 @@
 """From what people have (files, PIL images, arrays) to RGB arrays of one size.
 
 In two steps, so that what is known already need not be decoded: :func:`load`
-gives the content of a picture and a digest of it, :func:`decode` the pixels.
+gives the content of a picture and a digest of it, :func:`decode` the pixels;
+:func:`load_together` and :func:`decode_together` do it for several at a time.
 Every error about a picture is born here, and names the picture's index and
 path. Decoding and resampling are Pillow's.
 """
@@ -9,6 +10,7 @@ path. Decoding and resampling are Pillow's.
 from skvgg.images._content import Content, decode, describe_unscaled, load
 from skvgg.images._items import Pictures, as_pictures
 from skvgg.images._pillow import FORMATS, MAX_PIXELS, Framing, Interpolation
+from skvgg.images._together import decode_together, load_together
 
 __all__ = [
     "FORMATS",
@@ -19,6 +21,8 @@ __all__ = [
     "Pictures",
     "as_pictures",
     "decode",
+    "decode_together",
     "describe_unscaled",
     "load",
+    "load_together",
 ]

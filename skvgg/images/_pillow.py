@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -66,14 +67,41 @@ class Framing:
 
 def decode_file(data: bytes, framing: Framing, max_pixels: int | None) -> np.ndarray:
     """Return the pixels of an encoded picture; see :func:`skvgg.images.decode`."""
-    with warnings.catch_warnings():
-        # Pillow's own limit warns; ours raises.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.simplefilter("ignore", UserWarning)  # of odd but readable files
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(image, max_pixels)
-            _draft(image, framing)
-            return np.asarray(resize_image(_to_rgb(image, framing.background), framing))
+    with _SILENCE, Image.open(io.BytesIO(data), formats=_formats()) as image:
+        _check_size(image, max_pixels)
+        _draft(image, framing)
+        return np.asarray(resize_image(_to_rgb(image, framing.background), framing))
+
+
+class _Silence:
+    """Keeps Pillow's warnings back while any thread is in it.
+
+    It warns of odd but readable files, and of large ones, for which ours is an error.
+    What is kept back is kept back for the whole process, so the first thread to come
+    begins it and the last one to leave ends it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._n_inside += 1
+            if self._n_inside == 1:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_SILENCE = _Silence()
 
 
 @cache
