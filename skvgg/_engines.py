@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from skvgg import _winograd
-from skvgg._tensorflow import has_gpu, import_tensorflow, quiet_log
+from skvgg._tensorflow import compiled, has_gpu, import_tensorflow, quiet_log
 
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -189,9 +189,7 @@ def _direct_function(
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools else y
 
     shapes = (None, *shape), (3, 3, shape[-1], n_out), (n_out,)
-    signature = [tf.TensorSpec(shape, dtype) for shape in shapes]
-    # Autograph has nothing to do here and leaves files in the temporary folder.
-    return tf.function(convolve, input_signature=signature, autograph=False)
+    return compiled(convolve, [tf.TensorSpec(shape, dtype) for shape in shapes])
 
 
 def _winograd_function(*key: Any) -> Any:
@@ -216,9 +214,7 @@ def _compile_winograd(
         [tf.TensorSpec((side, shape[-1], n_out), tf.float32)] * side,
         tf.TensorSpec((n_out,), tf.float32),
     ]
-    function = tf.function(
-        convolve, input_signature=specs, autograph=False, jit_compile=True
-    )
+    function = compiled(convolve, specs, by_xla=True)
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), specs)
     with quiet_log():  # the first use of XLA writes to it
         function(*zeros)

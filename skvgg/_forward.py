@@ -18,7 +18,7 @@ from sklearn.utils import gen_batches
 from skvgg._architecture import Layer, Output, Pooling, layers_up_to, map_shape
 from skvgg._engines import Direct, Winograd
 from skvgg._preprocessing import Preprocessing
-from skvgg._tensorflow import import_tensorflow
+from skvgg._tensorflow import compiled, import_tensorflow
 from skvgg._threads import max_threads, threads
 
 #: Pictures that begin their way through the network together, at least.
@@ -100,8 +100,10 @@ class Pass:
         if self._preprocessing.channels == "BGR":
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         dtype = next(iter(self._parameters.values()))[0].dtype
-        preprocess = _preprocess_function(pixels.shape[1:], self._preprocessing, dtype)
-        return preprocess(pixels)
+        tf = import_tensorflow()
+        x = tf.constant(pixels)
+        shape = tuple(x.shape[1:])
+        return _preprocess_function(shape, x.dtype, self._preprocessing, dtype)(x)
 
     def _is_serial(self, step: _Step) -> bool:
         return step.layer.kind == "conv" and self._engine.is_serial(*self._map(step))
@@ -182,7 +184,7 @@ def _split(parts: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
 
 @cache
 def _preprocess_function(
-    shape: tuple[int, int, int], preprocessing: Preprocessing, dtype: Any
+    shape: tuple[int, int, int], takes: Any, preprocessing: Preprocessing, gives: Any
 ) -> Any:
     """Return the compiled preprocessing, but for the order of the channels.
 
@@ -202,9 +204,9 @@ def _preprocess_function(
         x = x - mean
         if (std != 1).any():
             x = x / std
-        return tf.cast(tf.reshape(x, [-1, *shape]), dtype)
+        return tf.cast(tf.reshape(x, [-1, *shape]), gives)
 
-    return tf.function(preprocess, autograph=False, reduce_retracing=True)
+    return compiled(preprocess, [tf.TensorSpec((None, *shape), takes)])
 
 
 def _apply(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]]) -> Any:

@@ -14,7 +14,7 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -126,6 +126,33 @@ def _grow_memory(tf: Any) -> None:
 def has_gpu() -> bool:
     """Return whether TensorFlow computes on a GPU here."""
     return bool(import_tensorflow().config.list_logical_devices("GPU"))
+
+
+def compiled(
+    function: Callable, signature: Sequence[Any], *, by_xla: bool = False
+) -> Any:
+    """Return a function of tensors as a graph that takes this signature alone.
+
+    Called through ``tf.function``, which counts by the lines of code, several graphs of
+    the same lines look like one that is traced too often, and TensorFlow warns.
+
+    Parameters
+    ----------
+    function : callable
+        Takes tensors, or lists of them, and returns one.
+    signature : sequence of tf.TensorSpec or list of tf.TensorSpec
+        What it takes.
+    by_xla : bool
+        Whether XLA compiles it, when it is first called.
+    """
+    tf = import_tensorflow()
+    # Autograph has nothing to do here and leaves files in the temporary folder.
+    return tf.function(
+        function,
+        input_signature=signature,
+        autograph=False,
+        jit_compile=by_xla or None,
+    ).get_concrete_function()
 
 
 @contextmanager

@@ -127,6 +127,24 @@ def test_console_is_silent(used):
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_extraction_says_nothing_of_its_own():
+    """TensorFlow would warn of several functions traced from the same lines."""
+    code = """
+import numpy as np
+from skvgg import VGG19Features
+rng = np.random.default_rng(0)
+for side in (32, 40, 48, 56, 64):
+    engine = "winograd" if side == 64 else "direct"
+    pixels = rng.integers(0, 256, (16, side, side, 3), np.uint8)
+    features = VGG19Features(
+        None, random_state=0, layer="block3_pool", image_size=side, engine=engine
+    )
+    assert len(features.transform(pixels)) == 16
+"""
+    done = run_python(code)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_other_lines_on_standard_error_pass():
     code = """
 import os, sys
