@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from skvgg._architecture import Output
-from skvgg._engines import Direct, Winograd
+from skvgg._engines import Chosen, Direct, Winograd
 from skvgg._forward import Pass
 from skvgg._precision import Precision, dtype_of, tensor_float_32
 from skvgg._preprocessing import NONE, Preprocessing
@@ -48,9 +48,11 @@ class VGG19:
         self._parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
         direct = Direct(self._parameters)
-        self._engines: dict[str, Direct | Winograd] = {
+        winograd = Winograd(self._parameters, direct)
+        self._engines: dict[Chosen, Direct | Winograd] = {
             "direct": direct,
-            "winograd": Winograd(self._parameters, direct),
+            "winograd": winograd,
+            "winograd_one_by_one": winograd.one_by_one(),
         }
         #: What the weights were trained with; known once some are loaded.
         self.preprocessing = NONE
@@ -82,7 +84,7 @@ class VGG19:
         pixels: np.ndarray,
         outputs: Sequence[Output],
         preprocessing: Preprocessing,
-        engine: Literal["direct", "winograd"] = "direct",
+        engine: Chosen = "direct",
         warn: Callable[[str], Any] = warnings.warn,
     ) -> list[np.ndarray]:
         """Return what the network makes of pictures, for each output wanted.
@@ -97,8 +99,8 @@ class VGG19:
             width, channel).
         preprocessing : Preprocessing
             What is done to the pixels first.
-        engine : {"direct", "winograd"}
-            How convolutions are computed.
+        engine : {"direct", "winograd", "winograd_one_by_one"}
+            How convolutions are computed; see :func:`skvgg._engines.choose`.
         warn : callable
             Told if the device has no memory for so many pictures together: they,
             and those of later calls, go through it in smaller batches.

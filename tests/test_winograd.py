@@ -139,6 +139,54 @@ def test_error_is_that_of_direct_convolution():
     assert ratio <= 4
 
 
+def test_few_pictures_at_224_go_one_by_one_and_are_those_of_keras(
+    keras_top, seen_of_winograd
+):
+    model, path = keras_top
+    names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
+    pictures = random_pictures(2, 224, 224, 3)
+    expected = keras_outputs(model, pictures, names)
+    seen_of_winograd.clear()
+    rows = VGG19Features(path, layer=names, engine="winograd").transform(pictures)
+    for name, actual in split_by_layer(rows, expected).items():
+        assert relative_error(actual, expected[name].reshape(2, -1)) <= 1e-5, name
+    assert {shape[0] for shape in seen_of_winograd} == {1}
+    assert seen_of_winograd.total() == 2 * 15  # all but the first convolution
+
+
+@pytest.mark.parametrize(
+    ("engine", "n_done", "batch_size", "expected"),
+    [
+        ("direct", 1000, 32, "direct"),
+        ("auto", 95, 32, "direct"),
+        ("auto", 95, 1, "direct"),
+        ("auto", 96, 7, "winograd"),
+        ("auto", 96, 6, "winograd_one_by_one"),
+        ("winograd", 0, 7, "winograd"),
+        ("winograd", 0, 6, "winograd_one_by_one"),
+    ],
+)
+def test_the_engine_depends_on_the_job_alone(engine, n_done, batch_size, expected):
+    assert _engines.choose(engine, n_done, batch_size) == expected
+
+
+def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):
+    features = VGG19Features(
+        None, random_state=0, layer="block1_pool", image_size=64, engine="winograd"
+    )
+    seen_of_winograd.clear()
+    features.transform(tiles[0][:33])
+    assert seen_of_winograd == {(8, 64, 64, 64): 4}
+    features.transform(tiles[0][:1])
+    assert seen_of_winograd == {(8, 64, 64, 64): 4, (1, 64, 64, 64): 1}
+    small = VGG19Features(
+        None, random_state=0, layer="block3_pool", image_size=32, engine="winograd"
+    )
+    seen_of_winograd.clear()
+    small.transform(tiles[0][:1])
+    assert {shape[1] for shape in seen_of_winograd} == {16, 32}  # 8 is too small
+
+
 def test_auto_computes_a_small_job_directly(tiles, monkeypatch):
     monkeypatch.setattr(_engines, "PICTURES_BEFORE_COMPILING", 40)
     X = tiles[0]
