@@ -33,13 +33,14 @@ _LOCK = threading.RLock()
 #: and who goes on loses little.
 PICTURES_BEFORE_COMPILING = 96
 
-#: Pictures of a batch up to which one by one is faster: at 224x224, 105 to 112 ms a
-#: picture, while in parts of a batch 3 of them take 148, 6 take 111 and 8 take 94 ms.
+#: Pictures of a batch up to which one by one is faster: at 224x224, 107 to 120 ms a
+#: picture, while in parts of a batch 3 of them take 148, 6 take 113 and 8 take 95 ms.
 _FEW = 6
 
-#: One by one, a map must have so many pixels: on smaller ones, to read the transformed
-#: kernel, 4 times as large as the kernel, takes longer than it saves.
-_ONE_BY_ONE_FROM = 14 * 14
+#: Pixels times channels in times channels out of layers that are worth a call for one
+#: picture. Where it is less, the call itself, or to read the transformed kernel, 4 times
+#: as large as the kernel, takes longer than is saved.
+_WORTH_A_CALL = 4e7
 
 #: Pictures that TensorFlow's own convolution takes together on a CPU. More are no
 #: faster and take more memory: 205 MB for each activation of block 1 at 224x224.
@@ -169,9 +170,10 @@ class Winograd:
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools and not pools_too else y
 
     def _serves(self, layer: str, height: int, width: int) -> bool:
-        if self._one_by_one and height * width < _ONE_BY_ONE_FROM:
+        n_in, n_out = self._parameters[layer][0].shape[2:]
+        if self._one_by_one and height * width * n_in * n_out < _WORTH_A_CALL:
             return False
-        return self._parameters[layer][0].shape[2] >= 64 and not has_gpu()
+        return n_in >= 64 and not has_gpu()
 
     def _plan(self, layer: str, height: int, width: int) -> _Plan:
         if self._one_by_one:
