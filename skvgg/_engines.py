@@ -38,8 +38,8 @@ PICTURES_BEFORE_COMPILING = 96
 _FEW = 6
 
 #: Pixels times channels in times channels out of layers that are worth a call for one
-#: picture. Where it is less, the call itself, or to read the transformed kernel, 4 times
-#: as large as the kernel, takes longer than is saved.
+#: picture. Where it is less, the call itself takes longer than is saved, or reading the
+#: transformed kernel does, which is 4 times as large as the kernel.
 _WORTH_A_CALL = 4e7
 
 #: Pictures that TensorFlow's own convolution takes together on a CPU. More are no
