@@ -31,8 +31,6 @@ CONTENDERS = {}
 #: What the ratios are of: the fastest peer that computes in float32 throughout and is
 #: as accurate as direct convolution. It runs beside the others in each group.
 PEER = "OpenVINO float32"
-#: The two that run in any case, when files are read.
-FROM_FILES, FROM_PIXELS = "skvgg", "skvgg, no decoding"
 #: How often each contender runs, unless asked otherwise.
 ROUNDS = {"forward": 7, "start": 3, "photos": 3}
 
@@ -488,8 +486,8 @@ def photo_loops(n):
         return [run(prepare(batch)) for batch in loader]
 
     return {
-        FROM_PIXELS: lambda paths: features.transform(pixels),
-        FROM_FILES: features.transform,
+        "skvgg, no decoding": lambda paths: features.transform(pixels),
+        "skvgg": features.transform,
         "Keras, batches of 32": keras_loop,
         "Keras, one by one": one_by_one,
         "PyTorch DataLoader": dataloader,
@@ -499,8 +497,6 @@ def photo_loops(n):
 def photos(arguments):
     n = arguments.photos
     loops = photo_loops(n)
-    for peer in set(loops) - set(arguments.only or loops) - {FROM_PIXELS, FROM_FILES}:
-        del loops[peer]
     for size in arguments.sizes:
         size = tuple(map(int, size.split("x")))
         with tempfile.TemporaryDirectory() as folder:
@@ -514,7 +510,7 @@ def photos(arguments):
         print(f"\n{n} JPEG files of {size[0]}x{size[1]}, {arguments.rounds} rounds")
         print(f"{'':28} {'ratio':>6} {'images/s':>9} {'quartiles':>15}")
         for name, rate in rates.items():
-            ratio = np.median(np.array(rate) / rates[FROM_FILES])
+            ratio = np.median(np.array(rate) / rates["skvgg"])
             low, median, high = np.percentile(rate, [25, 50, 75])
             print(f"{name:28} {ratio:6.2f} {median:9.2f} {low:7.2f}-{high:7.2f}")
 
@@ -524,7 +520,7 @@ def main():
     parser.add_argument("what", choices=["forward", "start", "photos"])
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--only", nargs="+", help="names of contenders, as printed")
+    parser.add_argument("--only", nargs="+", choices=[*CONTENDERS])
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--sizes", nargs="+", default=["500x375", "4000x3000"])
     arguments = parser.parse_args()

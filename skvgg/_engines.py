@@ -122,7 +122,8 @@ class Winograd:
 
     Computes in float32 whatever the type of the weights is. Leaves to `direct` what it
     would not do faster: layers of less than 64 channels, parts of a batch that would be
-    half full or less, and everything on a GPU, where cuDNN has a Winograd of its own.
+    half full or less, small layers if pictures come one by one, and everything on a
+    GPU, where cuDNN has a Winograd of its own.
     """
 
     def __init__(self, parameters: Parameters, direct: Direct) -> None:
@@ -139,23 +140,23 @@ class Winograd:
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
         """Return how many pictures a call takes; None means all."""
-        if not self._serves(layer, height, width):
+        plan = self._plan(layer, height, width)
+        if plan is None:
             return self._direct.n_together(layer, height, width)
-        return self._plan(layer, height, width).n_together
+        return plan.n_together
 
     def is_serial(self, layer: str, height: int, width: int) -> bool:
         """Return whether a call keeps one core busy and leaves the others idle."""
-        if not self._serves(layer, height, width):
-            return False
-        return self._plan(layer, height, width).rows is not None
+        plan = self._plan(layer, height, width)
+        return plan is not None and plan.rows is not None
 
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
         tf = import_tensorflow()
         n, height, width, _ = x.shape
-        if not self._serves(layer, height, width):
-            return self._direct.convolve(x, layer, pools=pools)
         plan = self._plan(layer, height, width)
+        if plan is None:
+            return self._direct.convolve(x, layer, pools=pools)
         n_missing = plan.n_together - n
         if n_missing >= n:
             return self._direct.convolve(x, layer, pools=pools)
@@ -169,16 +170,14 @@ class Winograd:
         y = y[:n] if n_missing else y
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools and not pools_too else y
 
-    def _serves(self, layer: str, height: int, width: int) -> bool:
+    def _plan(self, layer: str, height: int, width: int) -> _Plan | None:
+        """Return how a layer is computed; None leaves it to `direct`."""
         n_in, n_out = self._parameters[layer][0].shape[2:]
-        if self._one_by_one and height * width * n_in * n_out < _WORTH_A_CALL:
-            return False
-        return n_in >= 64 and not has_gpu()
-
-    def _plan(self, layer: str, height: int, width: int) -> _Plan:
+        if n_in < 64 or has_gpu():
+            return None
         if self._one_by_one:
-            return _Plan(1, None)
-        n_in, n_out = self._parameters[layer][0].shape[2:]
+            is_worth_it = height * width * n_in * n_out >= _WORTH_A_CALL
+            return _Plan(1, None) if is_worth_it else None
         bytes_of_one = _bytes(height, width, max(n_in, n_out))
         n_fitting = int(_WINOGRAD_BYTES / bytes_of_one)
         if n_fitting >= _LEAST_TOGETHER:

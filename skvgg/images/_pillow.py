@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -84,21 +85,20 @@ class _Silence:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
-        self._filters = warnings.catch_warnings()
+        self._filters = ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             self._n_inside += 1
             if self._n_inside == 1:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
+                self._filters.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.")
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                self._filters.__exit__(None, None, None)
+                self._filters.close()
 
 
 _SILENCE = _Silence()
