@@ -1,8 +1,8 @@
 """Compare the head as it comes with scikit-learn's classifiers, on many features.
 
-Each set of features goes, raw, into ``TFLearnMLPClassifier(random_state=0)``, and beside
-it into pipelines of a StandardScaler and a logistic regression (its C by an inner
-cross-validation), a support vector machine and scikit-learn's MLPClassifier. What is
+Each set of features goes, raw, into ``TFLearnMLPClassifier(random_state=0)``, and into
+pipelines of a StandardScaler and a logistic regression (its C by an inner
+cross-validation), a support vector machine, and scikit-learn's MLPClassifier. What is
 printed is the accuracy over five stratified folds, and whether the head is within one
 standard error of the best of the three.
 
