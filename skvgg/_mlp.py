@@ -36,6 +36,7 @@ from skvgg._initial import initial_parameters
 from skvgg._seed import MAX_SEED, draw_seed
 from skvgg._standardization import Scaling, Standardization
 from skvgg._targets import Targets
+from skvgg._warn import warn
 
 #: The activations of :data:`skvgg._dense.ACTIVATIONS` in NumPy, and the logarithms of
 #: those that make probabilities.
@@ -431,8 +432,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         self, network: DenseNetwork, rows: _training.Rows, targets: Targets
     ) -> None:
         """Compare the loss on the rows trained on with that of the best constant."""
-        loss, _ = network.evaluate(rows.X, rows.Y, rows.w)
-        if targets.is_learned(loss, rows.Y, rows.w):
+        loss, output = network.evaluate(rows.X, rows.Y, rows.w)
+        if targets.is_learned(loss, rows.Y, output, rows.w):
             return
         guessing = targets.guessing_loss(rows.Y, rows.w)
         rate = self._learning_rate()
@@ -442,13 +443,12 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         ]
         if not self.standardize:
             remedies.insert(0, "standardize=True")
-        warnings.warn(
-            f"{type(self).__name__} learned nothing: after the training, its loss on "
-            f"the samples that it was trained on is {loss:.4g}, and that of the best "
+        warn(
+            f"{type(self).__name__} learned nothing, or hardly anything: on the "
+            f"samples that it was trained on, its loss is {loss:.4g} and that of the best "
             f"constant prediction is {guessing:.4g}. Try {', '.join(remedies)}, or "
             "other features.",
             ConvergenceWarning,
-            stacklevel=2,
         )
 
     def _hold_out(

@@ -12,8 +12,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy.special import entr
 
-#: Share of the loss of guessing by which a loss is lower if something was learned.
-_NOTICEABLE = 1e-3
+#: Share of the loss of guessing by which a loss is lower if something was learned; and
+#: if so much was learned that labels need not be right more often than by guessing.
+_NOTICEABLE, _CLEAR = 0.01, 0.1
 
 #: A loss below this share of its unit is good, whatever guessing comes to.
 _SMALL = 1e-2
@@ -50,12 +51,13 @@ class Targets(ABC):
         """Return the size of a loss that is neither small nor large: 1 nat."""
         return 1.0
 
-    def is_learned(self, loss: float, Y: np.ndarray, w: np.ndarray) -> bool:
-        """Return whether a loss on the rows trained on is better than a guess.
+    def is_learned(
+        self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
+    ) -> bool:
+        """Return whether what is said of the rows trained on is better than a guess.
 
-        It is if it is lower by a share that a network which says the same of all rows
-        does not reach by chance. Where nearly all targets are the same, and so a guess
-        is nearly perfect, a small loss is good enough.
+        Where nearly all targets are the same, and so a guess is nearly perfect, a small
+        loss is good enough.
         """
         guessing = self.guessing_loss(Y, w)
         return loss < (1 - _NOTICEABLE) * guessing or loss < _SMALL * self.unit_of_loss(
@@ -128,6 +130,22 @@ class ClassTargets(Targets):
         true = np.take_along_axis(output, Y.argmax(axis=1)[:, None], axis=1)
         rank = (output > true).sum(axis=1)
         return float(np.average(rank < self.k, weights=w))
+
+    def is_learned(
+        self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
+    ) -> bool:
+        """Return whether the loss is, and the labels are, better than a guess.
+
+        Labels need not be, if the loss clearly is: a rare class may be told apart and
+        yet never be the most probable one.
+        """
+        frequencies = np.average(Y, axis=0, weights=w)
+        hits = np.average(Y[np.arange(len(Y)), output.argmax(axis=1)], weights=w)
+        return super().is_learned(loss, Y, output, w) and (
+            hits > frequencies.max()
+            or frequencies.max() > 1 - _SMALL
+            or loss < (1 - _CLEAR) * self.guessing_loss(Y, w)
+        )
 
     def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
         """Return the loss of always saying the frequencies: their entropy."""
