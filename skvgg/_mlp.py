@@ -445,9 +445,9 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             remedies.insert(0, "standardize=True")
         warn(
             f"{type(self).__name__} learned nothing, or hardly anything: on the "
-            f"samples that it was trained on, its loss is {loss:.4g} and that of the best "
-            f"constant prediction is {guessing:.4g}. Try {', '.join(remedies)}, or "
-            "other features.",
+            f"samples that it was trained on, its loss is {loss:.4g} and that of the "
+            f"best constant prediction is {guessing:.4g}. Try {', '.join(remedies)}, "
+            "or other features.",
             ConvergenceWarning,
         )
 
