@@ -15,10 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skvgg._architecture import Layer, Output, Pooling, layers_up_to, map_shape
+from skvgg._architecture import (
+    CONV_NAMES,
+    Layer,
+    Output,
+    Pooling,
+    layers_up_to,
+    map_shape,
+)
 from skvgg._engines import Direct, Winograd
 from skvgg._preprocessing import Preprocessing
-from skvgg._tensorflow import compiled, import_tensorflow
+from skvgg._tensorflow import at_device_of_this_thread, compiled, import_tensorflow
 from skvgg._threads import max_threads, threads
 
 #: Pictures that begin their way through the network together, at least.
@@ -99,7 +106,7 @@ class Pass:
     def _preprocess(self, pixels: np.ndarray) -> Any:
         if self._preprocessing.channels == "BGR":
             pixels = np.ascontiguousarray(pixels[..., ::-1])
-        dtype = next(iter(self._parameters.values()))[0].dtype
+        dtype = self._parameters[CONV_NAMES[0]][0].dtype
         tf = import_tensorflow()
         x = tf.constant(pixels)
         shape = tuple(x.shape[1:])
@@ -119,6 +126,7 @@ class Pass:
         """Run the steps up to the last that is serial, on several parts at a time."""
         n_together = self._engine.n_together(*self._map(steps[-1]))
 
+        @at_device_of_this_thread
         def run(some):
             its_rows = self._no_rows()
             (y,) = self._run(steps, [some], its_rows)

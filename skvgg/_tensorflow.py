@@ -252,9 +252,7 @@ def _divert() -> Callable[[], None]:
         except OSError:
             return lambda: None
         pipe = os.fstat(write_end)
-        reader = threading.Thread(
-            target=_pass_on, args=(read_end, target), daemon=True
-        )
+        reader = threading.Thread(target=_pass_on, args=(read_end, target), daemon=True)
         reader.start()
         os.dup2(write_end, 2)
         os.close(write_end)

@@ -41,6 +41,7 @@ from skvgg._precision import PRECISIONS
 from skvgg._preprocessing import PREPROCESSINGS
 from skvgg._registry import get_network, share
 from skvgg._seed import draw_seed
+from skvgg._tensorflow import at_device_of_this_thread
 from skvgg.images import MAX_PIXELS, Framing, Interpolation, Pictures, as_pictures
 
 __all__ = ["VGG19Features"]
@@ -477,7 +478,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     ) -> Compute:
         """Return the function that runs a batch; it loads the network when called.
 
-        It is called in another thread, so it notes what to warn of in `troubles`.
+        It is called in another thread, so it notes what to warn of in `troubles`, and
+        computes on the device that this thread has chosen.
         """
         seed = self._seed()
 
@@ -485,11 +487,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         def load_network(layers: tuple[str, ...]) -> VGG19:
             shapes = parameter_shapes(layers, settings.image_size)
             return get_network(
-                self, self.weights, identity, seed, self.precision, shapes
+                self, self.weights, identity, seed, self.precision, shapes, self.verbose
             )
 
         n_done = n_first = 0
 
+        @at_device_of_this_thread
         def compute(pixels: np.ndarray, outputs: Sequence[Output]) -> list[np.ndarray]:
             nonlocal n_done, n_first
             network = load_network(tuple(output.layer for output in outputs))

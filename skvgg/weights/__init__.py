@@ -129,7 +129,11 @@ def _fingerprint_of_file(path: Path, is_hed: bool, identity: tuple) -> str:
 
 
 def load(
-    source: Source, shapes: Mapping[str, tuple[int, ...]], *, seed: int | None
+    source: Source,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    seed: int | None,
+    verbose: int = 0,
 ) -> Weights:
     """Read, download or draw weights.
 
@@ -142,6 +146,8 @@ def load(
         channels out) or (features in, units).
     seed : int or None
         Seed of random weights; unused otherwise.
+    verbose : int, default=0
+        1 shows the progress of a download.
 
     Returns
     -------
