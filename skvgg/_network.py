@@ -23,7 +23,7 @@ from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
 #: alters the features of a picture by more than rounding.
-FORWARD_VERSION = 1
+FORWARD_VERSION = 2
 
 
 class VGG19:

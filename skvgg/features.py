@@ -34,7 +34,7 @@ from skvgg._architecture import (
     parameter_shapes,
 )
 from skvgg._cache import Cache
-from skvgg._engines import ENGINE_NAMES, choose
+from skvgg._engines import ENGINE_NAMES, check_engine, choose
 from skvgg._extraction import Compute, Extraction, Recipe, weights_fingerprint
 from skvgg._network import FORWARD_VERSION, VGG19
 from skvgg._precision import PRECISIONS
@@ -124,10 +124,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         What the network computes in; rows are float32 in any case. "bfloat16"
         takes half the time of "float32" with ``engine="direct"`` on CPUs that
         have instructions for it, with errors of about 1 % of the largest
-        feature. With ``engine="winograd"`` it gains nothing: weights are rounded,
-        but all layers of 64 channels and more compute in float32.
-        "tensorfloat32" and "float16" are for GPUs: on a CPU, the first is
-        "float32", the second slow.
+        feature. "tensorfloat32" and "float16" are for GPUs: on a CPU, the
+        first is "float32", the second slow.
     engine : {"auto", "direct", "winograd"}, default="auto"
         How convolutions are computed on a CPU. "winograd" takes less than half
         the time that "direct", TensorFlow's own, takes in float32, is as
@@ -136,6 +134,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         compiled apart, and a little more than half the time.) "auto" computes
         the first 96 pictures of a call directly, the others by "winograd". The
         features differ by rounding only, so `memory` does not tell them apart.
+        "winograd" computes in float32 only: with the precisions "bfloat16" and
+        "float16", "auto" is "direct".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where the rows of pictures are kept, so that a picture goes through the
         network once: in cross-validation, in a grid search, in the next
@@ -500,7 +500,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 self.preprocessing, network.preprocessing
             )
             n_first = n_first or len(pixels)
-            engine = choose(self.engine, n_done, n_first)
+            engine = choose(self.engine, self.precision, n_done, n_first)
             n_done += len(pixels)
             return network.features(
                 pixels, outputs, preprocessing, engine, troubles.append
@@ -523,6 +523,7 @@ class _Settings:
     def of(cls, estimator: VGG19Features) -> _Settings:
         layers = _check_layers(estimator.layer, "layer")
         memory_layers = _check_memory_layers(estimator.memory_layers)
+        check_engine(estimator.engine, estimator.precision)
         image_size = _check_image_size(estimator.image_size)
         for some in (layers, memory_layers):
             _check_layers_fit(some, image_size, estimator.weights)
