@@ -47,7 +47,7 @@ _LOCK = threading.RLock()
 
 
 def share(transformer: Any, clone: Any) -> None:
-    """Let a clone use the networks of a transformer, and keep them in memory with it."""
+    """Let a clone use the networks of a transformer, and keep them as long."""
     with _LOCK:
         _shelves[clone] = _shelf_of(transformer)
 

@@ -33,7 +33,7 @@ from skvgg._architecture import (
     needs_dense,
     parameter_shapes,
 )
-from skvgg._cache import Cache
+from skvgg._cache import Cache, anchored
 from skvgg._engines import ENGINE_NAMES, check_engine, choose
 from skvgg._extraction import Compute, Extraction, Recipe, weights_fingerprint
 from skvgg._network import FORWARD_VERSION, VGG19
@@ -141,9 +141,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         network once: in cross-validation, in a grid search, in the next
         session. Rows are found by the content of the picture and by all the
         settings that they depend on. A path means
-        ``joblib.Memory(path, backend="skvgg")``, skvgg's own store; a
-        :class:`joblib.Memory` is used as it is. None keeps nothing; pictures
-        that occur several times in one call are still computed once.
+        ``joblib.Memory(path, backend="skvgg")``, skvgg's own store, where "~"
+        stands for the home folder; a :class:`joblib.Memory` is used as it is. A
+        pickle of the transformer holds a relative path as an absolute one.
+        None keeps nothing; pictures that occur several times in one call are
+        still computed once.
     memory_layers : {"stages"}, sequence of str or None, default=None
         Layers whose outputs, pooled with "avg" and with "max", are stored in
         the same pass as those of `layer`, so that a search over `layer` and
@@ -412,6 +414,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             ],
             dtype=object,
         )
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state["memory"] = anchored(state["memory"])
+        return state
 
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()

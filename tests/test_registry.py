@@ -67,7 +67,7 @@ def test_a_network_goes_when_its_last_user_and_a_later_network_do(tiles):
 
 
 def test_a_process_keeps_the_network_used_last(tiles, loads):
-    """As in the workers of Spark, Ray and Dask: each task brings its own transformer."""
+    """As in the workers of Spark, Ray and Dask, where each task brings its own."""
     for _ in range(3):
         small(1).transform(tiles[0][:1])
     assert loads == {1: 1}
