@@ -157,7 +157,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         the transformer needs no fit; else `fit` draws the seed and keeps it as
         `seed_`.
     verbose : int, default=0
-        1 shows a progress bar over the pictures.
+        1 shows a progress bar over the pictures, and over a download.
 
     Attributes
     ----------
