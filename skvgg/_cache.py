@@ -17,7 +17,8 @@ import numpy as np
 from skvgg._store import ArrayStore
 from skvgg._store._backend import NAME, SQLiteStoreBackend
 
-#: Raise it when what joblib's own store has of former versions must not be used.
+#: Raise it when what joblib's own store has of former versions must not be used: joblib
+#: drops it then, with a warning.
 _VERSION = 1
 
 #: What joblib calls the function whose results the rows are.

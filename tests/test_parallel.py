@@ -94,6 +94,42 @@ def test_a_fork_after_tensorflow_ran_fails_at_once_or_works():
     assert told["predict"] == "works"  # needs no TensorFlow
 
 
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork here"
+)
+def test_a_fork_while_another_thread_starts_tensorflow_fails_at_once():
+    code = """
+import multiprocessing, threading
+from skvgg import _tensorflow
+
+starting, forked = threading.Event(), threading.Event()
+
+def start():
+    starting.set()
+    assert forked.wait(60)
+
+def work(queue):
+    try:
+        _tensorflow.import_tensorflow()
+    except RuntimeError as error:
+        queue.put(str(error))
+
+_tensorflow._start = start
+thread = threading.Thread(target=_tensorflow.import_tensorflow)
+thread.start()
+assert starting.wait(60)
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=work, args=(queue,), daemon=True)
+child.start()
+try:
+    print(queue.get(timeout=20))
+finally:
+    forked.set()
+"""
+    assert "forked after TensorFlow had run" in run_python(code).stdout
+
+
 def test_a_fork_before_tensorflow_ran_works():
     code = """
 import multiprocessing
