@@ -136,7 +136,7 @@ def make_features(weights, out):
     # Pooled outputs of several stages: what serves pictures unlike ImageNet's.
     return VGG19Features(
         None if weights == "none" else weights,
-        layer=["block2_pool", "block3_pool", "block4_pool", "block5_pool"],
+        layer=("block2_pool", "block3_pool", "block4_pool", "block5_pool"),
         pooling="avg",
         image_size=96,
         memory=memory,

@@ -75,6 +75,9 @@ DENSE_NAMES = tuple(layer.name for layer in LAYERS if layer.kind == "dense")
 #: What ``memory_layers="stages"`` stands for: where each block ends.
 STAGES = tuple(layer.name for layer in LAYERS if layer.kind == "pool")
 
+#: What to pass for weights that have no fully connected layers, as an error says it.
+WITHOUT_DENSE = 'layer=("block3_pool", "block4_pool", "block5_pool"), pooling="avg"'
+
 _BY_NAME = {layer.name: layer for layer in LAYERS}
 
 
@@ -94,6 +97,11 @@ class Output(NamedTuple):
         """Return the output; what has no height and width is never reduced."""
         return cls(name, pooling if get_layer(name).is_spatial else None)
 
+    @property
+    def name(self) -> str:
+        """What its features are called, less their index."""
+        return self.layer if self.pooling is None else f"{self.layer}_{self.pooling}"
+
 
 def layers_up_to(names: Sequence[str]) -> tuple[Layer, ...]:
     """Return the part of the network that the outputs `names` need."""
@@ -104,11 +112,6 @@ def layers_up_to(names: Sequence[str]) -> tuple[Layer, ...]:
 def needs_dense(names: Sequence[str]) -> bool:
     """Return whether any of the outputs `names` needs a fully connected layer."""
     return any(get_layer(name).kind == "dense" for name in names)
-
-
-def is_bound_to_image_size(names: Sequence[str]) -> bool:
-    """Return whether any of `names` exists only at the size of the pretraining."""
-    return not all(get_layer(name).is_spatial for name in names)
 
 
 def map_shape(layer: Layer, image_size: tuple[int, int]) -> tuple[int, int, int]:

@@ -15,12 +15,13 @@ import gc
 import importlib
 import itertools
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
 from skvgg._tensorflow import import_tensorflow
@@ -105,6 +106,8 @@ class _Graph:
         Takes a step.
     layers : list of (tf.Variable, tf.Variable)
         Weights and biases of each layer.
+    slots : dict of str to tf.Variable
+        What the optimizer remembers from step to step, by name.
     step, seeds : tf.Variable
         Steps taken, and a seed of the dropout for each hidden layer.
     initialize : tf.Operation
@@ -117,6 +120,7 @@ class _Graph:
     feeds: list
     train: Any
     layers: list
+    slots: dict[str, Any]
     step: Any
     seeds: Any
     initialize: Any
@@ -138,6 +142,9 @@ class DenseNetwork:
         Steps that the training has taken before; sets the learning rate.
     seed : int
         Of the dropout.
+    slots : dict of str to ndarray, optional
+        From :meth:`get_slots` of another network: what its optimizer remembered. Those
+        of another optimizer are passed over.
 
     Attributes
     ----------
@@ -150,7 +157,12 @@ class DenseNetwork:
     """
 
     def __init__(
-        self, spec: NetworkSpec, parameters: Parameters, step: int = 0, seed: int = 0
+        self,
+        spec: NetworkSpec,
+        parameters: Parameters,
+        step: int = 0,
+        seed: int = 0,
+        slots: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._graph = _get_graph(spec, parameters[0])
         self._dropout = spec.dropout
@@ -158,7 +170,7 @@ class DenseNetwork:
         tf = import_tensorflow().compat.v1
         self.session = tf.Session(graph=self.graph, config=_session_config(tf))
         try:
-            self._initialize(parameters, step, seed)
+            self._initialize(parameters, step, seed, slots or {})
             feeds, loss = self._graph.feeds, self._graph.loss
             fetches = [self._graph.train, loss, self.output]
             self._train = self.session.make_callable(fetches, feeds)
@@ -167,18 +179,36 @@ class DenseNetwork:
             self.session.close()
             raise
 
-    def _initialize(self, parameters: Parameters, step: int, seed: int) -> None:
+    def _initialize(
+        self,
+        parameters: Parameters,
+        step: int,
+        seed: int,
+        slots: Mapping[str, np.ndarray],
+    ) -> None:
         """Give each variable its value, drawing none that is given."""
         seeds = np.random.SeedSequence(seed).generate_state(self._graph.seeds.shape[0])
         given: list[tuple[Any, Any]] = [
             (self._graph.step, np.float32(step)),
             (self._graph.seeds, seeds.astype(np.int32)),
         ]
-        for (W, b), weight, bias in zip(self._graph.layers, *parameters, strict=True):
-            given += [(W, weight), (b, bias)]
-        # Feeding an initializer's input keeps TensorFlow from drawing it.
+        given += self._pair(parameters)
+        if slots.keys() == self._graph.slots.keys():
+            given += [(self._graph.slots[name], slots[name]) for name in slots]
+        self._assign(self._graph.initialize, given)
+
+    def _pair(self, parameters: Parameters) -> list[tuple[Any, np.ndarray]]:
+        """Return each variable of the layers with its value."""
+        return [
+            pair
+            for variables, *values in zip(self._graph.layers, *parameters, strict=True)
+            for pair in zip(variables, values, strict=True)
+        ]
+
+    def _assign(self, assign: Any, given: Iterable[tuple[Any, Any]]) -> None:
+        """Run initializers; feeding their inputs keeps TensorFlow from drawing them."""
         self.session.run(
-            self._graph.initialize,
+            assign,
             {variable.initializer.inputs[1]: value for variable, value in given},
         )
 
@@ -189,7 +219,7 @@ class DenseNetwork:
 
         Parameters
         ----------
-        X : ndarray or sparse array of shape (n, n_features), float32
+        X : ndarray, sparse array or StandardizedRows of shape (n, n_features), float32
             Inputs.
         Y : ndarray of shape (n, n_outputs), float32
             Targets.
@@ -226,6 +256,15 @@ class DenseNetwork:
         """Return copies of the weights, (inputs, outputs), and of the biases."""
         weights, biases = zip(*self._graph.layers, strict=True)
         return self.session.run([list(weights), list(biases)])
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Replace the weights and the biases by those of :meth:`get_parameters`."""
+        given = self._pair(parameters)
+        self._assign([variable.initializer for variable, _ in given], given)
+
+    def get_slots(self) -> dict[str, np.ndarray]:
+        """Return what the optimizer remembers, by name; nothing for plain "sgd"."""
+        return self.session.run(self._graph.slots)
 
     def __enter__(self) -> DenseNetwork:
         return self
@@ -291,12 +330,15 @@ def _build_tensors(tf: Any, spec: NetworkSpec, sizes: tuple[int, ...]) -> dict:
     output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation])
     row_losses = _row_losses(tf, spec.out_activation, logits, target)
     loss = tf.reduce_mean(row_weight * row_losses)
+    optimizer = _make_optimizer(tf, tflearn, spec, step)
+    train = _make_step(tf, optimizer, output, target, loss, step)
     return {
         "output": output,
         "loss": loss,
         "feeds": [x, target, row_weight, rate],
-        "train": _make_step(tf, spec, output, target, loss, step),
+        "train": train,
         "layers": layers,
+        "slots": {variable.name: variable for variable in optimizer.variables()},
         "step": step,
         "seeds": seeds,
         "initialize": tf.global_variables_initializer(),
@@ -304,7 +346,7 @@ def _build_tensors(tf: Any, spec: NetworkSpec, sizes: tuple[int, ...]) -> dict:
 
 
 def _make_step(
-    tf: Any, spec: NetworkSpec, output: Any, target: Any, loss: Any, step: Any
+    tf: Any, optimizer: Any, output: Any, target: Any, loss: Any, step: Any
 ) -> Any:
     """Return TFLearn's operation that takes a step.
 
@@ -312,9 +354,7 @@ def _make_step(
     ``tflearn.Trainer``, which would complete the TrainOp, would add savers that
     cost more than all the rest.
     """
-    tflearn = import_tflearn()
-    optimizer = _make_optimizer(tf, tflearn, spec, step)
-    tflearn.regression(
+    import_tflearn().regression(
         output,
         placeholder=target,
         optimizer=lambda _: (optimizer, step),
@@ -390,4 +430,4 @@ def _make_optimizer(tf: Any, tflearn: Any, spec: NetworkSpec, step: Any) -> Any:
 
 
 def _dense(X: Any) -> np.ndarray:
-    return X if isinstance(X, np.ndarray) else X.toarray()
+    return X.toarray() if issparse(X) else X

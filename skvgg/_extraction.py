@@ -7,7 +7,6 @@ setting that the row depends on. Knows neither estimators nor TensorFlow.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -20,9 +19,10 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skvgg import weights
-from skvgg._architecture import Output
+from skvgg._architecture import PRETRAINED_IMAGE_SIZE, Output
 from skvgg._cache import Cache
 from skvgg._threads import max_threads, threads
+from skvgg._warn import warn
 from skvgg.exceptions import BadImageWarning
 from skvgg.images import (
     Content,
@@ -31,6 +31,7 @@ from skvgg.images import (
     decode_together,
     describe_unscaled,
     load_together,
+    name_of,
 )
 
 #: Pictures whose contents are in memory at the same time, undecoded: so many, or so
@@ -103,14 +104,16 @@ def weights_fingerprint(source: weights.Source, seed: int | None, cache: Cache) 
     return fingerprint
 
 
-def _warn_of_bad(bad: dict[int, str]) -> None:
+def warn_of_bad(bad: dict[int, str]) -> None:
+    """Warn of pictures whose rows are NaN."""
     some = "\n".join([*bad.values()][:_TOLD_OF])
     more = f"\nand {len(bad) - _TOLD_OF} more" if len(bad) > _TOLD_OF else ""
     message = (
         f"{len(bad)} of the pictures could not be used; their rows are NaN. (All of "
-        f"them: the attribute bad_images of this warning.)\n{some}{more}"
+        "them: the attribute bad_images of this warning. In cross-validation, indices "
+        f"are those of a fold.)\n{some}{more}"
     )
-    warnings.warn(BadImageWarning(message, bad), stacklevel=2)
+    warn(BadImageWarning(message, bad))
 
 
 class Extraction:
@@ -168,8 +171,13 @@ class Extraction:
         self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
         self._warned_unscaled = False
 
-    def run(self, pictures: Pictures, rows: np.ndarray) -> None:
+    def run(self, pictures: Pictures, rows: np.ndarray) -> dict[int, str]:
         """Fill `rows`, one a picture.
+
+        Returns
+        -------
+        dict of int to str
+            What is wrong with the pictures whose rows are NaN, by index.
 
         Raises
         ------
@@ -191,10 +199,10 @@ class Extraction:
         for copy, first in self._copies:
             rows[copy] = rows[first]
             if first in self._bad:
-                self._bad[copy] = self._bad[first]
-        if self._bad:
-            rows[list(self._bad)] = np.nan
-            _warn_of_bad(dict(sorted(self._bad.items())))
+                reason = self._bad[first].removeprefix(name_of(pictures[first], first))
+                self._bad[copy] = name_of(pictures[copy], copy) + reason
+        rows[list(self._bad)] = np.nan
+        return dict(sorted(self._bad.items()))
 
     def _settle(self, pictures: Pictures, indices: range, rows: np.ndarray) -> None:
         """Fill the rows that are known; decode the other pictures for a pass."""
@@ -219,7 +227,8 @@ class Extraction:
         """Return the contents that have not come before in this run, by index."""
         contents = {}
         items = {index: pictures[index] for index in indices}
-        for index, loaded in load_together(items, self._readers).items():
+        futures = load_together(items, self._max_pixels, self._readers)
+        for index, loaded in futures.items():
             with self._noting(index):
                 content = loaded.result()
             if index in self._bad:
@@ -293,4 +302,26 @@ class Extraction:
         if oddity is not None:
             self._warned_unscaled = True
             rest = " (Further pictures of this call are not checked for this.)"
-            warnings.warn(oddity + rest, UserWarning, stacklevel=2)
+            warn(oddity + rest)
+
+
+def find_bad(
+    pictures: Pictures, max_pixels: int | None, report: Callable[[int, Counter], Any]
+) -> dict[int, str]:
+    """Return what is wrong with pictures, by index.
+
+    A run as any other, so that it finds what any other would, but the network's part is
+    to give rows without numbers.
+    """
+    output = Output("nothing", None)
+    side = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
+    extraction = Extraction(
+        Recipe((output,), (), Framing(side, "stretch"), None),
+        Cache(None),
+        lambda pixels, _: [np.empty((len(pixels), 0), np.float32)],
+        _READ_TOGETHER,
+        max_pixels=max_pixels,
+        skips_bad=True,
+        report=report,
+    )
+    return extraction.run(pictures, np.empty((len(pictures), 0), np.float32))

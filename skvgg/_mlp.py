@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import re
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from scipy.sparse import issparse
-from scipy.special import expit, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d, gen_batches
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -27,31 +25,29 @@ from sklearn.utils.validation import (
 
 import skvgg
 from skvgg import _training
-from skvgg._dense import (
-    OPTIMIZERS,
-    DenseNetwork,
-    NetworkSpec,
-    Parameters,
+from skvgg._dense import OPTIMIZERS, DenseNetwork, NetworkSpec, Parameters
+from skvgg._head_pickle import (
+    pack_callbacks,
+    pack_optimizer,
+    release,
+    unpack_optimizer,
 )
+from skvgg._initial import initial_parameters
 from skvgg._seed import MAX_SEED, draw_seed
+from skvgg._standardization import Scaling, Standardization
 from skvgg._targets import Targets
-from skvgg._tflearn import import_tflearn
 
-#: The activations of :data:`skvgg._dense.ACTIVATIONS` in NumPy.
+#: The activations of :data:`skvgg._dense.ACTIVATIONS` in NumPy, and the logarithms of
+#: those that make probabilities.
 _NUMPY_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
     "logistic": expit,
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0),
     "softmax": lambda x: softmax(x, axis=1),
+    "log logistic": log_expit,
+    "log softmax": lambda x: log_softmax(x, axis=1),
 }
-
-#: Deviation of TFLearn's initial weights, ``truncated_normal``, cut off at two
-#: deviations (``tflearn/initializations.py``).
-_INITIAL_DEVIATION = 0.02
-
-#: Weights that one stream of random numbers draws.
-_DRAWN_TOGETHER = 2**18
 
 #: Rows that are predicted together; bounds the memory of the hidden layers.
 _PREDICTION_BATCH = 4096
@@ -71,6 +67,10 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     intercepts_: list[np.ndarray]
     history_: _training.History
     n_iter_: int
+    n_steps_: int
+    feature_mean_: np.ndarray | None
+    feature_scale_: Any
+    _optimizer_slots: dict[str, np.ndarray]
     best_validation_score_: float
 
     _parameter_constraints: ClassVar[dict] = {
@@ -81,15 +81,25 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "standardize": ["boolean"],
         "optimizer": [StrOptions(set(OPTIMIZERS)), HasMethods("get_tensor")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_init": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
         "decay_rate": [Interval(Real, 0, 1, closed="right")],
         "decay_steps": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "validation_fraction": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 1, closed="left"),
+        ],
         "early_stopping": ["boolean"],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "callbacks": [callable, list, tuple, None],
@@ -102,15 +112,16 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         hidden_layer_sizes=(4096, 512),
         activation="tanh",
         *,
+        standardize=True,
         weight_decay=0.001,
         dropout=0.2,
         optimizer="sgd",
-        learning_rate_init=0.1,
+        learning_rate_init="auto",
         decay_rate=0.96,
         decay_steps=1000,
         max_iter=20,
         batch_size=64,
-        validation_fraction=0.1,
+        validation_fraction="auto",
         early_stopping=False,
         n_iter_no_change=10,
         tol=1e-4,
@@ -121,6 +132,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.standardize = standardize
         self.weight_decay = weight_decay
         self.dropout = dropout
         self.optimizer = optimizer
@@ -140,6 +152,9 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     # What a subclass decides
 
+    #: Learning rates that "auto" stands for, by the name of the optimizer.
+    _learning_rates: ClassVar[dict[str, float]]
+
     @abstractmethod
     def _learn_targets(self, y: np.ndarray) -> Targets:
         """Return what the targets y are."""
@@ -152,10 +167,6 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     def _set_targets(self, targets: Targets) -> None:
         """Keep what the targets are, as fitted attributes."""
 
-    def _score_name(self) -> str:
-        """Return what `history_` calls the score."""
-        return "r2"
-
     def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
         """Return what each row's weight is multiplied by because of its class."""
         return 1.0
@@ -163,7 +174,15 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     # Fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, validation_data=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train the network.
 
         Parameters
@@ -173,11 +192,15 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative: each row's loss is multiplied by
-            its weight, and each step's is the mean over its batch. Rows of
-            weight zero are as if they were not there. None means 1 for all.
-        validation_data : tuple of (X, y), default=None
-            Rows to watch instead of a `validation_fraction` of X.
+            Weights of the samples, not negative and relative to each other: they are
+            divided by their mean. Samples of weight zero are as if they were not
+            there. None means equal weights.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Samples to watch instead of a `validation_fraction` of X.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Their targets.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights in the validation loss and score.
 
         Returns
         -------
@@ -188,37 +211,64 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         ------
         ValueError
             If X, y or a weight has a wrong shape or holds NaN or infinity, if a
-            weight is negative or all are zero, or if the training diverges.
+            weight is negative or all are zero, if ``early_stopping=True`` and there
+            are too few validation samples, or if the training diverges. The last fit
+            is then as it was.
+
+        Warns
+        -----
+        :class:`~sklearn.exceptions.ConvergenceWarning`
+            If the loss on the samples trained on is not below that of the best
+            constant prediction: nothing was learned.
         """
         continues = self.warm_start and hasattr(self, "coefs_")
-        return self._fit(X, y, sample_weight, validation_data, continues=continues)
+        if (X_val is None) != (y_val is None):
+            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+            raise ValueError(
+                f"{given} was passed without {missing}; pass both or none."
+            )
+        if X_val is None and sample_weight_val is not None:
+            raise ValueError("sample_weight_val was passed without X_val and y_val.")
+        validation = None if X_val is None else (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, validation, continues=continues)
 
     def _fit(
         self,
         X,
         y,
         sample_weight,
-        validation_data=None,
+        validation=None,
         *,
         continues,
         targets=None,
         one_epoch=False,
     ):
         """Check, encode and train; see :meth:`_train` for the last arguments."""
-        X, y = self._validate(X, y, reset=not continues)
-        if targets is None:
-            targets = self._get_targets() if continues else self._learn_targets(y)
-        weights = self._check_weights(sample_weight, X, y)
-        rows = _training.Rows(X, targets.encode(y), weights)
-        if not weights.all():
-            rows = rows[np.flatnonzero(weights)]
-        validation = None
-        if validation_data is not None:
-            X_val, y_val = self._validate(*validation_data, reset=False)
-            ones = np.ones(X_val.shape[0], np.float32)
-            validation = _training.Rows(X_val, targets.encode(y_val), ones)
-        self._train(rows, validation, targets, continues=continues, one_epoch=one_epoch)
+        with _all_or_nothing(self):
+            X, y = self._validate(X, y, reset=not continues)
+            weights = _check_weights(sample_weight, X)
+            X, y, weights = _drop_weightless(X, y, weights)
+            if targets is None:
+                targets = self._get_targets() if continues else self._learn_targets(y)
+            weights = weights * self._class_weights(y)
+            X, y, weights = _drop_weightless(X, y, weights)
+            if not one_epoch:
+                weights = weights / weights.mean()
+            rows = _training.Rows(X, targets.encode(y), weights.astype(np.float32))
+            if validation is not None:
+                X_val, y_val, weights = validation
+                validation = self._encode_validation(X_val, y_val, weights, targets)
+            self._train(
+                rows, validation, targets, continues=continues, one_epoch=one_epoch
+            )
         return self
+
+    def _encode_validation(
+        self, X: Any, y: Any, sample_weight: Any, targets: Targets
+    ) -> _training.Rows:
+        X, y = self._validate(X, y, reset=False)
+        weights = _check_weights(sample_weight, X).astype(np.float32)
+        return _training.Rows(X, targets.encode(y), weights)
 
     def _train(
         self,
@@ -234,51 +284,74 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         `continues` starts from the last fit's end; `one_epoch` is what
         `partial_fit` does: nothing is held out, nothing stops early.
         """
-        start, step, seed = self._start(rows, continues)
+        n_steps = self.n_steps_ if continues else 0
+        seed = self._next_seed() if continues else draw_seed(self.random_state)
         rng = np.random.RandomState(seed)
         if validation is None and not one_epoch:
             rows, validation = self._hold_out(rows, targets, rng)
-        stopping = self._early_stopping(validation) if not one_epoch else None
+        stopping = self._early_stopping(validation, targets) if not one_epoch else None
+        if continues:
+            scaling, start = self._last_state(rows)
+            slots = self._optimizer_slots
+        else:
+            scaling, start = self._first_state(rows, seed, may_grow=one_epoch)
+            slots = {}
+        rows = scaling.apply(rows)
+        if validation is not None:
+            validation = scaling.apply(validation)
+        if scaling.outputs is not None:
+            targets = targets.scaled(scaling.outputs.scale)
+        n_before = self.n_iter_ if continues and one_epoch else 0
+        n_epochs = 1 if one_epoch else self.max_iter
         spec = self._network_spec(targets)
-        with DenseNetwork(spec, start, step, seed) as network:
+        with DenseNetwork(spec, start, n_steps, seed, slots) as network:
             history = _training.train(
                 network,
                 rows,
                 validation,
-                max_iter=1 if one_epoch else self.max_iter,
+                epochs=range(n_before + 1, n_before + n_epochs + 1),
                 batch_size=self.batch_size,
-                score=targets.score,
-                score_name=self._score_name(),
+                describe=targets.figures,
                 early_stopping=stopping,
                 callbacks=self._check_callbacks(),
                 rng=rng,
                 verbose=self.verbose,
             )
-            learned = network.get_parameters()
-        # Nothing of the last fit is touched before all of this one has gone well.
-        if hasattr(self, "best_validation_score_"):
-            del self.best_validation_score_
-        if stopping is not None and stopping.best_parameters is not None:
-            learned = stopping.best_parameters
-            self.best_validation_score_ = stopping.best_score
-        self.coefs_, self.intercepts_ = map(list, learned)
+            if stopping is not None and stopping.best_parameters is not None:
+                network.set_parameters(stopping.best_parameters)
+            learned = scaling.fold(network.get_parameters())
+            _check_finite(learned)
+            if not one_epoch:
+                self._warn_if_nothing_learned(network, rows, targets)
+            # Only who goes on needs what the optimizer remembers: up to twice the
+            # size of the weights.
+            goes_on = one_epoch or self.warm_start
+            self._optimizer_slots = network.get_slots() if goes_on else {}
+        self._keep_stopping(stopping)
+        self._keep_scaling(scaling)
         self._set_targets(targets)
-        self._keep_history(history, continues, one_epoch)
-        n_steps = len(history["loss"]) * -(-len(rows) // self.batch_size)
-        self.n_steps_ = step + n_steps
+        self._keep_history(history, continues)
+        self.coefs_, self.intercepts_ = map(list, learned)
+        self.learning_rate_init_ = spec.learning_rate
+        self.n_iter_ = n_before + len(history["loss"])
+        n_batches = -(-len(rows) // self.batch_size)
+        self.n_steps_ = n_steps + len(history["loss"]) * n_batches
         if not continues:
             self.seed_ = seed
 
-    def _keep_history(
-        self, history: _training.History, continues: bool, one_epoch: bool
-    ) -> None:
+    def _keep_stopping(self, stopping: _training.EarlyStopping | None) -> None:
+        if stopping is not None:
+            self.best_validation_score_ = stopping.best_score
+        elif hasattr(self, "best_validation_score_"):
+            del self.best_validation_score_
+
+    def _keep_history(self, history: _training.History, continues: bool) -> None:
         before = self.history_ if continues else {}
         self.history_ = {
             name: [*before.get(name, []), *history.get(name, [])]
             for name in {**before, **history}
         }
-        n_before = self.n_iter_ if continues and one_epoch else 0
-        self.n_iter_ = n_before + len(history["loss"])
+        self.loss_curve_ = self.history_["loss"]
 
     def _validate(self, X, y, *, reset: bool) -> tuple[Any, np.ndarray]:
         X, y = validate_data(
@@ -296,63 +369,120 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             y = column_or_1d(y, warn=True)
         return X, y
 
-    def _check_weights(self, sample_weight, X, y) -> np.ndarray:
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float32)
-        if (weights < 0).any():
-            index = int(np.argmax(weights < 0))
-            raise ValueError(
-                f"Negative values in data passed to `sample_weight`: sample_weight"
-                f"[{index}] is {weights[index]:g}, expected 0 or more."
-            )
-        weights = (weights * self._class_weights(y)).astype(np.float32)
-        if not weights.any():
-            raise ValueError(
-                "sample_weight is zero for all samples (with class_weight applied), so "
-                "there is nothing to learn from."
-            )
-        return weights
+    # Where the training starts
 
-    def _start(
-        self, rows: _training.Rows, continues: bool
-    ) -> tuple[Parameters, int, int]:
-        """Return the parameters, the step and the seed to start from."""
-        hidden = _check_hidden_layer_sizes(self.hidden_layer_sizes)
-        sizes = [rows.X.shape[1], *hidden, rows.Y.shape[1]]
-        if not continues:
-            seed = draw_seed(self.random_state)
-            return _initial_parameters(sizes, seed), 0, seed
+    def _next_seed(self) -> int:
+        """Return the seed of what follows the steps taken."""
+        sequence = np.random.SeedSequence([self.seed_, self.n_steps_])
+        return int(sequence.generate_state(1)[0]) % MAX_SEED
+
+    def _first_state(
+        self, rows: _training.Rows, seed: int, *, may_grow: bool
+    ) -> tuple[Scaling, Parameters]:
+        """Return the scaling of these rows, and initial parameters.
+
+        What does not vary teaches nothing, so its weights start, and stay, at zero:
+        the random ones would only disturb where it does vary later. `may_grow` says
+        that later calls bring more rows to learn from, which is another matter.
+        """
+        scaling = self._learn_scaling(rows)
+        start = initial_parameters(self._layer_sizes(rows), seed)
+        if scaling.inputs is not None and not may_grow:
+            start[0][0][scaling.inputs.is_constant] = 0
+        return scaling, start
+
+    def _last_state(self, rows: _training.Rows) -> tuple[Scaling, Parameters]:
+        """Return the scaling and the parameters of the last fit."""
         trained = [self.n_features_in_, *(len(b) for b in self.intercepts_)]
+        sizes = self._layer_sizes(rows)
         if trained != sizes:
             raise ValueError(
                 f"The network trained before has layers of {trained} units, this one "
                 f"would have {sizes}. Set warm_start=False to start anew."
             )
-        sequence = np.random.SeedSequence([self.seed_, self.n_steps_])
-        seed = int(sequence.generate_state(1)[0]) % MAX_SEED
-        return (self.coefs_, self.intercepts_), self.n_steps_, seed
+        scaling = self._get_scaling()
+        return scaling, scaling.unfold((self.coefs_, self.intercepts_))
+
+    def _layer_sizes(self, rows: _training.Rows) -> list[int]:
+        hidden = _check_hidden_layer_sizes(self.hidden_layer_sizes)
+        return [rows.X.shape[1], *hidden, rows.Y.shape[1]]
+
+    # Standardizing
+
+    def _learn_scaling(self, rows: _training.Rows) -> Scaling:
+        """Return what is done to the features; a regressor adds the targets."""
+        if not self.standardize:
+            return Scaling()
+        return Scaling(Standardization.of(rows.X, rows.w).to_row_length())
+
+    def _keep_scaling(self, scaling: Scaling) -> None:
+        inputs = scaling.inputs
+        self.feature_mean_ = None if inputs is None else inputs.mean
+        self.feature_scale_ = 1.0 if inputs is None else inputs.scale
+
+    def _get_scaling(self) -> Scaling:
+        if self.feature_mean_ is None:
+            return Scaling()
+        return Scaling(inputs=Standardization(self.feature_mean_, self.feature_scale_))
+
+    # What was learned
+
+    def _warn_if_nothing_learned(
+        self, network: DenseNetwork, rows: _training.Rows, targets: Targets
+    ) -> None:
+        """Compare the loss on the rows trained on with that of the best constant."""
+        loss, _ = network.evaluate(rows.X, rows.Y, rows.w)
+        if targets.is_learned(loss, rows.Y, rows.w):
+            return
+        guessing = targets.guessing_loss(rows.Y, rows.w)
+        rate = self._learning_rate()
+        remedies = [
+            f"a smaller learning_rate_init than {rate:g}",
+            f"a larger max_iter than {self.max_iter}",
+        ]
+        if not self.standardize:
+            remedies.insert(0, "standardize=True")
+        warnings.warn(
+            f"{type(self).__name__} learned nothing: after the training, its loss on "
+            f"the samples that it was trained on is {loss:.4g}, and that of the best "
+            f"constant prediction is {guessing:.4g}. Try {', '.join(remedies)}, or "
+            "other features.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
     def _hold_out(
         self, rows: _training.Rows, targets: Targets, rng: np.random.RandomState
     ) -> tuple[_training.Rows, _training.Rows | None]:
-        if not self.validation_fraction:
+        fraction = self._fraction_held_out()
+        if not fraction:
             return rows, None
         train, validation = _training.split(
-            targets.strata(rows.Y), len(rows), self.validation_fraction, rng
+            targets.strata(rows.Y), len(rows), fraction, rng
         )
         if not len(validation):
             return rows, None
         return rows[train], rows[validation]
 
-    def _early_stopping(self, validation) -> _training.EarlyStopping | None:
+    def _fraction_held_out(self) -> float:
+        if self.validation_fraction != "auto":
+            return self.validation_fraction
+        return 0.1 if self.early_stopping else 0.0
+
+    def _early_stopping(
+        self, validation: _training.Rows | None, targets: Targets
+    ) -> _training.EarlyStopping | None:
         if not self.early_stopping:
             return None
         if validation is None:
             raise ValueError(
                 "early_stopping=True needs validation rows, and validation_fraction="
-                f"{self.validation_fraction:g} of so few rows leaves none. Raise it, "
-                "or pass validation_data to fit."
+                f"{self._fraction_held_out():g} of so few rows leaves none. Raise it, "
+                "or pass X_val and y_val to fit."
             )
-        return _training.EarlyStopping(self.n_iter_no_change, self.tol)
+        targets.check_score(validation.Y, validation.w)
+        monitor = f"val_{targets.score_name}"
+        return _training.EarlyStopping(monitor, self.n_iter_no_change, self.tol)
 
     def _check_callbacks(self) -> list[Callable]:
         if self.callbacks is None:
@@ -374,47 +504,57 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             weight_decay=float(self.weight_decay),
             dropout=float(self.dropout),
             optimizer=self.optimizer,
-            learning_rate=float(self.learning_rate_init),
+            learning_rate=self._learning_rate(),
             decay_rate=float(self.decay_rate),
             decay_steps=float(self.decay_steps),
         )
 
+    def _learning_rate(self) -> float:
+        """Return the rate of the first step."""
+        if not isinstance(self.optimizer, str):
+            return float(self.optimizer.learning_rate)
+        if self.learning_rate_init == "auto":
+            return self._learning_rates[self.optimizer]
+        return float(self.learning_rate_init)
+
     # Predicting
 
-    def _outputs(self, X) -> np.ndarray:
-        """Return the outputs of the network, in NumPy."""
+    def _outputs(self, X, *, log: bool = False) -> np.ndarray:
+        """Return the outputs of the network, or their logarithms, in NumPy."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
+        out = ("log " if log else "") + self._get_targets().out_activation
         batches = gen_batches(X.shape[0], _PREDICTION_BATCH)
-        return np.concatenate([self._forward(X[rows]) for rows in batches])
+        return np.concatenate([self._forward(X[rows], out) for rows in batches])
 
     def _decode(self, X) -> np.ndarray:
         outputs = self._outputs(X)
         return self._get_targets().decode(outputs)
 
-    def _forward(self, x) -> np.ndarray:
+    def _forward(self, x, out_activation: str) -> np.ndarray:
         hidden = _NUMPY_ACTIVATIONS[self.activation]
-        out = _NUMPY_ACTIVATIONS[self._get_targets().out_activation]
         for coef, intercept in zip(
             self.coefs_[:-1], self.intercepts_[:-1], strict=True
         ):
             x = hidden(x @ coef + intercept)
-        return out(x @ self.coefs_[-1] + self.intercepts_[-1])
+        return _NUMPY_ACTIVATIONS[out_activation](
+            x @ self.coefs_[-1] + self.intercepts_[-1]
+        )
 
     # Pickling
 
     def __getstate__(self):
-        state = super().__getstate__()
-        if not isinstance(self.optimizer, str):
-            # TFLearn cannot be imported as pickle would: keep name and parameters.
-            kept = {**vars(self.optimizer), "tensor": None, "built": False}
-            state = {**state, "optimizer": (type(self.optimizer).__name__, kept)}
-        return {**state, "_skvgg_version": skvgg.__version__}
+        return {
+            **super().__getstate__(),
+            "optimizer": pack_optimizer(self.optimizer),
+            "callbacks": pack_callbacks(self.callbacks),
+            "_skvgg_version": skvgg.__version__,
+        }
 
     def __setstate__(self, state):
         state = dict(state)
         version = state.pop("_skvgg_version", "unknown")
-        if _release(version) > _release(skvgg.__version__):
+        if release(version) > release(skvgg.__version__):
             warnings.warn(
                 f"This {type(self).__name__} was pickled by skvgg {version}; this is "
                 f"skvgg {skvgg.__version__}, which may read it wrongly. Update skvgg.",
@@ -424,11 +564,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         # An older version had fewer parameters: the newer ones' defaults are as it was.
         for name, parameter in inspect.signature(type(self)).parameters.items():
             state.setdefault(name, parameter.default)
-        if isinstance(state["optimizer"], tuple):
-            name, kept = state["optimizer"]
-            optimizer_class = getattr(import_tflearn().optimizers, name)
-            state["optimizer"] = optimizer_class.__new__(optimizer_class)
-            vars(state["optimizer"]).update(kept)
+        state["optimizer"] = unpack_optimizer(state["optimizer"])
         super().__setstate__(state)
 
     def __sklearn_tags__(self):
@@ -437,47 +573,57 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return tags
 
 
+@contextmanager
+def _all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave an estimator as it was if its fit fails."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
 def _check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
-    sizes = tuple(np.atleast_1d(sizes).tolist())
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
+    given = np.atleast_1d(np.asarray(sizes, dtype=object)).tolist()
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in given)
+    if not whole or min(given, default=1) < 1:
         raise ValueError(
-            f"hidden_layer_sizes={sizes} must be a sequence of positive integers."
+            f"hidden_layer_sizes={sizes!r} must be a sequence of positive integers."
         )
-    return sizes
+    return tuple(map(int, given))
 
 
-def _initial_parameters(sizes: Sequence[int], seed: int) -> Parameters:
-    """Draw TFLearn's initial weights; biases are zero.
-
-    They are drawn in blocks, each with a stream of its own, so that several
-    threads can work and the result does not depend on how many.
-    """
-    weights = [np.empty(shape, np.float32) for shape in pairwise(sizes)]
-    blocks = [
-        block
-        for weight in weights
-        for block in np.split(
-            weight.reshape(-1), range(_DRAWN_TOGETHER, weight.size, _DRAWN_TOGETHER)
+def _check_weights(sample_weight, X) -> np.ndarray:
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if (weights < 0).any():
+        index = int(np.argmax(weights < 0))
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: sample_weight"
+            f"[{index}] is {weights[index]:g}, expected 0 or more."
         )
-    ]
-    streams = np.random.SeedSequence(seed).spawn(len(blocks))
-    with ThreadPoolExecutor(effective_n_jobs(-1)) as pool:
-        list(pool.map(_fill_truncated_normal, blocks, streams))
-    return weights, [np.zeros(n, np.float32) for n in sizes[1:]]
+    return weights
 
 
-def _fill_truncated_normal(block: np.ndarray, stream: np.random.SeedSequence) -> None:
-    """Draw normal numbers, again where they lie beyond two deviations."""
-    rng = np.random.Generator(np.random.SFC64(stream))
-    rng.standard_normal(dtype=np.float32, out=block)
-    beyond = np.flatnonzero(np.abs(block) > 2)
-    while len(beyond):
-        block[beyond] = rng.standard_normal(len(beyond), np.float32)
-        beyond = beyond[np.abs(block[beyond]) > 2]
-    block *= _INITIAL_DEVIATION
+def _drop_weightless(X, y, weights: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Return the samples whose weights are not zero."""
+    if weights.all():
+        return X, y, weights
+    if not weights.any():
+        raise ValueError(
+            "sample_weight is zero for all samples (with class_weight applied), so "
+            "there is nothing to learn from."
+        )
+    kept = np.flatnonzero(weights)
+    return X[kept], y[kept], weights[kept]
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """Return (major, minor) of a version; () of what is none."""
-    numbers = re.findall(r"\d+", version)
-    return tuple(map(int, numbers[:2]))
+def _check_finite(parameters: Parameters) -> None:
+    weights, biases = parameters
+    if not all(np.isfinite(array).all() for array in [*weights, *biases]):
+        raise ValueError(
+            "The training diverged in its last step: the weights learned are not "
+            "finite. Try a smaller learning_rate_init, or standardize=True if it is "
+            "off."
+        )

@@ -1,37 +1,87 @@
 """How targets become outputs of the network, and outputs become predictions.
 
 All in which classification, multilabel classification and regression differ:
-the output layer (and with it the loss), the encoding, the score.
+the output layer (and with it the loss), the encoding, the score, the best guess.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
+from scipy.special import entr
+
+#: Share of the loss of guessing by which a loss is lower if something was learned.
+_NOTICEABLE = 1e-3
+
+#: A loss below this share of its unit is good, whatever guessing comes to.
+_SMALL = 1e-2
+
+#: What the history says of an epoch, by name: the loss and the score.
+Figures = dict[str, float]
 
 
-class Targets(Protocol):
+class Targets(ABC):
     """What the estimators need to know of their targets."""
 
     #: Activation of the output layer.
     out_activation: str
+    #: What the history calls the score.
+    score_name: str
 
+    @abstractmethod
     def encode(self, y: np.ndarray) -> np.ndarray:
-        """Return y as float32 of shape (n, n_outputs)."""
+        """Return y as floats of shape (n, n_outputs)."""
 
+    @abstractmethod
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the prediction for outputs of shape (n, n_outputs)."""
 
-    def strata(self, Y: np.ndarray) -> np.ndarray | None:
-        """Return what a split keeps the proportions of, as int, or None."""
-
+    @abstractmethod
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
         """Return how good outputs are for encoded targets; more is better."""
 
+    @abstractmethod
+    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+        """Return the loss of the best constant output: mean of weight times loss."""
 
-class ClassTargets:
+    def unit_of_loss(self, Y: np.ndarray) -> float:
+        """Return the size of a loss that is neither small nor large: 1 nat."""
+        return 1.0
+
+    def is_learned(self, loss: float, Y: np.ndarray, w: np.ndarray) -> bool:
+        """Return whether a loss on the rows trained on is better than a guess.
+
+        It is if it is lower by a share that a network which says the same of all rows
+        does not reach by chance. Where nearly all targets are the same, and so a guess
+        is nearly perfect, a small loss is good enough.
+        """
+        guessing = self.guessing_loss(Y, w)
+        return loss < (1 - _NOTICEABLE) * guessing or loss < _SMALL * self.unit_of_loss(
+            Y
+        )
+
+    def strata(self, Y: np.ndarray) -> np.ndarray | None:
+        """Return what a split keeps the proportions of, as int, or None."""
+        return None
+
+    def check_score(self, Y: np.ndarray, w: np.ndarray) -> None:
+        """Raise if there is no score for these targets to stop the training by."""
+        return
+
+    def scaled(self, scale: np.ndarray) -> Targets:
+        """Return what these targets are after they were divided by `scale`."""
+        raise NotImplementedError
+
+    def figures(
+        self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
+    ) -> Figures:
+        """Return what the history says of rows: the network's loss and the score."""
+        return {"loss": loss, self.score_name: self.score(Y, output, w)}
+
+
+class ClassTargets(Targets):
     """One of several classes a row.
 
     Parameters
@@ -47,9 +97,15 @@ class ClassTargets:
     def __init__(self, classes: np.ndarray, metric: str = "accuracy") -> None:
         self.classes = classes
         self.k = parse_metric(metric)
+        self.score_name = metric
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return one-hot rows."""
+        if y.ndim != 1:
+            raise ValueError(
+                f"y has shape {y.shape}; expected (n_samples,), one label a row, as in "
+                "the fit before. Use y.argmax(axis=1) if y is one-hot."
+            )
         unknown = np.setdiff1d(y, self.classes)
         if len(unknown):
             raise ValueError(
@@ -73,13 +129,31 @@ class ClassTargets:
         rank = (output > true).sum(axis=1)
         return float(np.average(rank < self.k, weights=w))
 
+    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+        """Return the loss of always saying the frequencies: their entropy."""
+        return float(w.mean() * entr(np.average(Y, axis=0, weights=w)).sum())
 
-class MultilabelTargets:
-    """Any number of several labels a row, as an indicator matrix."""
+
+class MultilabelTargets(Targets):
+    """Any number of several labels a row, as an indicator matrix.
+
+    Parameters
+    ----------
+    n_labels : int
+        Columns of the matrix.
+    metric : str
+        "accuracy", the share of rows with all labels right.
+    """
 
     out_activation = "logistic"
+    score_name = "accuracy"
 
-    def __init__(self, n_labels: int) -> None:
+    def __init__(self, n_labels: int, metric: str = "accuracy") -> None:
+        if parse_metric(metric) > 1 or metric != "accuracy":
+            raise ValueError(
+                f"metric={metric!r} is for one label a row; multilabel targets have "
+                "'accuracy' only."
+            )
         self.n_labels = n_labels
 
     def encode(self, y: np.ndarray) -> np.ndarray:
@@ -89,49 +163,67 @@ class MultilabelTargets:
                 f"y has shape {y.shape}; expected (n_samples, {self.n_labels}), one "
                 "column a label."
             )
+        wrong = (y != 0) & (y != 1)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"y[{row}, {column}] is {y[row, column]}; an indicator matrix of "
+                "labels holds 0 and 1 only. Use y > 0 if larger values mean that a "
+                "label is there."
+            )
         return y.astype(np.float32)
 
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the indicators of the labels more probable than not."""
         return (output > 0.5).astype(int)
 
-    def strata(self, Y: np.ndarray) -> None:
-        """Return None: the split is at random."""
-
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
         """Return the share of rows with all labels right."""
         right = ((output > 0.5) == (Y > 0.5)).all(axis=1)
         return float(np.average(right, weights=w))
 
+    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+        """Return the loss of always saying the labels' frequencies."""
+        p = np.average(Y, axis=0, weights=w)
+        return float(w.mean() * np.mean(entr(p) + entr(1 - p)))
 
-class NumberTargets:
+
+class NumberTargets(Targets):
     """One or several numbers a row.
 
     Parameters
     ----------
     n_outputs : int or None
         Numbers a row; None for one, given and predicted as a 1-D array.
+    scale : ndarray of shape (n_outputs,) or None
+        What the network's targets were divided by; None if nothing was done to them.
     """
 
     out_activation = "identity"
+    score_name = "r2"
 
-    def __init__(self, n_outputs: int | None) -> None:
+    def __init__(self, n_outputs: int | None, scale: np.ndarray | None = None) -> None:
         self.n_outputs = n_outputs
+        self.scale = scale
 
     def encode(self, y: np.ndarray) -> np.ndarray:
-        """Return one column a number."""
-        Y = y.reshape(len(y), -1).astype(np.float32)
+        """Return one column a number, float64."""
+        Y = y.reshape(len(y), -1).astype(np.float64)
         if Y.shape[1] != (self.n_outputs or 1):
-            raise ValueError(f"y has {Y.shape[1]} targets; expected {self.n_outputs}.")
+            raise ValueError(
+                f"y has {Y.shape[1]} targets a row; expected {self.n_outputs or 1}, as "
+                "in the fit before."
+            )
+        if not np.isfinite(Y).all():
+            row, column = np.argwhere(~np.isfinite(Y))[0]
+            what = "NaN" if np.isnan(Y[row, column]) else "infinity"
+            raise ValueError(f"Input y contains {what}, in row {row}. Drop that row.")
         return Y
 
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the outputs in the shape that y had."""
         output = output.astype(np.float64)
         return output.ravel() if self.n_outputs is None else output
-
-    def strata(self, Y: np.ndarray) -> None:
-        """Return None: the split is at random."""
 
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
         """Return R2, the mean over targets; NaN where it is not defined."""
@@ -142,6 +234,38 @@ class NumberTargets:
         if not spread.all():
             return float("nan")
         return float(np.mean(1 - residual / spread))
+
+    def scaled(self, scale: np.ndarray) -> NumberTargets:
+        """Return the same with another scale."""
+        return NumberTargets(self.n_outputs, scale)
+
+    def check_score(self, Y: np.ndarray, w: np.ndarray) -> None:
+        """Raise if R2 is not defined: a single row, or targets that do not vary."""
+        if np.isnan(self.score(Y, Y, w)):
+            reason = "it has 1 row" if len(Y) == 1 else "a target is constant on it"
+            raise ValueError(
+                f"The validation set is too small: {reason}, so that there is no R2 to "
+                "stop by. Increase validation_fraction or the size of the dataset, "
+                "pass X_val and y_val, or set early_stopping=False."
+            )
+
+    def figures(
+        self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
+    ) -> Figures:
+        """Return the mean square in the units of y, and the score."""
+        if self.scale is not None:
+            errors = (Y - output).astype(np.float64) * self.scale
+            loss = float(np.mean(w @ errors**2) / len(Y))
+        return super().figures(loss, Y, output, w)
+
+    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+        """Return the loss of always saying the mean: the variance."""
+        mean = np.average(Y, axis=0, weights=w)
+        return float(np.mean(w @ (Y - mean) ** 2) / len(Y))
+
+    def unit_of_loss(self, Y: np.ndarray) -> float:
+        """Return 1 for standardized targets, else their mean square."""
+        return 1.0 if self.scale is not None else float(np.mean(np.square(Y)))
 
 
 def parse_metric(metric: str) -> int:

@@ -1,7 +1,7 @@
 """The epochs: batches, history, early stopping, callbacks, progress.
 
-Works on arrays and on a :class:`skvgg._dense.DenseNetwork`; knows neither
-classes nor scikit-learn.
+Works on arrays and on a :class:`skvgg._dense.DenseNetwork`; knows nothing of classes
+and estimators.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
-from tqdm.auto import tqdm
+from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
 
 from skvgg._dense import DenseNetwork, Parameters
+from skvgg._targets import Figures
 
-#: Takes targets, outputs and row weights; returns a number that should grow.
-Score = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+#: Takes the network's loss, targets, outputs and row weights.
+Describe = Callable[[float, np.ndarray, np.ndarray, np.ndarray], Figures]
 
 #: For each epoch the loss and the score, on the training and validation rows.
 History = dict[str, list[float]]
@@ -44,20 +45,24 @@ class EarlyStopping:
 
     Parameters
     ----------
-    n_iter_no_change : int
+    monitor : str
+        Name of the score among the figures of an epoch.
+    n_iter_no_change : int or inf
         Epochs without an improvement after which to stop.
     tol : float
         What a score has to grow by to be an improvement.
     """
 
-    n_iter_no_change: int
+    monitor: str
+    n_iter_no_change: float
     tol: float
     best_score: float = -np.inf
     best_parameters: Parameters | None = None
     _n_bad: int = field(default=0, init=False)
 
-    def should_stop(self, score: float, network: DenseNetwork) -> bool:
+    def should_stop(self, figures: Figures, network: DenseNetwork) -> bool:
         """Take note of an epoch's score; return whether it was the last."""
+        score = figures[self.monitor]
         self._n_bad = 0 if score > self.best_score + self.tol else self._n_bad + 1
         if score > self.best_score:
             self.best_score = score
@@ -70,12 +75,11 @@ def train(
     rows: Rows,
     validation: Rows | None,
     *,
-    max_iter: int,
+    epochs: range,
     batch_size: int,
-    score: Score,
-    score_name: str,
+    describe: Describe,
     early_stopping: EarlyStopping | None,
-    callbacks: Sequence[Callable[[int, dict[str, float]], Any]],
+    callbacks: Sequence[Callable[[int, Figures], Any]],
     rng: np.random.RandomState,
     verbose: int,
 ) -> History:
@@ -87,15 +91,17 @@ def train(
         Is changed.
     rows, validation : Rows
         Those learned from, and those only looked at.
-    max_iter, batch_size : int
-        Epochs at most, and rows a step.
-    score, score_name : callable, str
-        What the history has beside the loss.
+    epochs : range
+        Numbers of the epochs, at most.
+    batch_size : int
+        Rows a step.
+    describe : callable
+        Returns what the history says of rows.
     early_stopping : EarlyStopping or None
         Needs `validation`.
     callbacks : sequence of callable
-        Each is given the number of the epoch, from 1, and its figures; a true
-        result ends the training.
+        Each is given the number of the epoch and its figures; a true result ends
+        the training.
     rng : RandomState
         For the order of the rows.
     verbose : int
@@ -104,7 +110,7 @@ def train(
     Returns
     -------
     dict of str to list of float
-        "loss" and `score_name`, and both again for the validation rows.
+        The figures of the rows, and those of the validation rows as "val_...".
 
     Raises
     ------
@@ -112,24 +118,21 @@ def train(
         If a loss is not finite. The message names the epoch.
     """
     history: History = {}
-    epochs = range(1, max_iter + 1)
     with tqdm(epochs, unit="epoch", disable=not verbose) as bar:
         for epoch in bar:
-            figures = _one_epoch(network, rows, batch_size, score, score_name, rng)
+            figures = _one_epoch(network, rows, batch_size, describe, rng)
             if validation is not None:
-                loss, output = network.evaluate(
-                    validation.X, validation.Y, validation.w
-                )
-                figures["val_loss"] = loss
-                figures[f"val_{score_name}"] = score(validation.Y, output, validation.w)
+                Y, w = validation.Y, validation.w
+                loss, output = network.evaluate(validation.X, Y, w)
+                seen = describe(loss, Y, output, w)
+                figures |= {f"val_{name}": figure for name, figure in seen.items()}
             _check_finite(figures, epoch)
             for name, figure in figures.items():
                 history.setdefault(name, []).append(figure)
             bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
             stops = [callback(epoch, dict(figures)) for callback in callbacks]
             if early_stopping is not None:
-                current = figures[f"val_{score_name}"]
-                stops.append(early_stopping.should_stop(current, network))
+                stops.append(early_stopping.should_stop(figures, network))
             if any(stops):
                 break
     return history
@@ -139,28 +142,24 @@ def _one_epoch(
     network: DenseNetwork,
     rows: Rows,
     batch_size: int,
-    score: Score,
-    score_name: str,
+    describe: Describe,
     rng: np.random.RandomState,
-) -> dict[str, float]:
+) -> Figures:
     order = rng.permutation(len(rows))
     batches = [order[part] for part in gen_batches(len(order), batch_size)]
     losses, outputs = [], []
     for loss, output in network.train_epoch(rows.X, rows.Y, rows.w, batches):
         losses.append(loss * len(output))
         outputs.append(output)
-    return {
-        "loss": float(np.sum(losses) / len(rows)),
-        score_name: score(rows.Y[order], np.concatenate(outputs), rows.w[order]),
-    }
+    loss = float(np.sum(losses) / len(rows))
+    return describe(loss, rows.Y[order], np.concatenate(outputs), rows.w[order])
 
 
-def _check_finite(figures: dict[str, float], epoch: int) -> None:
+def _check_finite(figures: Figures, epoch: int) -> None:
     if not all(np.isfinite(figures[name]) for name in figures if "loss" in name):
         raise ValueError(
             f"The training diverged in epoch {epoch}: its loss is not finite. Try a "
-            "smaller learning_rate_init, or scale the features, for instance with "
-            "StandardScaler."
+            "smaller learning_rate_init, or standardize=True if it is off."
         )
 
 

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
+from sklearn.utils._param_validation import Interval, validate_params
+from tqdm import tqdm
 
-from skvgg.images import FORMATS
+from skvgg._extraction import find_bad
+from skvgg.images import (
+    FORMATS,
+    MAX_PIXELS,
+    as_pictures,
+    check_file,
+    check_flattened_shape,
+)
 
-__all__ = ["load_image_folder", "load_image_table"]
+__all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
+
+#: How a number is written that is no code: not 01, 1_1, 1e5, +1, nan, nor with more
+#: digits than an int64 has.
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
 
 
 def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
@@ -107,6 +124,83 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     )
 
 
+@validate_params(
+    {
+        "max_pixels": [Interval(Integral, 1, None, closed="left"), None],
+        "flattened_shape": [list, tuple, None],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def find_bad_images(
+    images: Any,
+    *,
+    max_pixels: int | None = MAX_PIXELS,
+    flattened_shape: Sequence[int] | None = None,
+    verbose: int = 0,
+) -> dict[int, str]:
+    """Return which images cannot be used, and why.
+
+    Each image is read and decoded as :meth:`skvgg.VGG19Features.transform` would, in as
+    many threads, and with as few of them in memory at a time. None goes through the
+    network.
+
+    Parameters
+    ----------
+    images : array, list, Series or one-column DataFrame
+        As :meth:`skvgg.VGG19Features.transform` takes them.
+    max_pixels : int or None, default=89478485
+        Larger images are refused before they are decoded.
+    flattened_shape : (h, w), (h, w, 3) or None, default=None
+        If given, `images` may also be a table whose rows are flattened images.
+    verbose : int, default=0
+        1 shows a progress bar over the images.
+
+    Returns
+    -------
+    dict of int to str
+        What is wrong with each image that cannot be used, by its index in
+        `images`; empty if there is none. The message names the path, where there
+        is one.
+
+    Raises
+    ------
+    ValueError
+        If `images` as a whole has another form, or is empty.
+
+    Warns
+    -----
+    UserWarning
+        If the values of a float image all lie in 0..1.
+
+    See Also
+    --------
+    skvgg.VGG19Features : With ``on_error="nan"``, gives such images rows of NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvgg.datasets import find_bad_images
+    >>> images = [np.zeros((40, 30, 3), "uint8"), b"no image", np.full((9, 9), 300)]
+    >>> bad = find_bad_images(images)
+    >>> sorted(bad)
+    [1, 2]
+    >>> bad[2].partition(";")[0]
+    'X[2]: pixels lie in 300..300'
+    >>> good = np.delete(np.arange(len(images)), list(bad))
+    >>> good
+    array([0])
+    """
+    shape = check_flattened_shape(flattened_shape)
+    pictures = as_pictures(images, shape, check_items=False)
+    with tqdm(total=len(pictures), unit="image", disable=not verbose) as bar:
+
+        def report(n_more: int, counts: Counter) -> None:
+            bar.update(n_more)
+
+        return find_bad(pictures, max_pixels, report)
+
+
 def load_image_table(table, path_column, label_column, root=None):
     """Return the paths and the labels of pictures that a table lists.
 
@@ -129,7 +223,10 @@ def load_image_table(table, path_column, label_column, root=None):
             The paths.
         target : ndarray of shape (n_pictures,)
             The labels: numbers as they are; text as indices into
-            `target_names`, int64.
+            `target_names`, int64. A column of a CSV file is numbers if each of its
+            cells is written as plain decimals, such as 1, -2 or 0.50, and different
+            cells are different numbers. 01, 1_1, 1e5, +1 and nan are text, and all
+            of a column with one of them in it, or with both 1.1 and 1.10.
         target_names : ndarray of shape (n_classes,) or None
             The different labels, sorted; None if they are numbers.
         filenames : ndarray of shape (n_pictures,), dtype object
@@ -139,7 +236,8 @@ def load_image_table(table, path_column, label_column, root=None):
     ------
     ValueError
         If a column is missing, the table has no rows, or a path or a label is
-        empty. The message names the row, counted from 0 without the header.
+        missing, or a path is one of a folder or of the web. The message names the
+        row, counted from 0 without the header.
     FileNotFoundError
         If the table or a picture does not exist.
 
@@ -162,7 +260,8 @@ def load_image_table(table, path_column, label_column, root=None):
     >>> photos.target, [str(name) for name in photos.target_names]
     (array([1, 0]), ['cat', 'dog'])
     """
-    if isinstance(table, str | os.PathLike):
+    is_csv = isinstance(table, str | os.PathLike)
+    if is_csv:
         root = Path(table).parent if root is None else Path(root)
         columns = _read_csv(Path(table))
     else:
@@ -173,13 +272,15 @@ def load_image_table(table, path_column, label_column, root=None):
             raise ValueError(
                 f"The table has no column {name!r}; it has {', '.join(columns)}."
             )
-    paths, labels = columns[path_column], np.array(columns[label_column])
+    paths, column = columns[path_column], columns[label_column]
     if not len(paths):
         raise ValueError("The table has no rows.")
-    _check_labels(columns[label_column], label_column)
+    _check_labels(column, label_column)
     data = np.array(
         [_find_picture(path, root, row) for row, path in enumerate(paths)], object
     )
+    numbers = _to_numbers(column) if is_csv else None
+    labels = np.array(column) if numbers is None else numbers
     names = None
     if labels.dtype.kind not in "biuf":
         names, labels = np.unique(labels.astype(str), return_inverse=True)
@@ -188,43 +289,61 @@ def load_image_table(table, path_column, label_column, root=None):
 
 
 def _read_csv(path: Path) -> dict[str, list]:
-    """Return the columns of a CSV file; numbers as numbers."""
+    """Return the columns of a CSV file, all of them text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
-    columns = {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
-    return {name: _to_numbers(values) for name, values in columns.items()}
+    for row, cells in enumerate(rows):
+        if None in cells:  # what DictReader calls the cells beyond the header's
+            raise ValueError(
+                f"Row {row} of the table has more cells than the header. Put text that "
+                "has a comma in it between quotes."
+            )
+    return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
 
 
-def _to_numbers(values: list[str | None]) -> list:
-    for number in (int, float):
-        try:
-            return [number(value) for value in values]  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            continue
-    return values
+def _to_numbers(texts: list[str]) -> np.ndarray | None:
+    """Return the numbers that are written in a column, or None if it holds text.
+
+    Codes may look like numbers. Those that no number is written like are text, and so
+    are those of which two would become one.
+    """
+    if not all(_PLAIN_NUMBER.fullmatch(text) for text in texts):
+        return None
+    kind = float if any("." in text for text in texts) else int
+    numbers = np.array([kind(text) for text in texts])
+    return numbers if len(np.unique(numbers)) == len(set(texts)) else None
 
 
 def _check_labels(labels: list, column: str) -> None:
     for row, label in enumerate(labels):
-        # NaN is the one value that is not itself.
-        if label is None or label == "" or label != label:
+        if _is_missing(label):
             raise ValueError(
                 f"Row {row} of the table has no label in column {column!r}. Drop it or "
                 "label it."
             )
 
 
+def _is_missing(label: Any) -> bool:
+    try:
+        # NaN and NaT are not equal to themselves.
+        return label is None or bool(label == "") or bool(label != label)
+    except TypeError:  # pandas' NA does not say whether it is
+        return True
+
+
 def _find_picture(path: Any, root: Path, row: int) -> str:
     if not isinstance(path, str | os.PathLike) or path == "":
-        raise ValueError(f"Row {row} of the table has no path: {path!r}.")
-    found = root / path
-    if not found.is_file():
-        raise FileNotFoundError(
-            f"Row {row} of the table: no file {str(found)!r}. Relative paths start "
-            f"from {str(root.absolute())!r}; pass another root."
-        )
-    return str(found)
+        hint = ""
+        if isinstance(path, Number) and path == path:
+            hint = " Read that column as text, such as by dtype=str."
+        raise ValueError(f"Row {row} of the table has no path: {path!r}.{hint}")
+    name = f"Row {row} of the table ({os.fspath(path)!r})"
+    try:
+        check_file(path, name, root)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Pass another root.") from None
+    return str(root / path)
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:

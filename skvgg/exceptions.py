@@ -34,3 +34,7 @@ class BadImageWarning(UserWarning):
     def __init__(self, message: str, bad_images: dict[int, str]) -> None:
         super().__init__(message)
         self.bad_images = bad_images
+
+    def __reduce__(self) -> tuple:
+        # An exception's own way would leave bad_images out of the call.
+        return type(self), (str(self), self.bad_images), vars(self)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import ClassVar, cast, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import skvgg
 from skvgg import weights as _weights
@@ -26,23 +26,38 @@ from skvgg._architecture import (
     POOLINGS,
     PRETRAINED_IMAGE_SIZE,
     STAGES,
+    WITHOUT_DENSE,
     Output,
     Pooling,
-    is_bound_to_image_size,
     n_features,
     needs_dense,
     parameter_shapes,
 )
 from skvgg._cache import Cache, anchored
 from skvgg._engines import ENGINE_NAMES, check_engine, choose
-from skvgg._extraction import Compute, Extraction, Recipe, weights_fingerprint
+from skvgg._extraction import (
+    Compute,
+    Extraction,
+    Recipe,
+    warn_of_bad,
+    weights_fingerprint,
+)
 from skvgg._network import FORWARD_VERSION, VGG19
 from skvgg._precision import PRECISIONS
 from skvgg._preprocessing import PREPROCESSINGS
 from skvgg._registry import get_network, share
 from skvgg._seed import draw_seed
 from skvgg._tensorflow import at_device_of_this_thread
-from skvgg.images import MAX_PIXELS, Framing, Interpolation, Pictures, as_pictures
+from skvgg._warn import warn
+from skvgg.images import (
+    MAX_PIXELS,
+    Framing,
+    Interpolation,
+    Pictures,
+    as_pictures,
+    check_flattened_shape,
+    is_whole,
+)
 
 __all__ = ["VGG19Features"]
 
@@ -82,22 +97,26 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     layer : str or sequence of str, default="fc1"
         The output to take: "block1_conv1" to "block5_conv4", "block1_pool" to
         "block5_pool", "flatten", "fc1" or "fc2". The outputs of several are
-        concatenated in the order given. All are after their ReLU.
+        concatenated in the order given; in a grid of parameters, write them as
+        tuples. All are after their ReLU.
     pooling : {"avg", "max"} or None, default=None
         Reduce outputs that have height and width to their mean or maximum, one
         number a channel. None keeps them whole, flattened in the order
         (height, width, channel). Has no effect on "flatten", "fc1", "fc2".
     image_size : int or (int, int), default=224
         Side, or height and width, in pixels to which pictures are brought. It
-        must be 224 for "flatten", "fc1" and "fc2" of pretrained weights, and
-        at least 32 otherwise.
-    image_shape : (h, w), (h, w, 3) or None, default=None
+        must be 224 for "fc1" and "fc2" of pretrained weights, and at least 32
+        otherwise.
+    flattened_shape : (h, w), (h, w, 3) or None, default=None
         If given, X may also be a table whose rows are flattened pictures of this
         shape, as scikit-learn's own sets of pictures have them.
     resize : {"stretch", "crop", "pad"}, default="stretch"
         How a picture of other proportions is brought to `image_size`: change
         its proportions; scale it to cover the size and cut what sticks out
-        evenly; or scale it to fit into the size and put black around it.
+        evenly; or scale it to fit into the size and put `fill_value` around it.
+    fill_value : int or (int, int, int), default=0
+        Gray or RGB colour, in 0..255, of what ``resize="pad"`` puts around a
+        picture. Unused otherwise.
     interpolation : {"nearest", "box", "bilinear", "hamming", "bicubic", \
 "lanczos"}, default="bilinear"
         Pillow's filter of that resampling. All but "nearest" widen with the
@@ -112,11 +131,14 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         What becomes of a picture that cannot be used: an error that names its
         index and path; or a row of NaN, and one :class:`BadImageWarning` at the
         end, whose attribute `bad_images` has them all. With "raise" too, the
-        rows computed before the error stay in `memory`.
+        rows computed before the error stay in `memory`. To drop such pictures
+        with their labels, see :func:`skvgg.datasets.find_bad_images`.
     max_pixels : int or None, default=89478485
         Larger pictures are refused before they are decoded, since a small file
-        can hold a picture that fills the memory. The default is Pillow's; its
-        own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds at twice its value too.
+        can hold a picture that fills the memory. That includes PIL images that
+        are open but not decoded yet; those that are, and arrays, fill the memory
+        already and are taken at any size. The default is Pillow's; its own
+        limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds at twice its value too.
     batch_size : int, default=32
         Pictures that go through the network together. Bounds the memory.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
@@ -197,7 +219,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     >>> features.transform(pictures.astype("uint8")).shape
     (4, 128)
     >>> features.get_feature_names_out()[:2]
-    array(['block2_pool_0', 'block2_pool_1'], dtype=object)
+    array(['block2_pool_avg_0', 'block2_pool_avg_1'], dtype=object)
     """
 
     _doc_link_module = "skvgg"
@@ -208,8 +230,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
         "pooling": [StrOptions({"avg", "max"}), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
-        "image_shape": [list, tuple, None],
+        "flattened_shape": [list, tuple, None],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "fill_value": [Interval(Integral, 0, 255, closed="both"), list, tuple],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],
         "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
         "on_error": [StrOptions({"raise", "nan"})],
@@ -230,8 +253,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         layer="fc1",
         pooling=None,
         image_size=224,
-        image_shape=None,
+        flattened_shape=None,
         resize="stretch",
+        fill_value=0,
         interpolation="bilinear",
         preprocessing="auto",
         on_error="raise",
@@ -248,8 +272,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.image_size = image_size
-        self.image_shape = image_shape
+        self.flattened_shape = flattened_shape
         self.resize = resize
+        self.fill_value = fill_value
         self.interpolation = interpolation
         self.preprocessing = preprocessing
         self.on_error = on_error
@@ -311,7 +336,10 @@ class VGG19Features(TransformerMixin, BaseEstimator):
               DataFrame of paths of files that Pillow reads, of bytes of such
               files, of open binary files, of PIL images, or of arrays of shape
               (h, w, 3), (h, w, 4), (h, w) or (h, w, 1), whose sizes may differ;
-            - if `image_shape` is given, a table of flattened pictures.
+            - if `flattened_shape` is given, a table of flattened pictures.
+
+            Channels are red, green, blue. OpenCV's arrays are BGR, which no check
+            can tell: pass ``X[..., ::-1]``.
 
             Files are turned as their EXIF orientation says, their embedded
             colours become sRGB, transparent pixels are put over white, and of
@@ -363,7 +391,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 bar.set_postfix(counts, refresh=False)
                 bar.update(n_more)
 
-            Extraction(
+            bad = Extraction(
                 self._recipe(settings, cache),
                 cache,
                 self._compute(settings, identity, troubles),
@@ -372,8 +400,10 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 skips_bad=self.on_error == "nan",
                 report=report,
             ).run(pictures, rows)
+        if bad:
+            warn_of_bad(bad)
         if troubles:
-            warnings.warn(troubles[-1], UserWarning, stacklevel=2)
+            warn(troubles[-1])
         return rows
 
     def cache_info(self):
@@ -388,11 +418,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             count for themselves.
         """
         self._validate_params()
+        _check_memory(self.memory)
         with closing(Cache(self.memory)) as cache:
             return cache.info()
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the features, such as "fc1_0".
+        """Return the names of the features: "fc1_0", "block4_pool_avg_0".
 
         Parameters
         ----------
@@ -402,15 +433,16 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_features,), dtype object
-            The layer's name and the index of the feature within the layer.
+            The layer's name, how it was pooled, if it was, and the index of the
+            feature within the layer.
         """
         self._validate_params()
         settings = _Settings.of(self)
         return np.array(
             [
-                f"{layer}_{i}"
-                for layer in settings.layers
-                for i in range(settings.n_features_of(layer))
+                f"{output.name}_{i}"
+                for output in settings.outputs
+                for i in range(settings.n_features_of(output.layer))
             ],
             dtype=object,
         )
@@ -432,7 +464,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.requires_fit = self._draws_seed_in_fit()
         tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.two_d_array = self.flattened_shape is not None
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
@@ -456,7 +488,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def _as_pictures(self, X, settings: _Settings) -> Pictures:
         check_items = self.on_error == "raise"
-        return as_pictures(X, settings.image_shape, check_items=check_items)
+        return as_pictures(X, settings.flattened_shape, check_items=check_items)
 
     def _recipe(self, settings: _Settings, cache: Cache) -> Recipe:
         """Return what becomes of a picture, for which its row is stored."""
@@ -473,7 +505,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             others = (FORWARD_VERSION, fingerprint, self.preprocessing)
             if self.precision != "float32":
                 others += (self.precision,)
-        framing = Framing(settings.image_size, self.resize, self.interpolation)
+        framing = settings.framing
         also_stored = settings.also_stored if self.memory is not None else ()
         return Recipe(settings.outputs, also_stored, framing, others)
 
@@ -522,8 +554,8 @@ class _Settings:
 
     layers: tuple[str, ...]
     pooling: Pooling
-    image_size: tuple[int, int]
-    image_shape: tuple[int, ...] | None
+    framing: Framing
+    flattened_shape: tuple[int, ...] | None
     memory_layers: tuple[str, ...]
 
     @classmethod
@@ -532,10 +564,19 @@ class _Settings:
         memory_layers = _check_memory_layers(estimator.memory_layers)
         check_engine(estimator.engine, estimator.precision)
         image_size = _check_image_size(estimator.image_size)
-        for some in (layers, memory_layers):
-            _check_layers_fit(some, image_size, estimator.weights)
-        image_shape = _check_image_shape(estimator.image_shape)
-        return cls(layers, estimator.pooling, image_size, image_shape, memory_layers)
+        for parameter, some in (("layer", layers), ("memory_layers", memory_layers)):
+            _check_layers_fit(parameter, some, image_size, estimator.weights)
+        flattened_shape = check_flattened_shape(estimator.flattened_shape)
+        framing = Framing(image_size, estimator.resize, estimator.interpolation)
+        fill_value = _check_fill_value(estimator.fill_value)
+        if estimator.resize == "pad":  # else rows do not depend on it
+            framing = replace(framing, fill_value=fill_value)
+        _check_memory(estimator.memory)
+        return cls(layers, estimator.pooling, framing, flattened_shape, memory_layers)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.framing.image_size
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -560,7 +601,8 @@ class _Settings:
 
 
 def _check_layers(layer: str | Sequence[str], parameter: str) -> tuple[str, ...]:
-    layers = (layer,) if isinstance(layer, str) else tuple(map(str, layer))
+    alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
+    layers = (str(layer),) if alone else tuple(map(str, layer))
     unknown = [name for name in layers if name not in LAYER_NAMES]
     if unknown or not layers or len(set(layers)) < len(layers):
         problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
@@ -579,37 +621,53 @@ def _check_memory_layers(layers: str | Sequence[str] | None) -> tuple[str, ...]:
     return _check_layers(layers, "memory_layers")
 
 
-def _check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
-    if isinstance(image_size, Integral):
-        return int(image_size), int(image_size)
-    sides = tuple(cast(Sequence[int], image_size))
-    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+def _check_image_size(image_size: Any) -> tuple[int, int]:
+    sides = (image_size,) * 2 if isinstance(image_size, Integral) else (*image_size,)
+    if len(sides) != 2 or not all(is_whole(side) for side in sides):
         raise ValueError(
             f"image_size={image_size!r}; expected an int or (height, width) in pixels."
         )
     return int(sides[0]), int(sides[1])
 
 
-def _check_image_shape(image_shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    if image_shape is None:
-        return None
-    sides = tuple(image_shape)
-    whole = all(isinstance(side, Integral) and side > 0 for side in sides)
-    if not whole or len(sides) not in (2, 3) or (len(sides) == 3 and sides[2] != 3):
+def _check_fill_value(fill_value: Any) -> tuple[int, int, int]:
+    is_gray = isinstance(fill_value, Integral)
+    colour = (fill_value,) * 3 if is_gray else (*fill_value,)
+    if len(colour) != 3 or not all(is_whole(c) and 0 <= c <= 255 for c in colour):
         raise ValueError(
-            f"image_shape={image_shape!r}; expected (height, width) or "
-            "(height, width, 3) of the flattened pictures, or None."
+            f"fill_value={fill_value!r}; expected an int or (red, green, blue), each "
+            "in 0..255."
         )
-    return sides
+    red, green, blue = map(int, colour)
+    return red, green, blue
+
+
+def _check_memory(memory: Any) -> None:
+    """Raise if no file could have that path; other troubles are the store's."""
+    is_path = isinstance(memory, str | os.PathLike)
+    path = memory if is_path else getattr(memory, "location", None)
+    try:
+        if isinstance(path, str | os.PathLike):
+            os.stat(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            return
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"memory={memory!r} cannot be a folder ({reason}). Choose another path."
+        ) from error
 
 
 def _check_layers_fit(
-    layers: Sequence[str], image_size: tuple[int, int], weights: _weights.Source
+    parameter: str,
+    layers: Sequence[str],
+    image_size: tuple[int, int],
+    weights: _weights.Source,
 ) -> None:
     if weights == "hed" and needs_dense(layers):
         raise ValueError(
-            f"weights='hed' have no fully connected layers, got {', '.join(layers)}. "
-            "Choose layers up to 'flatten'."
+            f"weights='hed' have no fully connected layers, got {parameter}={layers}. "
+            f'Choose others: VGG19Features("hed", {WITHOUT_DENSE})'
         )
     if min(image_size) < MIN_IMAGE_SIZE:
         raise ValueError(
@@ -617,10 +675,10 @@ def _check_layers_fit(
             f"so both sides must be at least {MIN_IMAGE_SIZE} pixels."
         )
     full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
-    bound = weights is not None and is_bound_to_image_size(layers)
+    bound = weights is not None and needs_dense(layers)
     if bound and image_size != full_size:
         raise ValueError(
-            f"image_size={image_size} does not go with layer={layers}: 'flatten', "
-            f"'fc1' and 'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. "
-            "Leave image_size at that, or choose a conv or pool layer."
+            f"image_size={image_size} does not go with {parameter}={layers}: 'fc1' and "
+            f"'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Leave "
+            "image_size at that, or choose other layers."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +13,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from skvgg._mlp import BaseTFLearnMLP
-from skvgg._targets import ClassTargets, MultilabelTargets, NumberTargets, parse_metric
+from skvgg._standardization import Scaling, Standardization
+from skvgg._targets import ClassTargets, MultilabelTargets, NumberTargets
 
 __all__ = ["TFLearnMLPClassifier", "TFLearnMLPRegressor"]
 
@@ -145,6 +148,21 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     True
     """
 
+    #: The recipe's for plain gradient descent; a tenth of it with a momentum of 0.9,
+    #: whose steps add up to ten times their size; for the others what their authors,
+    #: or those who implemented them, recommend.
+    _learning_rates: ClassVar[dict[str, float]] = {
+        "sgd": 0.1,
+        "momentum": 0.01,
+        "nesterov": 0.01,
+        "adam": 0.001,
+        "rmsprop": 0.001,
+        "adagrad": 0.01,
+        "adadelta": 1.0,
+        "ftrl": 0.1,
+        "proximaladagrad": 0.01,
+    }
+
     _parameter_constraints: ClassVar[dict] = {
         **BaseTFLearnMLP._parameter_constraints,
         "metric": [str],
@@ -156,15 +174,16 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         hidden_layer_sizes=(4096, 512),
         activation="tanh",
         *,
+        standardize=True,
         weight_decay=0.001,
         dropout=0.2,
         optimizer="sgd",
-        learning_rate_init=0.1,
+        learning_rate_init="auto",
         decay_rate=0.96,
         decay_steps=1000,
         max_iter=20,
         batch_size=64,
-        validation_fraction=0.1,
+        validation_fraction="auto",
         metric="accuracy",
         class_weight=None,
         early_stopping=False,
@@ -178,6 +197,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
+            standardize=standardize,
             weight_decay=weight_decay,
             dropout=dropout,
             optimizer=optimizer,
@@ -211,8 +231,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels, or indicators of labels.
         classes : array-like of shape (n_classes,), default=None
-            All classes that any call will have. Needed in the first call, unless
-            the targets are multilabel.
+            All classes that any call will have; for multilabel targets one for each
+            column. Needed in the first call, unless the targets are multilabel.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, as in `fit`.
 
@@ -233,15 +253,20 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
                 "class_weight='balanced' is not supported by partial_fit, which does "
                 "not see all rows. Pass the weights as a dict {label: weight}."
             )
-        targets = None
+        targets: Any = None
+        is_multilabel = type_of_target(y).startswith("multilabel")
         if classes is not None:
-            targets = ClassTargets(np.unique(classes), self.metric)
-            if continues and not np.array_equal(targets.classes, self.classes_):
+            classes = np.unique(classes)
+            if continues and not np.array_equal(classes, self.classes_):
                 raise ValueError(
-                    f"classes={targets.classes.tolist()} is not the same as on the "
+                    f"classes={classes.tolist()} is not the same as on the "
                     f"last call to partial_fit: {self.classes_.tolist()}."
                 )
-        elif not continues and not type_of_target(y).startswith("multilabel"):
+            if not continues and is_multilabel:
+                targets = MultilabelTargets(len(classes), self.metric)
+            elif not continues:
+                targets = ClassTargets(classes, self.metric)
+        elif not continues and not is_multilabel:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._fit(
             X, y, sample_weight, targets=targets, continues=continues, one_epoch=True
@@ -262,6 +287,24 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
             are multilabel: then each label has its own probability.
         """
         return self._outputs(X)
+
+    def predict_log_proba(self, X):
+        """Return the logarithm of the probability of each class.
+
+        It is computed without the probability itself, so it is finite where that
+        would be rounded to zero.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float32
+            In the order of `classes_`.
+        """
+        return self._outputs(X, log=True)
 
     def predict(self, X):
         """Return the most probable class of each row.
@@ -286,18 +329,12 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
                     f"y has shape {y.shape} and more than zeros and ones; expected one "
                     "label a row, or an indicator matrix of labels."
                 )
-            return MultilabelTargets(y.shape[1])
-        targets = ClassTargets(np.unique(y), self.metric)
-        if len(targets.classes) < 2:
-            raise ValueError(
-                f"y has 1 class, {targets.classes.tolist()[0]!r}; TFLearnMLPClassifier "
-                "needs 2 or more."
-            )
-        return targets
+            return MultilabelTargets(y.shape[1], self.metric)
+        return ClassTargets(np.unique(y), self.metric)
 
     def _get_targets(self) -> ClassTargets | MultilabelTargets:
         if self.multilabel_:
-            return MultilabelTargets(len(self.classes_))
+            return MultilabelTargets(len(self.classes_), self.metric)
         return ClassTargets(self.classes_, self.metric)
 
     def _set_targets(self, targets: Any) -> None:
@@ -306,21 +343,28 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
             np.arange(targets.n_labels) if self.multilabel_ else targets.classes
         )
 
-    def _score_name(self) -> str:
-        parse_metric(self.metric)
-        return self.metric
-
     def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
         if self.class_weight is None:
             return 1.0
         if y.ndim == 2:
             raise ValueError("class_weight is not for multilabel targets; use None.")
+        if isinstance(self.class_weight, dict):
+            _check_class_weight(self.class_weight)
         return compute_sample_weight(self.class_weight, y)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _check_class_weight(class_weight: dict) -> None:
+    for label, weight in class_weight.items():
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            raise ValueError(
+                f"class_weight[{label!r}] is {weight!r}; expected a finite number, 0 "
+                "or more."
+            )
 
 
 class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
@@ -415,6 +459,19 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     True
     """
 
+    #: As for classes, but for the optimizers whose steps are as large as the gradient:
+    #: that of the mean square grows with the error, and at the recipe's rate, which is
+    #: one for classes, the training diverges.
+    _learning_rates: ClassVar[dict[str, float]] = {
+        **TFLearnMLPClassifier._learning_rates,
+        "sgd": 0.01,
+        "momentum": 0.001,
+        "nesterov": 0.001,
+    }
+
+    target_mean_: np.ndarray | None
+    target_scale_: Any
+
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Train one epoch on these rows, going on from the last call.
@@ -462,6 +519,25 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     def _set_targets(self, targets: Any) -> None:
         self._y_is_1d = targets.n_outputs is None
         self.n_outputs_ = targets.n_outputs or 1
+
+    def _learn_scaling(self, rows: Any) -> Scaling:
+        scaling = super()._learn_scaling(rows)
+        if not self.standardize:
+            return scaling
+        return replace(scaling, outputs=Standardization.of(rows.Y, rows.w))
+
+    def _keep_scaling(self, scaling: Scaling) -> None:
+        super()._keep_scaling(scaling)
+        outputs = scaling.outputs
+        self.target_mean_ = None if outputs is None else outputs.mean
+        self.target_scale_ = 1.0 if outputs is None else outputs.scale
+
+    def _get_scaling(self) -> Scaling:
+        scaling = super()._get_scaling()
+        if self.target_mean_ is None:
+            return scaling
+        outputs = Standardization(self.target_mean_, self.target_scale_)
+        return replace(scaling, outputs=outputs)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,5 +1,7 @@
-"""load_image_folder, beside scikit-learn's load_files."""
+"""Folders, beside scikit-learn's load_files; tables; bad images, beside transform."""
 
+import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_files
 
-from skvgg.datasets import load_image_folder, load_image_table
+from skvgg import BadImageWarning, VGG19Features, _threads
+from skvgg.datasets import find_bad_images, load_image_folder, load_image_table
+from skvgg.images import _together
 
 
 @pytest.fixture
@@ -132,3 +136,251 @@ def test_what_is_wrong_with_a_table_is_named(pictures, columns, error, message):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         load_image_table(tmp_path / "none.csv", "file", "label")
+
+
+def column(pictures, cells, label="label"):
+    """Return what a CSV file with these cells gives: names, or numbers."""
+    table = pictures / "photos" / "table.csv"
+    rows = "".join(f"a.png,{cell}\n" for cell in cells)
+    table.write_text(f"file,{label}\n{rows}")
+    photos = load_image_table(table, "file", label)
+    if photos.target_names is None:
+        return photos.target
+    return photos.target_names[photos.target].tolist()
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1_1", "11", "01"],
+        ["001", "002"],
+        ["1e5", "1e3"],
+        ["nan", "1"],
+        ["inf", "-inf"],
+        ["+1", "2"],
+        ["1.", "2"],
+        [".5", "1"],
+        ["0x1", "2"],
+        [" 1", "1"],
+        ["1", "a"],
+        ["1.1", "1.10"],
+        ["-0", "0"],
+        ["12345678901234567890", "12345678901234567891.5"],
+        ["9" * 400, "1.5"],
+        ["9" * 30, "1"],
+        ["9" * 9000],
+        ["0.1", "0.10000000000000001"],
+        ["\N{ARABIC-INDIC DIGIT ONE}", "\N{ARABIC-INDIC DIGIT TWO}"],
+    ],
+)
+def test_labels_that_are_not_plain_numbers_stay_the_text_that_they_are(pictures, cells):
+    assert column(pictures, cells) == cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        (["1", "-2", "0", "10"], np.int64),
+        (["0.5", "-1.25", "3"], np.float64),
+        (["1.50", "2.00", "1.50"], np.float64),
+        (["20240131", "20240201"], np.int64),
+    ],
+)
+def test_labels_that_are_plain_numbers_are_numbers(pictures, cells, dtype):
+    labels = column(pictures, cells)
+    np.testing.assert_array_equal(labels, [float(cell) for cell in cells])
+    assert labels.dtype == dtype
+
+
+def test_a_column_of_paths_is_never_one_of_numbers(pictures):
+    for name in ("001", "1", "1.5"):
+        Image.new("RGB", (4, 4)).save(pictures / name, "PNG")
+    table = pictures / "table.csv"
+    table.write_text("file,label\n001,x\n1,y\n1.5,y\n")
+    photos = load_image_table(table, "file", "label")
+    assert [Path(path).name for path in photos.data] == ["001", "1", "1.5"]
+    frame = pd.read_csv(table)  # which has made numbers of them
+    with pytest.raises(ValueError, match=r"Row 0 .*no path: 1\.0\. Read .*as text"):
+        load_image_table(frame, "file", "label", pictures)
+
+
+@pytest.mark.parametrize(
+    "missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), ""]
+)
+@pytest.mark.parametrize("dtype", [object, "string", "Int64", "category"])
+def test_a_missing_label_is_named_by_its_row_however_it_is_missing(
+    pictures, missing, dtype
+):
+    labels = pd.Series([1, 2], dtype=object)
+    labels[1] = missing
+    if dtype == "Int64" and not (missing is None or missing is pd.NA):
+        labels[1] = pd.NA
+    table = pd.DataFrame({"file": ["a.png"] * 2, "label": labels.astype(dtype)})
+    with pytest.raises(ValueError, match=r"Row 1 of the table has no label"):
+        load_image_table(table, "file", "label", pictures / "photos")
+
+
+def test_a_row_with_too_many_cells_is_named(pictures):
+    with pytest.raises(ValueError, match=r"Row 1 .*more cells than the header"):
+        column(pictures, ["dog", "dog, black"])
+    assert column(pictures, ["dog", '"dog, black"']) == ["dog", "dog, black"]
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("https://a.org/a.png", ValueError, r"Row 1 .*https://a\.org.*on the web"),
+        (".", ValueError, r"Row 1 .*is a folder"),
+        ("a" * 300, FileNotFoundError, r"Row 1 .*no such file"),
+        ("nul\0", FileNotFoundError, r"Row 1 .*no such file"),
+    ],
+)
+def test_a_path_that_transform_would_refuse_is_refused_with_its_row(
+    pictures, path, error, message
+):
+    table = pd.DataFrame({"file": ["a.png", path], "label": [0, 1]})
+    with pytest.raises(error, match=message):
+        load_image_table(table, "file", "label", pictures / "photos")
+
+
+# Bad images
+
+
+@pytest.fixture
+def mixed(pictures):
+    """Images of all kinds, with what the reason of each bad one has in it, or None."""
+    good, folder = pictures / "photos" / "a.png", pictures / "photos"
+    (folder / "text.jpg").write_text("a text")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "half.png")
+    (folder / "half.png").write_bytes((folder / "half.png").read_bytes()[:900])
+    (folder / "copy.jpg").write_text("a text")
+    Image.new("L", (30, 30)).save(folder / "large.png")
+    lazy = Image.open(folder / "large.png")
+    dark = np.full((4, 4, 3), np.nan)
+    images = [
+        (good, None),
+        (folder / "text.jpg", r"X\[1\] \('.*text\.jpg'\): not a picture"),
+        (folder / "half.png", r"X\[2\] \('.*half\.png'\).*truncated"),
+        (str(folder / "copy.jpg"), r"X\[3\] \('.*copy\.jpg'\): not a picture"),
+        ("gone.jpg", r"X\[4\] \('gone\.jpg'\): no such file"),
+        ("a" * 300, r"X\[5\] .*no such file"),
+        (good.read_bytes(), None),
+        (b"no image", r"X\[7\]: not a picture"),
+        (None, r"X\[8\] is of type NoneType"),
+        (dark, r"X\[9\] contains NaN"),
+        (np.full((4, 4), 300), r"X\[10\]: pixels lie in 300"),
+        (Image.new("RGB", (30, 30)), None),
+        (lazy, r"X\[12\] \('.*large\.png'\).*max_pixels=899"),
+        ("https://example.org/a.jpg", r"X\[13\] .*on the web"),
+        (folder, r"X\[14\] .*is a folder"),
+        (np.zeros((3, 8, 8), np.uint8), r"X\[15\] has shape .*channels-first"),
+        (np.zeros((4, 4), np.uint8), None),
+    ]
+    yield [image for image, _ in images], [reason for _, reason in images]
+    lazy.close()
+
+
+def test_bad_images_are_those_of_which_transform_warns(mixed):
+    images, reasons = mixed
+    bad = find_bad_images(images, max_pixels=899)
+    assert [*bad] == [i for i, reason in enumerate(reasons) if reason is not None]
+    for i, reason in bad.items():
+        assert re.match(reasons[i], reason), reason
+    features = VGG19Features(
+        None,
+        layer="block1_pool",
+        pooling="avg",
+        image_size=32,
+        random_state=0,
+        on_error="nan",
+        max_pixels=899,
+    )
+    with pytest.warns(BadImageWarning) as record:
+        rows = features.transform(images)
+    assert record[0].message.bad_images == bad
+    assert np.isnan(rows[[*bad]]).all()
+    assert not np.isnan(np.delete(rows, [*bad], axis=0)).any()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        list,
+        lambda paths: np.array(paths, dtype=object),
+        lambda paths: pd.DataFrame({"path": paths}, index=[7, 8]),
+        lambda paths: pl.Series(paths),
+    ],
+)
+def test_bad_images_of_every_container_go_by_their_place(pictures, wrap):
+    paths = [str(pictures / "photos" / "a.png"), "gone.jpg"]
+    assert [*find_bad_images(wrap(paths))] == [1]
+
+
+def test_there_are_no_bad_images_among_good_ones(pictures):
+    assert find_bad_images([pictures / "photos" / "a.png"] * 2) == {}
+    assert find_bad_images(np.zeros((3, 8, 8), np.uint8)) == {}
+
+
+def test_bad_rows_of_a_table_of_flattened_images_are_found():
+    rows = np.zeros((3, 64))
+    rows[1, 5] = np.nan
+    assert [*find_bad_images(rows, flattened_shape=(8, 8))] == [1]
+    with pytest.raises(ValueError, match="63 features, expected 64"):
+        find_bad_images(rows[:, :63], flattened_shape=(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("X", "params", "message"),
+    [
+        ([], {}, r"0 sample\(s\)"),
+        ("a.jpg", {}, r"single str"),
+        (None, {}, "got None"),
+        (Path("tests").glob("*"), {}, r"list\(X\)"),
+        ([b""], {"max_pixels": 0}, "'max_pixels' parameter"),
+        ([b""], {"flattened_shape": (8,)}, "flattened_shape=.*expected"),
+    ],
+)
+def test_what_is_no_set_of_images_is_refused_as_by_transform(X, params, message):
+    with pytest.raises(ValueError, match=message):
+        find_bad_images(X, **params)
+
+
+def test_images_are_checked_in_as_many_threads_as_are_allowed(monkeypatch):
+    met, decode = threading.Barrier(3, timeout=60), _together.decode
+
+    def meet(content, *settings):
+        met.wait()
+        return decode(content, *settings)
+
+    monkeypatch.setattr(_threads, "max_threads", lambda: 3)
+    monkeypatch.setattr(_together, "decode", meet)
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    assert find_bad_images(images) == {}
+
+
+def test_open_files_stand_where_they_stood(pictures):
+    with (pictures / "photos" / "a.png").open("rb") as file:
+        assert find_bad_images([file, file]) == {}
+        assert file.tell() == 0
+
+
+def test_a_nearly_black_image_is_warned_of_as_by_transform():
+    with pytest.warns(UserWarning, match=r"X\[0\].*nearly black") as record:
+        assert find_bad_images([np.full((8, 8), 0.5)]) == {}
+    assert record[0].filename == __file__
+
+
+def test_a_check_shows_its_progress_if_asked(capfd):
+    X = np.zeros((3, 8, 8), np.uint8)
+    find_bad_images(X)
+    assert capfd.readouterr() == ("", "")
+    find_bad_images([*X, b""], verbose=1)
+    assert "4/4" in capfd.readouterr().err
+
+
+def test_paths_of_a_table_without_a_root_stay_as_they_are(pictures, monkeypatch):
+    monkeypatch.chdir(pictures / "photos")
+    table = pd.DataFrame({"file": ["a.png", "b.png"], "label": [0, 1]})
+    photos = load_image_table(table, "file", "label")
+    assert photos.data.tolist() == ["a.png", "b.png"]

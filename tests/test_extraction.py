@@ -12,7 +12,7 @@ from PIL import Image
 from skvgg import _threads
 from skvgg._architecture import Output
 from skvgg._cache import Cache
-from skvgg._extraction import Extraction, Recipe
+from skvgg._extraction import Extraction, Recipe, warn_of_bad
 from skvgg.exceptions import BadImageWarning
 from skvgg.images import Framing, _together
 
@@ -40,7 +40,7 @@ def run(pictures, memory=None, outputs=(MEAN,), also=(), batch_size=4, **setting
     def report(n, counts):
         told.append((n, *counts.values()))
 
-    Extraction(
+    bad = Extraction(
         recipe,
         cache,
         network,
@@ -50,6 +50,8 @@ def run(pictures, memory=None, outputs=(MEAN,), also=(), batch_size=4, **setting
         report=report,
     ).run(pictures, rows)
     cache.close()
+    if bad:
+        warn_of_bad(bad)
     return rows, network.batches, told
 
 
@@ -134,6 +136,18 @@ def test_bad_pictures_get_nan_and_one_warning(pictures, tmp_path, with_memory):
         assert np.isnan(rows[[1, 3, 4, 5]]).all()
         assert sum(n for n, *_ in told) == 7
         assert sum(batches) == (0 if turn and with_memory else 3)
+
+
+def test_a_copy_of_a_bad_file_is_named_by_its_own_path(pictures, tmp_path):
+    paths = [tmp_path / name for name in ("a.jpg", "b.jpg")]
+    for path in paths:
+        path.write_bytes(b"no picture")
+    with pytest.warns(BadImageWarning) as record:
+        run([pictures[0], *paths], skips_bad=True)
+    assert record[0].message.bad_images.keys() == {1, 2}
+    for index, path in enumerate(paths, start=1):
+        reason = record[0].message.bad_images[index]
+        assert reason.startswith(f"X[{index}] ({str(path)!r}): not a picture")
 
 
 def test_a_warning_of_many_names_the_first_few(pictures):

@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, ImageFile, features
 
 from skvgg.images import Framing, _pillow, as_pictures, decode, load
 
@@ -24,7 +24,8 @@ SIZE = (16, 24)  # height, width
 
 def read(item, framing=None, max_pixels=None):
     (picture,) = as_pictures([item])
-    return decode(load(picture, 0), framing or Framing(SIZE, "stretch"), max_pixels)
+    content = load(picture, 0, max_pixels)
+    return decode(content, framing or Framing(SIZE, "stretch"), max_pixels)
 
 
 def encode(image, form, **options):
@@ -211,11 +212,20 @@ def test_32_bit_tiff_by_its_range(values, expected):
     assert_colour(read(encode(Image.fromarray(values), "TIFF")), [expected] * 3, 0)
 
 
-@pytest.mark.parametrize("value", [-1.0, 1e6, np.nan])
-def test_32_bit_tiff_out_of_range_is_refused(value):
-    data = encode(Image.fromarray(np.full(SIZE, value, np.float32)), "TIFF")
-    with pytest.raises(ValueError, match=r"X\[0\].*32-bit pixels lie in .*scale them"):
-        read(data)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (-1.0, "32-bit pixels lie in .*scale them"),
+        (1e6, "32-bit pixels lie in .*scale them"),
+        (np.nan, "contain NaN"),
+        (np.inf, "contain infinity"),
+    ],
+)
+def test_32_bit_tiff_out_of_range_is_refused(value, message):
+    values = np.full(SIZE, 100, np.float32)
+    values[3, 4] = value
+    with pytest.raises(ValueError, match=rf"X\[0\].*{message}"):
+        read(encode(Image.fromarray(values), "TIFF"))
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
@@ -374,6 +384,75 @@ def test_too_many_pixels_are_refused_before_decoding():
     with pytest.raises(ValueError, match=r"300 x 200 = 60000.*max_pixels=59999"):
         read(data, max_pixels=59_999)
     assert_colour(read(data, max_pixels=60_000), (0, 0, 0))
+
+
+def test_an_image_that_is_open_but_not_decoded_is_refused_before_it_is(tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("L", (300, 200)).save(path)
+    image = Image.open(path)
+    message = rf"X\[0\] \({str(path)!r}\).*300 x 200 = 60000.*max_pixels=59999"
+    with pytest.raises(ValueError, match=message):
+        read(image, max_pixels=59_999)
+    assert image.tile  # what is still to be decoded
+    assert_colour(read(image, max_pixels=60_000), (0, 0, 0))
+    assert not image.tile
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "JPEG2000", "TIFF", "AVIF"])
+def test_open_images_of_every_format_are_refused_before_they_are_decoded(form):
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("no AVIF")
+    image = Image.open(io.BytesIO(encode(flat(RED), form)))
+    with pytest.raises(ValueError, match=r"X\[0\].*max_pixels=9"):
+        read(image, max_pixels=9)
+
+
+def test_what_is_in_memory_already_may_have_more_than_max_pixels():
+    decoded = Image.open(io.BytesIO(encode(flat(RED), "PNG")))
+    decoded.load()
+    for item in (decoded, flat(RED), np.asarray(flat(RED)), decoded.copy()):
+        assert_colour(read(item, max_pixels=9), RED)
+
+
+# Plug-ins
+
+
+class _Heic(ImageFile.ImageFile):
+    """Stands for a plug-in: files of the word "heic" are red."""
+
+    format = "HEIF"
+
+    def _open(self):
+        self._mode, self._size = "RGB", SIZE[::-1]
+
+    def load(self):
+        self.im = Image.new("RGB", self.size, RED).im
+        return super().load()
+
+
+@pytest.fixture
+def register_heic():
+    def register():
+        Image.register_open("HEIF", _Heic, lambda prefix: prefix.startswith(b"heic"))
+        Image.register_extension("HEIF", ".heic")
+
+    assert "HEIF" not in Image.OPEN
+    yield register
+    Image.OPEN.pop("HEIF", None)
+    Image.EXTENSION.pop(".heic", None)
+    Image.ID.remove("HEIF")
+
+
+def test_a_plug_in_may_be_registered_after_pictures_have_been_read(register_heic):
+    read(encode(flat(BLUE), "PNG"))
+    with pytest.raises(ValueError, match=r"X\[0\]: not a picture"):
+        read(b"heic")
+    register_heic()
+    assert_colour(read(b"heic"), RED)
+    image = Image.open(io.BytesIO(b"heic"))
+    with pytest.raises(ValueError, match=r"X\[0\].*max_pixels=9"):
+        read(image, max_pixels=9)
+    assert_colour(read(image), RED)
 
 
 def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):

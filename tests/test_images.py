@@ -1,12 +1,15 @@
 """From what people have to RGB arrays: checked against Pillow and NumPy."""
 
 import io
+import warnings
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import scipy.sparse
 from PIL import Image, ImageOps
 
 from skvgg import images
@@ -15,8 +18,8 @@ from skvgg.images import Framing, as_pictures, decode, load
 SIZE = (40, 60)  # height, width
 
 
-def read(X, image_size=SIZE, resize="stretch"):
-    framing = Framing(image_size, resize)
+def read(X, image_size=SIZE, resize="stretch", **settings):
+    framing = Framing(image_size, resize, **settings)
     contents = [load(item, index) for index, item in enumerate(as_pictures(X))]
     return [decode(content, framing) for content in contents]
 
@@ -123,6 +126,109 @@ def test_crop_keeps_the_middle_and_pad_keeps_all():
     np.testing.assert_array_equal(pad[10:20], stripes)
 
 
+@pytest.mark.parametrize("colour", [(7, 7, 7), (250, 100, 3)])
+def test_padding_has_the_colour_that_pillow_gives_it(files, photos, colour):
+    for photo in (photos[0], photos[0].swapaxes(0, 1)):  # bars beside, above
+        image = Image.fromarray(photo)
+        expected = np.asarray(ImageOps.pad(image, (60, 60), method=2, color=colour))
+        stream = io.BytesIO()
+        image.save(stream, "PNG")
+        for item in (stream.getvalue(), image, photo):
+            (pixels,) = read([item], (60, 60), "pad", fill_value=colour)
+            np.testing.assert_array_equal(pixels, expected)
+        (floats,) = read([photo.astype(float)], (60, 60), "pad", fill_value=colour)
+        np.testing.assert_allclose(floats, expected, atol=1)
+        bars = (expected == colour).all(axis=2)
+        assert (floats[bars] == colour).all()
+
+
+@pytest.mark.parametrize("colour", [(7, 7, 7), (250, 100, 3)])
+def test_gray_pictures_have_the_same_colour_around_them(photos, colour):
+    gray = photos[0][..., 0]
+    image = Image.fromarray(gray).convert("RGB")
+    expected = np.asarray(ImageOps.pad(image, (60, 60), method=2, color=colour))
+    for item in (gray, gray[..., None], Image.fromarray(gray)):
+        (pixels,) = read([item], (60, 60), "pad", fill_value=colour)
+        np.testing.assert_array_equal(pixels, expected)
+    (floats,) = read([gray.astype(float)], (60, 60), "pad", fill_value=colour)
+    np.testing.assert_allclose(floats, expected, atol=1)
+
+
+@pytest.mark.parametrize("shape", [(5000, 1, 3), (2, 5000, 3), (1, 5000)])
+def test_a_picture_that_is_very_thin_does_not_vanish_between_its_bars(shape):
+    thin = np.full(shape, 200, np.uint8)
+    for item in (thin, thin.astype(float), Image.fromarray(thin)):
+        (pixels,) = read([item], (32, 32), "pad", fill_value=(7, 7, 7))
+        assert (pixels == 200).all(axis=2).sum() == 32
+        assert (pixels == 7).all(axis=2).sum() == 31 * 32
+
+
+def test_reversed_channels_of_opencv_are_rgb(photos):
+    bgr = np.stack(photos)[..., ::-1].copy()  # what cv2.imread returns
+    np.testing.assert_array_equal(read(bgr[..., ::-1]), read(list(photos)))
+    np.testing.assert_array_equal(read([bgr[0][..., ::-1]]), read(photos[:1]))
+
+
+# Every dtype, and how it lies in memory
+
+
+def pixels_as(photo, dtype):
+    """Return pixels whose bytes differ, so that their order shows."""
+    if dtype == "?":
+        return photo > 127
+    scaled = photo.astype("uint16") * 257 if dtype == "H" else photo // 2
+    return scaled.astype(dtype)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["?", *np.typecodes["AllInteger"], *"efdg"])
+def test_the_order_of_bytes_changes_nothing(photos, dtype, order):
+    native = np.stack([pixels_as(photo, dtype) for photo in photos])
+    other = native.astype(native.dtype.newbyteorder(order))
+    np.testing.assert_array_equal(other, native)
+    for image_size in (SIZE, photos[0].shape[:2]):
+        expected = read(native, image_size)
+        np.testing.assert_array_equal(read(other, image_size), expected)
+        np.testing.assert_array_equal(read(list(other), image_size), expected)
+    if dtype != "g":  # whose numbers have bytes between them that mean nothing
+        assert load(other[0], 0).digest == load(native[0], 0).digest
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
+def test_a_nearly_black_picture_is_noticed_in_either_order_of_bytes(dtype):
+    dark = np.ones((4, 4, 3), dtype)
+    texts = {
+        images.describe_unscaled(load(dark.astype(dark.dtype.newbyteorder(order)), 0))
+        for order in "<>"
+    }
+    (text,) = texts
+    assert "nearly black" in text
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+@pytest.mark.parametrize("image_size", [SIZE, (427, 640)])
+def test_a_matrix_is_the_array_that_it_holds(photos, dtype, image_size):
+    array = photos[0][..., 0].astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.asmatrix(array)
+    expected = read([array, array], image_size)
+    np.testing.assert_array_equal(read([matrix, array], image_size), expected)
+    table = as_pictures(matrix.reshape(1, -1), array.shape)
+    np.testing.assert_array_equal(read(table, image_size), expected[:1])
+    with pytest.raises(ValueError, match=r"shape \(427, 640\); expected \(n, h, w\)"):
+        as_pictures(matrix)
+
+
+def test_masked_pixels_are_refused_by_index(photos):
+    masked = np.ma.masked_less(photos[0], 50)
+    with pytest.raises(ValueError, match=r"X\[1\].*masked.*filled"):
+        read([photos[0], masked])
+    with pytest.raises(ValueError, match=r"X is an array with masked.*filled"):
+        read(np.ma.stack([masked, masked]))
+    np.testing.assert_array_equal(read([np.ma.array(photos[0])]), read(photos[:1]))
+
+
 def test_exif_orientation_is_applied(photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
@@ -163,13 +269,23 @@ def test_the_caller_keeps_the_pil_image_as_it_was(files):
 # The range of float pictures
 
 
-@pytest.mark.parametrize("value", [-1.0, 255.5, np.nan, np.inf])
-def test_pixels_out_of_range_are_refused_by_index(photos, value):
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (-1.0, r"lie in -1\.0\.\."),
+        (255.5, r"lie in .*\.\.255\.5"),
+        (np.nan, "contains NaN"),
+        (np.inf, "contains infinity"),
+        (-np.inf, "contains infinity"),
+    ],
+)
+def test_pixels_out_of_range_are_refused_by_index(photos, value, told):
     bad = photos[1].astype(float)
     bad[3, 4, 0] = value
-    with pytest.raises(ValueError, match=r"X\[1\].*expected 0\.\.255"):
+    message = rf"X\[1\].*{told}.*expected 0\.\.255"
+    with pytest.raises(ValueError, match=message):
         read([photos[0].astype(float), bad])
-    with pytest.raises(ValueError, match=r"X\[1\].*expected 0\.\.255"):
+    with pytest.raises(ValueError, match=message):
         read(np.stack([photos[0], bad]))
 
 
@@ -192,7 +308,8 @@ def test_a_file_that_vanishes_meanwhile_is_named(files):
 def test_a_file_that_is_no_picture_is_named(files, tmp_path):
     text = tmp_path / "notes.jpg"
     text.write_text("not a picture")
-    with pytest.raises(ValueError, match=r"X\[2\] \('.*notes\.jpg'\): not a picture"):
+    message = r"X\[2\] \('.*notes\.jpg'\): not a picture.* \(of no format that Pillow"
+    with pytest.raises(ValueError, match=message):
         read([*files, text])
 
 
@@ -212,7 +329,7 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
     [
         (
             np.zeros((5, 64), np.uint8),
-            r"shape \(5, 64\).*image_shape.*X\.reshape\(-1, h, w\)",
+            r"shape \(5, 64\).*flattened_shape.*X\.reshape\(-1, h, w\)",
         ),
         (
             np.zeros((5, 3, 32, 32), np.uint8),
@@ -226,25 +343,106 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
         ([io.StringIO("text")], r"X\[0\] is of type StringIO"),
         ([(1, 2)], r"X\[0\] is of type tuple.*must not be nested"),
         ([np.zeros((32, 0, 3), np.uint8)], r"X\[0\] has shape \(32, 0, 3\)"),
+        (io.StringIO("a.jpg"), r"got an object of type StringIO\.$"),
         ([None], r"X\[0\] is of type NoneType; expected a path"),
         ([[[1, 2], [3, 4]]], r"X\[0\] is of type list; expected a path"),
         ("photo.jpg", r"single str.*\[X\]"),
         (Image.new("RGB", (8, 8)), r"single Image.*\[X\]"),
-        ((p for p in ["a.jpg"]), r"got generator"),
-        (pd.DataFrame({"a": ["1"], "b": ["2"]}), r"2 columns; expected one"),
+        ((p for p in ["a.jpg"]), r"type generator\. Pass list\(X\)\."),
+        (Path("tests").glob("*.jpg"), r"Pass list\(X\)\."),
+        (map(str, [1]), r"type map\. Pass list\(X\)\."),
+        ({"a.jpg": 1}.values(), r"type dict_values\. Pass list\(X\)\."),
+        ({"a": "a.jpg"}, r"type dict\. Pass its values: list\(X\.values\(\)\)"),
+        ({"a.jpg"}, r"type set\..* no order.*sorted\(X\)"),
+        (None, r"got None\."),
+        (3, r"got an object of type int\.$"),
+        (bytearray(b"a file"), r"single bytearray.*\[X\]"),
+        (io.BytesIO(b"a file"), r"single BytesIO.*\[X\]"),
+        (scipy.sparse.csr_array((4, 64)), r"toarray\(\).*flattened_shape"),
+        (["a" * 300], r"X\[0\] \('aaa.*no such file"),
+        (pd.DataFrame({"a": ["1"], "b": ["2"]}), r"2 columns; expected one.*Select"),
+        (pd.DataFrame({"a": [1], "b": [2]}), r"2 columns;.*flattened_shape"),
         (np.array([["a", "b"]]), r"shape \(1, 2\).*\(n,\) or \(n, 1\)"),
         ([], r"0 sample\(s\)"),
         (np.zeros((0, 32, 32, 3), np.uint8), r"0 sample\(s\)"),
     ],
 )
 def test_what_is_no_set_of_pictures_is_refused(X, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         as_pictures(X)
+
+
+def test_an_error_names_the_path_however_the_file_came(files):
+    with files[0].open("rb") as file, Image.open(files[0]) as image:
+        for item in (np.array([str(files[0])])[0], files[0], file, image):
+            assert images.name_of(item, 3) == f"X[3] ({str(files[0])!r})"
+    for item in (io.BytesIO(), Image.new("L", (2, 2)), b"", np.zeros((2, 2))):
+        assert images.name_of(item, 3) == "X[3]"
+
+
+# Tables of flattened pictures
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame,
+        pl.DataFrame,
+        lambda rows: pd.DataFrame(rows).convert_dtypes(),
+        lambda rows: pd.DataFrame(rows).convert_dtypes(dtype_backend="pyarrow"),
+        lambda rows: pd.DataFrame(rows).astype({0: "Int64", 1: "UInt16", 2: "int8"}),
+        lambda rows: rows.tolist(),
+        lambda rows: tuple(rows),
+        lambda rows: [pd.Series(row) for row in rows],
+    ],
+)
+def test_a_table_of_numbers_is_its_rows_unflattened(frame):
+    rows = np.arange(2 * 12).reshape(2, 12)
+    pictures = as_pictures(frame(rows), (3, 4))
+    np.testing.assert_array_equal(pictures, rows.reshape(2, 3, 4))
+    assert pictures.dtype.kind in "iu"
+
+
+def test_a_table_keeps_the_dtype_that_pandas_has_for_it():
+    rows = np.arange(2 * 12).reshape(2, 12).astype(np.uint16)
+    assert as_pictures(pd.DataFrame(rows).astype("UInt16"), (3, 4)).dtype == np.uint16
+    table = pd.DataFrame(rows).astype("Float32")
+    assert as_pictures(table, (3, 4)).dtype == np.float32
+
+
+def test_a_missing_number_of_a_table_is_named_by_its_row():
+    table = pd.DataFrame(np.arange(2 * 12).reshape(2, 12)).astype("Int64")
+    table.iloc[1, 3] = pd.NA
+    with pytest.raises(ValueError, match=r"X\[1\] contains NaN"):
+        [
+            decode(load(p, i), Framing((3, 4), "stretch"))
+            for i, p in enumerate(as_pictures(table, (3, 4)))
+        ]
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [Image.new("RGB", (8, 8)), Image.new("RGB", (9, 7))],
+        [np.zeros((8, 8), np.uint8), np.zeros((9, 7), np.uint8)],
+        [np.zeros((8, 8), np.uint8), Image.new("RGB", (9, 7))],
+        [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)],
+    ],
+)
+def test_pictures_that_are_not_flattened_may_come_all_the_same(X):
+    assert len(read(as_pictures(X, (8, 8)))) == 2
+
+
+def test_rows_of_differing_lengths_are_named():
+    with pytest.raises(ValueError, match=r"X\[1\] has 3 features, expected 4: flatt"):
+        as_pictures([[1, 2, 3, 4], [1, 2, 3]], (2, 2))
 
 
 def test_load_checks_what_as_pictures_could_not_see():
     with pytest.raises(ValueError, match=r"X\[4\] has shape"):
         load(np.zeros((2, 2, 2), np.uint8), 4)
+    with pytest.raises(ValueError, match=r"^X\[4\] has shape \(5, 0, 3\)"):
+        load(Image.new("RGB", (0, 5)), 4)
 
 
 # Digests

@@ -9,10 +9,13 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, log_loss
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, _mlp, _training
 from skvgg._dense import DenseNetwork, NetworkSpec
+from skvgg._initial import initial_parameters
 from skvgg._tensorflow import import_tensorflow
 from skvgg._tflearn import import_tflearn
 from skvgg._training import split
@@ -53,15 +56,16 @@ def test_defaults_are_the_recipes():
     assert params == {
         "hidden_layer_sizes": (4096, 512),
         "activation": "tanh",
+        "standardize": True,
         "weight_decay": 0.001,
         "dropout": 0.2,
         "optimizer": "sgd",
-        "learning_rate_init": 0.1,
+        "learning_rate_init": "auto",
         "decay_rate": 0.96,
         "decay_steps": 1000,
         "max_iter": 20,
         "batch_size": 64,
-        "validation_fraction": 0.1,
+        "validation_fraction": "auto",
         "metric": "accuracy",
         "class_weight": None,
         "early_stopping": False,
@@ -77,25 +81,28 @@ def test_defaults_are_the_recipes():
 # The same as TFLearn
 
 
+@pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 def test_predict_proba_is_dnn_predict_of_the_trained_session(
-    digits, monkeypatch, activation
+    digits, monkeypatch, activation, standardize
 ):
     X, y = digits
     seen = []
+    fed = 64 / np.sqrt(64) * scale(X.astype(float)) if standardize else X
 
     class Spy(DenseNetwork):
         def __exit__(self, *exc_info):
             with self.graph.as_default():
                 dnn = import_tflearn().DNN(self.output, session=self.session)
-                seen.append(dnn.predict(X))
+                seen.append(dnn.predict(fed))
             super().__exit__(*exc_info)
 
     monkeypatch.setattr(_mlp, "DenseNetwork", Spy)
     clf = head(
         hidden_layer_sizes=(32,),
         activation=activation,
-        learning_rate_init=1,
+        standardize=standardize,
+        learning_rate_init=0.05 if standardize else 1,
         max_iter=10,
     ).fit(X, y)
     (expected,) = seen
@@ -120,7 +127,7 @@ def test_steps_are_those_of_tflearns_fit_batch(digits):
         decay_rate=0.8,
         decay_steps=10.0,
     )
-    start = _mlp._initial_parameters((64, 32, 16, 10), seed=0)
+    start = initial_parameters((64, 32, 16, 10), seed=0)
     with DenseNetwork(spec, start) as network:
         losses = [loss for loss, _ in network.train_epoch(X, Y, w, batches)]
         actual = network.get_parameters()
@@ -229,7 +236,7 @@ def test_history_has_each_epoch_and_agrees_with_scikit_learns_metrics(
         return rows[-1]
 
     monkeypatch.setattr(_training, "split", spy)
-    clf = head(max_iter=4).fit(X, y)
+    clf = head(max_iter=4, validation_fraction=0.1).fit(X, y)
     assert list(clf.history_) == ["loss", "accuracy", "val_loss", "val_accuracy"]
     assert {len(series) for series in clf.history_.values()} == {4} == {clf.n_iter_}
     _, validation = rows[0]
@@ -244,9 +251,12 @@ def test_history_has_each_epoch_and_agrees_with_scikit_learns_metrics(
     assert clf.history_["loss"][-1] < clf.history_["loss"][0]
 
 
-def test_without_validation_the_history_is_of_the_training(digits):
-    clf = head(validation_fraction=0).fit(*digits)
-    assert list(clf.history_) == ["loss", "accuracy"]
+def test_samples_are_held_out_only_to_stop_early_or_if_asked(digits):
+    assert list(head().fit(*digits).history_) == ["loss", "accuracy"]
+    stopping = head(early_stopping=True).fit(*digits)
+    tenth = head(early_stopping=True, validation_fraction=0.1).fit(*digits)
+    assert stopping.history_ == tenth.history_
+    assert "val_accuracy" in stopping.history_
 
 
 def test_feature_names_of_a_dataframe_are_kept(digits):
@@ -291,7 +301,7 @@ def test_few_rows_have_no_validation():
 def test_silent_by_default_one_bar_if_verbose(digits, capfd):
     head().fit(*digits)
     assert capfd.readouterr() == ("", "")
-    head(verbose=1).fit(*digits)
+    head(verbose=1, validation_fraction=0.1).fit(*digits)
     out, err = capfd.readouterr()
     assert out == ""
     assert "3/3" in err
@@ -308,10 +318,12 @@ def test_unfitted_says_so(digits):
         head().predict_proba(digits[0])
 
 
-def test_one_class_is_refused(digits):
+def test_one_class_is_predicted_always_as_scikit_learns_mlp_does(digits):
     X, _ = digits
-    with pytest.raises(ValueError, match=r"1 class, 'cat'.*needs 2 or more"):
-        head().fit(X, ["cat"] * len(X))
+    y = np.array(["cat"] * len(X))
+    clf = head().fit(X, y)
+    np.testing.assert_array_equal(clf.predict(X), MLPClassifier().fit(X, y).predict(X))
+    np.testing.assert_array_equal(clf.predict_proba(X), np.ones((len(X), 1)))
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
@@ -374,7 +386,7 @@ def small_network(seed, **changes):
         "decay_rate": 0.9,
         "decay_steps": 10.0,
     }
-    start = _mlp._initial_parameters((64, 2000, 10), seed=0)
+    start = initial_parameters((64, 2000, 10), seed=0)
     return DenseNetwork(NetworkSpec(**(settings | changes)), start, seed=seed)
 
 

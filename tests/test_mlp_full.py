@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.metrics import accuracy_score, r2_score, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV
@@ -120,7 +121,7 @@ def test_early_stopping_keeps_the_best_epoch(digits):
     X, y = digits
     clf = head(
         early_stopping=True, n_iter_no_change=3, max_iter=100, learning_rate_init=1
-    ).fit(X[:400], y[:400], validation_data=(X[400:], y[400:]))
+    ).fit(X[:400], y[:400], X_val=X[400:], y_val=y[400:])
     scores = clf.history_["val_accuracy"]
     assert clf.n_iter_ == len(scores) < 100
     assert clf.best_validation_score_ == max(scores)
@@ -132,10 +133,9 @@ def test_early_stopping_without_validation_rows_says_so(digits):
         head(early_stopping=True, validation_fraction=0).fit(*digits)
 
 
-def test_validation_data_is_watched_and_not_learned(digits):
+def test_validation_samples_are_watched_and_not_learned(digits):
     X, y = digits
-    validation = (X[500:], y[500:])
-    clf = head().fit(X[:500], y[:500], validation_data=validation)
+    clf = head().fit(X[:500], y[:500], X_val=X[500:], y_val=y[500:])
     assert_same(clf, head(validation_fraction=0).fit(X[:500], y[:500]))
     expected = accuracy_score(y[500:], clf.predict(X[500:]))
     assert clf.history_["val_accuracy"][-1] == pytest.approx(expected)
@@ -228,7 +228,8 @@ def test_partial_fit_refuses_other_classes_later(digits):
 @pytest.mark.parametrize("form", [sp.csr_matrix, sp.csr_array, sp.csc_matrix])
 def test_sparse_rows_are_dense_rows(digits, form):
     X, y = digits
-    dense, sparse = head().fit(X, y), head().fit(form(X), y)
+    clf = head(standardize=False)
+    dense, sparse = clone(clf).fit(X, y), clone(clf).fit(form(X), y)
     assert_same(dense, sparse)
     np.testing.assert_allclose(
         sparse.predict_proba(form(X)), dense.predict_proba(X), atol=1e-6
@@ -258,7 +259,7 @@ def test_several_classes_a_row_are_refused():
 def test_top_k_metric_is_scikit_learns(digits):
     X, y = digits
     clf = head(metric="top_3_accuracy").fit(
-        X[:500], y[:500], validation_data=(X[500:], y[500:])
+        X[:500], y[:500], X_val=X[500:], y_val=y[500:]
     )
     expected = top_k_accuracy_score(y[500:], clf.predict_proba(X[500:]), k=3)
     assert clf.history_["val_top_3_accuracy"][-1] == pytest.approx(expected)
@@ -316,8 +317,8 @@ def test_regressor_learns_one_or_several_targets(n_targets):
     y = np.tanh(X @ rng.normal(size=(8, n_targets or 1)))
     if n_targets is None:
         y = y.ravel()
-    reg = regressor(max_iter=60, dropout=0, learning_rate_init=0.3)
-    reg.fit(X[:400], y[:400], validation_data=(X[400:], y[400:]))
+    reg = regressor(max_iter=60, dropout=0)
+    reg.fit(X[:400], y[:400], X_val=X[400:], y_val=y[400:])
     predicted = reg.predict(X[400:])
     assert predicted.shape == y[400:].shape
     assert r2_score(y[400:], predicted) > 0.8

@@ -181,32 +181,34 @@ def test_each_parameter_is_validated_with_scikit_learns_error(X, name):
         ).fit(X)
 
 
-# image_shape: flattened pictures
+# flattened_shape: flattened pictures
 
 
 def test_flattened_rows_are_pictures():
     digits = load_digits()
     rows = digits.data[:5] * (255 / 16)
     pictures = digits.images[:5] * (255 / 16)
-    flat = small(image_shape=(8, 8)).fit_transform(rows)
+    flat = small(flattened_shape=(8, 8)).fit_transform(rows)
     np.testing.assert_array_equal(flat, small().transform(pictures))
     frame = pd.DataFrame(rows, columns=digits.feature_names)
-    np.testing.assert_array_equal(small(image_shape=(8, 8)).transform(frame), flat)
+    np.testing.assert_array_equal(small(flattened_shape=(8, 8)).transform(frame), flat)
 
 
 def test_flattened_rgb_rows_are_pictures(X):
-    features = small(image_shape=[48, 48, 3])
+    features = small(flattened_shape=[48, 48, 3])
     rows = features.transform(X.reshape(6, -1))
     np.testing.assert_array_equal(rows, features.transform(X))
     assert features.__sklearn_tags__().input_tags.two_d_array
 
 
-@pytest.mark.parametrize("image_shape", [(8,), (8, 8, 4), (8, 0), (8.0, 8)])
-def test_a_wrong_image_shape_is_refused(X, image_shape):
-    with pytest.raises(ValueError, match=r"image_shape=.*expected \(height, width\)"):
-        small(image_shape=image_shape).fit(X)
+@pytest.mark.parametrize("flattened_shape", [(8,), (8, 8, 4), (8, 0), (8.0, 8)])
+def test_a_wrong_flattened_shape_is_refused(X, flattened_shape):
+    with pytest.raises(
+        ValueError, match=r"flattened_shape=.*expected \(height, width\)"
+    ):
+        small(flattened_shape=flattened_shape).fit(X)
 
 
 def test_rows_of_another_length_are_refused():
     with pytest.raises(ValueError, match=r"63 features, expected 64.*\(8, 8\)"):
-        small(image_shape=(8, 8)).fit(np.zeros((2, 63)))
+        small(flattened_shape=(8, 8)).fit(np.zeros((2, 63)))

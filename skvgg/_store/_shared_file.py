@@ -7,7 +7,6 @@ import os
 import re
 import sqlite3
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from skvgg._store import _file
 from skvgg._store._salvage import Salvage, open_damaged
+from skvgg._warn import warn
 
 _warned: set[tuple[str, str]] = set()
 
@@ -194,7 +194,7 @@ class SharedFile:
     def _warn(self, message: str) -> None:
         if (self.folder, message) not in _warned:
             _warned.add((self.folder, message))
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
 
 
 def _keep_out_of_git(folder: str) -> None:

@@ -8,7 +8,14 @@ path. Decoding and resampling are Pillow's.
 """
 
 from skvgg.images._content import Content, decode, describe_unscaled, load
-from skvgg.images._items import Pictures, as_pictures
+from skvgg.images._items import (
+    Pictures,
+    as_pictures,
+    check_file,
+    check_flattened_shape,
+    is_whole,
+    name_of,
+)
 from skvgg.images._pillow import FORMATS, MAX_PIXELS, Framing, Interpolation
 from skvgg.images._together import decode_together, load_together
 
@@ -20,9 +27,13 @@ __all__ = [
     "Interpolation",
     "Pictures",
     "as_pictures",
+    "check_file",
+    "check_flattened_shape",
     "decode",
     "decode_together",
     "describe_unscaled",
+    "is_whole",
     "load",
     "load_together",
+    "name_of",
 ]

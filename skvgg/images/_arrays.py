@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from skvgg.images._pillow import Framing, from_16_bits, over, resize_image
+from skvgg.images._pillow import (
+    Framing,
+    from_16_bits,
+    name_non_finite,
+    over,
+    resize_image,
+)
 
 
 def to_pixels(
@@ -29,7 +35,11 @@ def _in_range(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint16:
         return from_16_bits(array)
     low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 255):  # NaN fails both comparisons
+    if (what := name_non_finite(low, high)) is not None:
+        raise ValueError(
+            f"{name} contains {what}; expected 0..255 in all pixels. Mend or drop it."
+        )
+    if not (low >= 0 and high <= 255):
         hint = "Use dtype uint16 for 16-bit pixels. " if high > 255 else ""
         raise ValueError(
             f"{name}: pixels lie in {low}..{high}; expected 0..255. {hint}"
@@ -43,10 +53,14 @@ def resize_array(pixels: np.ndarray, framing: Framing) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.shape[:2] != framing.image_size:
+        fill = framing.fill_value
+        if len(set(fill)) > 1 and pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, axis=2)  # gray, but not around it
         # Channel by channel, as Pillow has no float mode with three of them.
+        planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
         channels = [
-            np.asarray(resize_image(Image.fromarray(channel), framing))
-            for channel in np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+            np.asarray(resize_image(Image.fromarray(plane), framing, value))
+            for plane, value in zip(planes, fill, strict=False)
         ]
         pixels = np.stack(channels, axis=2)
     if pixels.shape[2] == 1:

@@ -7,15 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from skvgg.images._arrays import resize_array, to_pixels
 from skvgg.images._items import ENCODED, check_dtype, check_item, check_shape, name_of
-from skvgg.images._pillow import Framing, decode_file, upright
+from skvgg.images._pillow import Framing, check_size, decode_file, is_decoded, upright
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Content:
     name: str
 
 
-def load(item: Any, index: int) -> Content:
+def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     """Read a picture's file, or take its pixels, and tell what it is.
 
     Parameters
@@ -47,6 +46,8 @@ def load(item: Any, index: int) -> Content:
         The picture.
     index : int
         Its place in X, for errors.
+    max_pixels : int or None
+        Larger PIL images are refused if they are not decoded yet.
 
     Returns
     -------
@@ -61,12 +62,13 @@ def load(item: Any, index: int) -> Content:
         If the item is the path of a file that does not exist.
     """
     name = name_of(item, index)
+    if isinstance(item, Image.Image):
+        with _naming_errors(name):
+            item = _pixels_of_image(item, max_pixels)
     if isinstance(item, np.ndarray):
         return _content_of_pixels(item, name)
     check_item(item, index)
     with _naming_errors(name):
-        if isinstance(item, Image.Image):
-            return _content_of_image(item, name)
         data = _read(item)
     return Content(data, hashlib.sha256(data).digest(), name)
 
@@ -83,7 +85,7 @@ def decode(
     framing : Framing
         How it is brought to size.
     max_pixels : int or None
-        Larger pictures are refused before they are decoded.
+        Larger pictures are refused before they are decoded. Has no effect on pixels.
 
     Returns
     -------
@@ -99,7 +101,8 @@ def decode(
     """
     if isinstance(content.data, np.ndarray):
         pixels = to_pixels(content.data, content.name, framing.background)
-        return resize_array(pixels, framing)
+        with _naming_errors(content.name):
+            return resize_array(pixels, framing)
     with _naming_errors(content.name):
         return decode_file(content.data, framing, max_pixels)
 
@@ -125,21 +128,26 @@ def describe_unscaled(content: Content) -> str | None:
 def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
     check_shape(pixels, name)
     check_dtype(pixels, name)
+    pixels = np.asarray(pixels)  # a matrix would stay one, with axes of its own
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(np.ascontiguousarray(pixels).view(np.uint8).data)
     return Content(pixels, digest.digest(), name)
 
 
-def _content_of_image(image: Image.Image, name: str) -> Content:
-    """Return a PIL image as pixels, with its alpha where it has one."""
-    return _content_of_pixels(np.asarray(upright(image)), name)
+def _pixels_of_image(image: Image.Image, max_pixels: int | None) -> np.ndarray:
+    """Return the pixels of a PIL image, with its alpha where it has one."""
+    if not is_decoded(image):
+        check_size(image, max_pixels)
+    return np.asarray(upright(image))
 
 
 def _read(item: Any) -> bytes:
     if isinstance(item, ENCODED):
         return bytes(item)
     if isinstance(item, str | os.PathLike):
-        return Path(item).read_bytes()
+        with open(item, "rb") as file:
+            return file.read()
     position = item.tell()
     data = item.read()
     item.seek(position)  # so that it can be read again
@@ -153,6 +161,8 @@ def _naming_errors(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # Pillow's plug-ins raise nearly anything
         reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # it names our stream
+            reason = "of no format that Pillow reads"
         raise ValueError(
             f"{name}: not a picture that can be used ({reason}). Mend or drop it."
         ) from error

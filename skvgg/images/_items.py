@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ Pictures = np.ndarray | Sequence[Any]
 
 
 def as_pictures(
-    X: Any, image_shape: tuple[int, ...] | None = None, *, check_items: bool = True
+    X: Any, flattened_shape: tuple[int, ...] | None = None, *, check_items: bool = True
 ) -> Pictures:
     """Return X as a sequence with one item a picture.
 
@@ -31,7 +31,7 @@ def as_pictures(
     ----------
     X : pictures
         As :meth:`skvgg.VGG19Features.transform` takes them.
-    image_shape : (h, w), (h, w, 1) or (h, w, 3), or None
+    flattened_shape : (h, w) or (h, w, 3), or None
         If given, X may also be a table of n rows, each a flattened picture.
     check_items : bool
         Whether to check what is cheap to check of each item: its type, its
@@ -48,7 +48,8 @@ def as_pictures(
     FileNotFoundError
         If an item is the path of a file that does not exist.
     """
-    pictures = _to_sequence(X if image_shape is None else _unflatten(X, image_shape))
+    table = _unflatten(X, flattened_shape) if flattened_shape else None
+    pictures = _to_sequence(X) if table is None else table
     if len(pictures) == 0:
         raise ValueError(
             "Found array with 0 sample(s): X holds no pictures, while a minimum of 1 "
@@ -60,8 +61,27 @@ def as_pictures(
     return pictures
 
 
+def check_flattened_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return the shape of flattened pictures as a tuple, or raise."""
+    if shape is None:
+        return None
+    sides = tuple(shape)
+    whole = all(is_whole(side) and side > 0 for side in sides)
+    if not whole or len(sides) not in (2, 3) or (len(sides) == 3 and sides[2] != 3):
+        raise ValueError(
+            f"flattened_shape={shape!r}; expected (height, width) or "
+            "(height, width, 3) of the flattened images, or None."
+        )
+    return tuple(int(side) for side in sides)
+
+
+def is_whole(number: Any) -> bool:
+    """Return whether something is an integer; True and False are none."""
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
 def _to_sequence(X: Any) -> Pictures:
-    if isinstance(X, str | bytes | os.PathLike | Image.Image):
+    if isinstance(X, str | ENCODED | os.PathLike | Image.Image) or _is_file(X):
         raise ValueError(
             f"X must hold one item a picture, got a single {type(X).__name__} "
             f"({X!r:.80}). Pass a list: [X]."
@@ -70,9 +90,12 @@ def _to_sequence(X: Any) -> Pictures:
         return _check_pixel_block(X)
     if hasattr(X, "columns") and hasattr(X, "shape"):
         if len(X.columns) != 1:
+            hint = "Select it: X[['path']]."
+            if _table_of(X) is not None:
+                hint = "If its rows are flattened images, pass flattened_shape=(h, w)."
             raise ValueError(
                 f"X is a DataFrame of {len(X.columns)} columns; expected one column of "
-                "paths or pictures. Select it: X[['path']]."
+                f"paths or pictures. {hint}"
             )
         if hasattr(X, "column_names"):  # a table of pyarrow
             return X.column(0).to_pylist()
@@ -88,25 +111,78 @@ def _to_sequence(X: Any) -> Pictures:
         return X.to_pylist()
     if isinstance(X, list | tuple) or _is_series(X):
         return list(X)
+    got = "None" if X is None else f"an object of type {type(X).__name__}"
     raise ValueError(
         f"X must be an array of pictures or a list, array, Series or one-column "
-        f"DataFrame of paths, bytes, PIL images or arrays; got {type(X).__name__}."
+        f"DataFrame of paths, bytes, PIL images or arrays; got {got}.{_way_out(X)}"
     )
 
 
-def _unflatten(X: Any, image_shape: tuple[int, ...]) -> Any:
-    """Return a numeric table as the pictures that its rows are, all else as it is."""
-    if np.ndim(X) != 2:
-        return X
+def _way_out(X: Any) -> str:
+    """Return how what X holds can be passed, as the end of an error."""
+    if isinstance(X, Mapping):
+        return " Pass its values: list(X.values())."
+    if isinstance(X, Set):
+        return " It has no order that rows could follow: pass sorted(X)."
+    if hasattr(X, "toarray"):
+        return " Pass X.toarray(), with flattened_shape=(h, w)."
+    if hasattr(X, "__array__"):
+        return " Pass np.asarray(X)."
+    is_iterable = isinstance(X, Iterable) and not isinstance(X, io.IOBase)
+    return " Pass list(X)." if is_iterable else ""
+
+
+def _unflatten(X: Any, flattened_shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the pictures that the rows of a table are, or None if X is no table."""
+    n_features = int(np.prod(flattened_shape))
+    wanted = f"expected {n_features}: flattened_shape={flattened_shape} flattened."
+    if _is_list_of_rows(X):
+        for index, row in enumerate(X):
+            if len(row) != n_features:
+                raise ValueError(f"X[{index}] has {len(row)} features, {wanted}")
+    table = _table_of(X)
+    if table is None:
+        return None
+    if table.shape[1] != n_features:
+        raise ValueError(f"X has {table.shape[1]} features, {wanted}")
+    check_dtype(table, "X")
+    return table.reshape(-1, *flattened_shape)
+
+
+def _is_list_of_rows(X: Any) -> bool:
+    return (
+        isinstance(X, list | tuple)
+        and len(X) > 0
+        and all(isinstance(row, list | tuple) or _is_vector(row) for row in X)
+    )
+
+
+def _is_vector(row: Any) -> bool:
+    return getattr(row, "ndim", None) == 1 and not isinstance(row, ENCODED)
+
+
+def _table_of(X: Any) -> np.ndarray | None:
+    """Return the numbers of a table, or None if X is something else."""
+    is_array = getattr(X, "ndim", None) == 2 and hasattr(X, "__array__")
+    if not (is_array or hasattr(X, "columns") or _is_list_of_rows(X)):
+        return None
     table = np.asarray(X)
-    if table.dtype.kind not in "biufc":
-        return X
-    if table.shape[1] != np.prod(image_shape):
-        raise ValueError(
-            f"X has {table.shape[1]} features, expected {np.prod(image_shape)}: "
-            f"image_shape={image_shape} flattened."
-        )
-    return table.reshape(-1, *image_shape)
+    if table.dtype == object and hasattr(X, "dtypes"):
+        table = _table_of_pandas(X)
+    is_table = table.ndim == 2 and table.dtype.kind in "biufc"
+    return table if is_table else None
+
+
+def _table_of_pandas(X: Any) -> np.ndarray:
+    """Return the numbers of columns that may hold NA, which NumPy takes for objects."""
+    dtypes: list[Any] = [getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes]
+    kinds = [dtype.kind if isinstance(dtype, np.dtype) else "O" for dtype in dtypes]
+    if not set(kinds) <= set("biuf"):
+        return np.asarray(X)
+    common = np.result_type(*dtypes)
+    if not X.isna().any(axis=None):
+        return X.to_numpy(common)
+    return X.to_numpy(np.result_type(common, np.float32), na_value=np.nan)
 
 
 def _is_series(X: Any) -> bool:
@@ -131,7 +207,7 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
         )
     if X.ndim not in (3, 4) or (X.ndim == 4 and X.shape[3] not in (1, 3, 4)):
         hint = (
-            " Pass image_shape=(h, w), or reshape first: X.reshape(-1, h, w)."
+            " Pass flattened_shape=(h, w), or reshape first: X.reshape(-1, h, w)."
             if X.ndim == 2
             else ""
         )
@@ -141,17 +217,26 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
 
 
 def name_of(item: Any, index: int) -> str:
-    """Return what an error calls a picture."""
+    """Return what an error calls a picture: its index and, if it has one, its path."""
+    path: Any = None
     if isinstance(item, str | os.PathLike):
-        return f"X[{index}] ({os.fspath(item)!r})"
-    return f"X[{index}]"
+        path = os.fspath(item)
+    elif isinstance(item, Image.Image):
+        path = getattr(item, "filename", None)  # where Image.open has it from
+    elif _is_file(item):
+        path = getattr(item, "name", None)
+    if not path or not isinstance(path, str | bytes):
+        return f"X[{index}]"
+    if isinstance(path, str):
+        path = str(path)  # NumPy's strings have a repr of their own
+    return f"X[{index}] ({path!r})"
 
 
 def check_item(item: Any, index: int) -> None:
     """Raise if an item is no picture, as far as that is cheap to see."""
     name = name_of(item, index)
     if isinstance(item, str | os.PathLike):
-        _check_file(item, name)
+        check_file(item, name)
     elif isinstance(item, np.ndarray):
         check_shape(item, name)
         check_dtype(item, name)
@@ -171,23 +256,26 @@ def _is_file(item: Any) -> bool:
     return binary and all(hasattr(item, name) for name in ("read", "seek", "tell"))
 
 
-def _check_file(item: str | os.PathLike, name: str) -> None:
+def check_file(
+    item: str | os.PathLike, name: str, folder: str | os.PathLike = ""
+) -> None:
+    """Raise if there is no such file in a folder."""
     text = os.fspath(item)
     if isinstance(text, str) and re.match(r"(https?|ftp|s3|gs)://", text):
         raise ValueError(
             f"{name}: is an address on the web; expected the path of a file. Download "
             "it first, or pass its bytes."
         )
-    path = Path(item)
-    if path.is_file():
+    path = os.path.join(folder, text) if folder else text
+    if os.path.isfile(path):  # False, too, for what cannot be the name of a file
         return
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(
             f"{name}: is a folder, expected the file of one picture. "
             "skvgg.datasets.load_image_folder lists the pictures of a folder."
         )
     raise FileNotFoundError(
-        f"{name}: no such file. Relative paths start from {os.getcwd()!r}."
+        f"{name}: no such file. Relative paths start from {os.path.abspath(folder)!r}."
     )
 
 
@@ -206,7 +294,12 @@ def check_shape(array: np.ndarray, name: str) -> None:
 
 
 def check_dtype(array: np.ndarray, name: str) -> None:
-    """Raise if an array has not the dtype of a picture."""
+    """Raise if an array has not the dtype of a picture, or has gaps."""
+    if np.ma.is_masked(array):
+        raise ValueError(
+            f"{name} is an array with masked pixels, whose values are not known. Fill "
+            "them: array.filled(0)."
+        )
     if array.dtype.kind not in "buif":
         raise ValueError(
             f"{name} has dtype {array.dtype}; expected bool, uint8, uint16, another "

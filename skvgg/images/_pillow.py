@@ -7,11 +7,10 @@ import threading
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -52,6 +51,8 @@ class Framing:
         RGB, behind transparent pixels.
     draft_margin : int
         See :data:`DRAFT_MARGIN`.
+    fill_value : tuple of (int, int, int)
+        RGB, around a picture that is padded.
     """
 
     image_size: tuple[int, int]
@@ -59,6 +60,7 @@ class Framing:
     interpolation: Interpolation = "bilinear"
     background: tuple[int, int, int] = BACKGROUND
     draft_margin: int = DRAFT_MARGIN
+    fill_value: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def resampling(self) -> Image.Resampling:
@@ -69,9 +71,10 @@ class Framing:
 def decode_file(data: bytes, framing: Framing, max_pixels: int | None) -> np.ndarray:
     """Return the pixels of an encoded picture; see :func:`skvgg.images.decode`."""
     with _SILENCE, Image.open(io.BytesIO(data), formats=_formats()) as image:
-        _check_size(image, max_pixels)
+        check_size(image, max_pixels)
         _draft(image, framing)
-        return np.asarray(resize_image(_to_rgb(image, framing.background), framing))
+        rgb = _to_rgb(image, framing.background)
+        return np.asarray(resize_image(rgb, framing, framing.fill_value))
 
 
 class _Silence:
@@ -104,19 +107,32 @@ class _Silence:
 _SILENCE = _Silence()
 
 
-@cache
 def _formats() -> list[str]:
+    """Return the formats that can be read now; plug-ins may come at any time."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _check_size(image: Image.Image, max_pixels: int | None) -> None:
+def check_size(image: Image.Image, max_pixels: int | None) -> None:
+    """Raise if a picture has too many pixels; nothing is decoded."""
     n_pixels = image.width * image.height
     if max_pixels is not None and n_pixels > max_pixels:
         raise ValueError(
             f"{image.width} x {image.height} = {n_pixels} pixels are more than "
             f"max_pixels={max_pixels}"
         )
+
+
+def is_decoded(image: Image.Image) -> bool:
+    """Return whether the pixels of a PIL image are in memory.
+
+    Those of what ``Image.open`` returns are not before they are first needed. Pillow
+    has no public word for that.
+    """
+    if not isinstance(image, ImageFile.ImageFile):
+        return True
+    core = vars(image).get("_im", vars(image).get("im"))
+    return core is not None and not getattr(image, "tile", None)
 
 
 def _draft(image: Image.Image, framing: Framing) -> None:
@@ -149,6 +165,8 @@ def _deep_to_8_bits(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return from_16_bits(values)
     low, high = values.min(), values.max()
+    if (what := name_non_finite(low, high)) is not None:
+        raise ValueError(f"its pixels contain {what}")
     if image.mode == "I" and low >= 0 and high <= 65535:
         return from_16_bits(values)
     if image.mode == "F" and low >= 0 and high <= 1:
@@ -190,16 +208,29 @@ def over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     return under.convert("RGB")
 
 
-def resize_image(image: Image.Image, framing: Framing) -> Image.Image:
-    """Bring a picture to its size."""
+def resize_image(
+    image: Image.Image, framing: Framing, fill_value: int | tuple[int, ...]
+) -> Image.Image:
+    """Bring a picture to its size; `fill_value` is a colour of its mode."""
     size = framing.image_size[::-1]  # Pillow's order is (width, height)
     if image.size == size:
         return image
     if framing.resize == "crop":
         return ImageOps.fit(image, size, method=framing.resampling)
     if framing.resize == "pad":
-        return ImageOps.pad(image, size, method=framing.resampling)
+        scale = min(size[0] / image.width, size[1] / image.height)
+        if round(scale * min(image.size)) == 0:  # so thin that nothing would be left
+            line = (size[0], 1) if image.width > image.height else (1, size[1])
+            image = image.resize(line, framing.resampling)
+        return ImageOps.pad(image, size, framing.resampling, color=fill_value)
     return image.resize(size, framing.resampling)
+
+
+def name_non_finite(low: float, high: float) -> str | None:
+    """Return what pixels of this minimum and maximum contain, None for numbers only."""
+    if np.isfinite([low, high]).all():
+        return None
+    return "NaN" if np.isnan(low) else "infinity"
 
 
 def from_16_bits(array: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ _WORTH_A_THREAD = 150_000
 
 
 def load_together(
-    items: Mapping[int, Any], executor: Executor
+    items: Mapping[int, Any], max_pixels: int | None, executor: Executor
 ) -> dict[int, Future[Content]]:
     """Read pictures, by their indices, as :func:`load` does.
 
@@ -36,7 +36,8 @@ def load_together(
     loaded = {}
     for index, item in items.items():
         worth_it = _n_bytes(item) >= _WORTH_A_THREAD
-        loaded[index] = (executor if worth_it else in_turn).submit(load, item, index)
+        chosen = executor if worth_it else in_turn
+        loaded[index] = chosen.submit(load, item, index, max_pixels)
     wait(loaded.values())
     return loaded
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._architecture import CONV_NAMES
+from skvgg._architecture import CONV_NAMES, WITHOUT_DENSE
 from skvgg._preprocessing import CAFFE, Preprocessing
 
 #: Kernel and bias of each layer; kernels as (3, 3, in, out) or (in, out).
@@ -61,7 +61,8 @@ def _missing(weights: Weights, name: str) -> str:
     ):
         return (
             f"weights={weights.source} end before the fully connected layer {name!r}. "
-            "Choose an earlier layer, or weights that have this one."
+            "Choose weights that have it, or earlier layers: "
+            f"VGG19Features({weights.source}, {WITHOUT_DENSE})"
         )
     found = ", ".join(weights.parameters) or "none"
     return (

@@ -1,0 +1,31 @@
+"""Warnings that point at the user's line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from types import FrameType, ModuleType
+
+#: Through these a call of the user's comes to us.
+_PACKAGES = ("skvgg", "sklearn", "joblib", "contextlib")
+
+
+def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
+    """Warn, and name as the place the line that called scikit-learn or skvgg.
+
+    That is what ``skip_file_prefixes`` of Python 3.12's :func:`warnings.warn` is for.
+    """
+    prefixes = tuple(_prefix(sys.modules[n]) for n in _PACKAGES if n in sys.modules)
+    level = 1
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(prefixes):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _prefix(module: ModuleType) -> str:
+    """Return how the paths of a module's files begin."""
+    path = module.__file__ or ""
+    is_package = hasattr(module, "__path__")
+    return os.path.dirname(path) + os.sep if is_package else path

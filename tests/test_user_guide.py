@@ -1,0 +1,80 @@
+"""The code of the user guide does what the guide says."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skvgg import BadImageWarning, VGG19Features
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "user_guide.rst").read_text()
+
+
+def code_of(title):
+    """Return the blocks of code in a section of the guide."""
+    _, text = GUIDE.split(f"\n{title}\n{'-' * len(title)}\n")
+    section = re.split(r"\n.+\n-{4,}\n", text)[0]
+    blocks = re.findall(r"::(?: python)?\n\n((?:(?: {3}.*)?\n)+)", section)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+@pytest.fixture
+def new(tiles, tmp_path, monkeypatch):
+    """Return paths in new/, the second unreadable; make photos/ with two such."""
+    pictures, labels = tiles
+    for i in range(20):
+        folder = tmp_path / "photos" / labels[i] if i < 14 else tmp_path / "new"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(folder / f"{i:02}.jpg")
+    for name in ("photos/china/02.jpg", "photos/flower/05.jpg", "new/15.jpg"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:300])
+    monkeypatch.chdir(tmp_path)
+    return sorted(map(str, Path("new").iterdir()))
+
+
+def test_unreadable_images_are_dropped_or_marked_as_the_guide_shows(new, capsys):
+    before_a_fit, at_prediction, robust = code_of("Unreadable images")
+    names = {"new": new}
+    exec(before_a_fit, names)
+    told = capsys.readouterr().out
+    assert re.findall(r"X\[\d+\] \('photos/(\w+/\d+)\.jpg'\): not", told) == [
+        "china/02",
+        "flower/05",
+    ]
+    assert len(names["X"]) == len(names["y"]) == 12
+    assert not any("02.jpg" in path or "05.jpg" in path for path in names["X"])
+    assert "nan" not in told.splitlines()[-1]
+
+    with pytest.warns(BadImageWarning, match=r"new/15\.jpg"):
+        exec(at_prediction, names)
+    predictions = names["predictions"]
+    assert predictions[1] is None
+    others = [*new[:1], *new[2:]]
+    np.testing.assert_array_equal(
+        np.delete(predictions, 1), names["model"].predict(others)
+    )
+
+    with pytest.warns(BadImageWarning):
+        exec(robust, names)
+    assert set(names["predictions"]) <= {0, 1}
+    assert len(names["predictions"]) == len(new)
+
+
+def test_the_guides_grid_over_layers_can_be_grouped_by_them(tiles, tmp_path):
+    (code,) = [block for block in code_of("Caching") if "grid = {" in block]
+    names = {"VGG19Features": VGG19Features}
+    exec(code, names)
+    features = names["features"].set_params(image_size=32, memory=str(tmp_path))
+    model = make_pipeline(features, DummyClassifier())
+    X, y = tiles
+    search = GridSearchCV(model, names["grid"], cv=2).fit(X[:6], y[:6])
+    table = pd.DataFrame(search.cv_results_)
+    assert len(table.groupby("param_vgg19features__layer").size()) == 3
