@@ -62,13 +62,16 @@ def skvgg_runner(precision, engine):
     from skvgg._engines import choose
     from skvgg._network import VGG19
 
-    network = VGG19(lambda shapes: load_parameters(), precision)
-    network.require(parameter_shapes(["fc1"], (SIZE, SIZE)))
+    network = VGG19(precision)
+    shapes = parameter_shapes(["fc1"], (SIZE, SIZE))
+    network.require(shapes, lambda missing: load_parameters())
     means = Preprocessing(mean=CAFFE.mean)
     outputs = [Output("fc1", None)]
 
     def run(x):
-        return network.features(x, outputs, means, choose(engine, 0, len(x)))[0]
+        return network.features(
+            x, outputs, means, choose(engine, precision, 0, len(x))
+        )[0]
 
     return run, lambda x: x
 
@@ -85,7 +88,7 @@ def _():
 
 @contender("skvgg bfloat16")
 def _():
-    return skvgg_runner("bfloat16", "winograd")
+    return skvgg_runner("bfloat16", "direct")
 
 
 def keras_model():

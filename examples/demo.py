@@ -149,7 +149,6 @@ def tune(features, train, y_train):
     pipeline = Pipeline(
         [
             ("features", features),
-            ("scale", StandardScaler()),
             ("head", TFLearnMLPClassifier(random_state=0)),
         ]
     )

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from skvgg._registry import release_networks
     from skvgg._tflearn import import_tflearn
     from skvgg.exceptions import BadImageWarning
     from skvgg.features import VGG19Features
@@ -27,6 +28,7 @@ __all__ = [
     "VGG19Features",
     "datasets",
     "import_tflearn",
+    "release_networks",
     "weights",
 ]
 
@@ -36,6 +38,7 @@ _HOME = {
     "TFLearnMLPRegressor": "skvgg.mlp",
     "VGG19Features": "skvgg.features",
     "import_tflearn": "skvgg._tflearn",
+    "release_networks": "skvgg._registry",
 }
 
 

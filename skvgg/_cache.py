@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
@@ -15,6 +16,10 @@ import numpy as np
 
 from skvgg._store import ArrayStore
 from skvgg._store._backend import NAME, SQLiteStoreBackend
+
+#: Raise it when what joblib's own store has of former versions must not be used: joblib
+#: drops it then, with a warning.
+_VERSION = 1
 
 #: What joblib calls the function whose results the rows are.
 _GROUP = os.path.join("skvgg", "_cache", "_stored")
@@ -41,6 +46,33 @@ class CacheInfo(NamedTuple):
     bytes: int
 
 
+def anchored(memory: Any) -> Any:
+    """Return a memory that is the same in any working directory.
+
+    A relative path is made absolute; one that starts with "~" stays.
+    """
+    if isinstance(memory, str | os.PathLike):
+        path = os.fspath(memory)
+        return memory if _is_anchored(path) else os.path.abspath(path)
+    location = memory.location if type(memory) is joblib.Memory else None
+    if location is None or _is_anchored(location):
+        return memory
+    folder = os.path.abspath(location)
+    return joblib.Memory(
+        # joblib puts a str and a Path into different folders.
+        folder if isinstance(location, str) else Path(folder),
+        backend=memory.backend,
+        mmap_mode=memory.mmap_mode,
+        compress=memory.compress,
+        verbose=memory._verbose,
+        backend_options=memory.backend_options,
+    )
+
+
+def _is_anchored(path: str | os.PathLike[str]) -> bool:
+    return os.path.isabs(os.path.expanduser(path))
+
+
 class Cache:
     """Gives arrays back by key, across calls, processes and sessions.
 
@@ -59,13 +91,13 @@ class Cache:
         if memory is None:
             return
         if isinstance(memory, str | os.PathLike):
-            # As str: joblib puts a str and a Path into different folders.
+            # As str, for joblib puts a str and a Path into different folders.
             memory = joblib.Memory(os.fspath(memory), backend=NAME, verbose=0)
         self._backend = getattr(memory, "store_backend", None)
         if isinstance(self._backend, SQLiteStoreBackend):
             self._store = self._backend.store
         elif getattr(memory, "location", "") is not None:
-            self._call = memory.cache(_stored, ignore=["array"])
+            self._call = memory.cache(_stored)
 
     @property
     def counts(self) -> Counter:
@@ -82,7 +114,7 @@ class Cache:
         found = {}
         for key in keys:
             try:
-                found[key] = self._call(key.hex())
+                found[key] = self._call(_Row(key.hex()))
             except _UnknownError:
                 continue
         return found
@@ -93,7 +125,7 @@ class Cache:
             self._store.put(arrays, group=_GROUP)
         elif self._call is not None:
             for key, array in arrays.items():
-                self._call(key.hex(), array)
+                self._call(_Row(key.hex(), array))
 
     def info(self) -> CacheInfo:
         """Return the counts and what is kept."""
@@ -117,8 +149,35 @@ class _UnknownError(Exception):
     """There is no such array; raised so that joblib stores nothing."""
 
 
-def _stored(key: str, array: np.ndarray | None = None) -> np.ndarray:
-    """Return `array`. joblib keeps it under `key`."""
-    if array is None:
-        raise _UnknownError(key)
-    return array
+class _Row:
+    """An array, or the wish for it, that joblib's hash knows by its key alone."""
+
+    def __init__(self, key: str, array: np.ndarray | None = None) -> None:
+        self.key, self.array = key, array
+
+    def __reduce__(self) -> tuple:
+        return _Row, (self.key,)
+
+    def __repr__(self) -> str:
+        return f"_Row({self.key!r})"
+
+
+class _Stored:
+    """Returns a row's array, which joblib keeps.
+
+    No function, for joblib compares the source of functions, and would empty the store
+    whenever that is edited. Of other objects it compares the ``repr``.
+    """
+
+    __name__ = "_stored"
+
+    def __call__(self, row: _Row) -> np.ndarray:
+        if row.array is None:
+            raise _UnknownError(row.key)
+        return row.array
+
+    def __repr__(self) -> str:
+        return f"skvgg's rows, version {_VERSION}"
+
+
+_stored = _Stored()

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from skvgg import _winograd
+from skvgg._precision import REDUCED, Precision
 from skvgg._tensorflow import compiled, has_gpu, import_tensorflow, quiet_log
 
 EngineName = Literal["auto", "direct", "winograd"]
@@ -64,22 +65,38 @@ _STRIPE_BYTES = 1.5e6
 _POOLS_FROM = 100 * 100
 
 
-def choose(engine: EngineName, n_done: int, batch_size: int) -> Chosen:
+def check_engine(engine: EngineName, precision: Precision) -> None:
+    """Raise a ValueError if an engine does not compute in a precision."""
+    if engine == "winograd" and precision in REDUCED:
+        raise ValueError(
+            f"engine='winograd' computes in float32, so it does not go with "
+            f"precision={precision!r}. Use precision='float32' for speed on a CPU, or "
+            f"engine='auto' to compute in {precision}."
+        )
+
+
+def choose(
+    engine: EngineName, precision: Precision, n_done: int, batch_size: int
+) -> Chosen:
     """Return the engine for the next pictures of a job.
 
     Depends on nothing else in the process, so the same call gives the same features.
+    Engines differ by rounding only, so those of a job may differ where that is of
+    float32.
 
     Parameters
     ----------
     engine : {"auto", "direct", "winograd"}
         What the user asks for.
+    precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
+        What the network computes in.
     n_done : int
         Pictures of this job that have gone through the network.
     batch_size : int
         Pictures of the job's first batch: later ones have as many, but for the last,
         for which nothing is compiled.
     """
-    if engine == "direct":
+    if engine == "direct" or precision in REDUCED:
         return "direct"
     if engine == "auto" and n_done < PICTURES_BEFORE_COMPILING:
         return "direct"
@@ -103,7 +120,6 @@ class Direct:
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
         kernel, bias = self._parameters[layer]
-        x = import_tensorflow().cast(x, kernel.dtype)
         shape, n_out = tuple(x.shape[1:]), kernel.shape[-1]
         function = _direct_function(shape, n_out, x.dtype, pools)
         return function(x, kernel, bias)
@@ -120,10 +136,10 @@ class _Plan(NamedTuple):
 class Winograd:
     """Fewer multiplications, on a CPU: see :mod:`skvgg._winograd`.
 
-    Computes in float32 whatever the type of the weights is. Leaves to `direct` what it
-    would not do faster: layers of less than 64 channels, parts of a batch that would be
-    half full or less, small layers if pictures come one by one, and everything on a
-    GPU, where cuDNN has a Winograd of its own.
+    In float32 only. Leaves to `direct` what it would not do faster: layers of less than
+    64 channels, parts of a batch that would be half full or less, small layers if
+    pictures come one by one, and everything on a GPU, where cuDNN has a Winograd of its
+    own.
     """
 
     def __init__(self, parameters: Parameters, direct: Direct) -> None:
@@ -165,7 +181,7 @@ class Winograd:
         kernel, bias = self._transform(layer)
         pools_too = pools and height * width >= _POOLS_FROM
         shape, n_out = tuple(x.shape), bias.shape[0]
-        function = _winograd_function(shape, n_out, x.dtype, pools_too, plan.rows)
+        function = _winograd_function(shape, n_out, pools_too, plan.rows)
         y = function(x, kernel, bias)
         y = y[:n] if n_missing else y
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools and not pools_too else y
@@ -189,13 +205,11 @@ class Winograd:
         return _Plan(_IN_STRIPES_TOGETHER, max(rows, 1))
 
     def _transform(self, layer: str) -> tuple[list[Any], Any]:
-        """Return a layer's transformed kernel and its bias, in float32."""
+        """Return a layer's transformed kernel and its bias."""
         with _LOCK:
             if layer not in self._transformed:
                 tf = import_tensorflow()
-                kernel, bias = (
-                    tf.cast(tensor, tf.float32) for tensor in self._parameters[layer]
-                )
+                kernel, bias = self._parameters[layer]
                 parts = _winograd.transform_kernel(kernel.numpy())
                 self._transformed[layer] = [tf.constant(part) for part in parts], bias
         return self._transformed[layer]
@@ -231,7 +245,7 @@ def _winograd_function(*key: Any) -> Any:
 
 @cache
 def _compile_winograd(
-    shape: tuple[int, ...], n_out: int, dtype: Any, pools: bool, rows: int | None
+    shape: tuple[int, ...], n_out: int, pools: bool, rows: int | None
 ) -> Any:
     """Return the compiled convolution of shape (n, height, width, n_in)."""
     tf = import_tensorflow()
@@ -241,7 +255,7 @@ def _compile_winograd(
 
     side = _winograd.SIDE
     specs = [
-        tf.TensorSpec(shape, dtype),
+        tf.TensorSpec(shape, tf.float32),
         [tf.TensorSpec((side, shape[-1], n_out), tf.float32)] * side,
         tf.TensorSpec((n_out,), tf.float32),
     ]

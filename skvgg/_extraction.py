@@ -1,7 +1,7 @@
 """From pictures to rows, each picture through the network once.
 
 Here stands what makes two rows the same: the content of the picture and every
-setting that the row depends on. Knows neither scikit-learn nor TensorFlow.
+setting that the row depends on. Knows neither estimators nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def weights_fingerprint(source: weights.Source, seed: int | None, cache: Cache) 
     The parameters are those of :func:`skvgg.weights.fingerprint`. A file is
     known by its path, size and times of change.
     """
-    identity = repr(("weights", weights.identify(source)))
+    version = weights.FINGERPRINT_VERSION
+    identity = repr(("weights", version, weights.identify(source)))
     key = hashlib.blake2b(identity.encode(), digest_size=20).digest()
     known = cache.get([key])
     if key in known:

@@ -15,14 +15,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skvgg._architecture import Layer, Output, Pooling, layers_up_to, map_shape
+from skvgg._architecture import (
+    CONV_NAMES,
+    Layer,
+    Output,
+    Pooling,
+    layers_up_to,
+    map_shape,
+)
 from skvgg._engines import Direct, Winograd
 from skvgg._preprocessing import Preprocessing
-from skvgg._tensorflow import compiled, import_tensorflow
+from skvgg._tensorflow import (
+    at_device_of_this_thread,
+    compiled,
+    has_gpu,
+    import_tensorflow,
+)
 from skvgg._threads import max_threads, threads
 
 #: Pictures that begin their way through the network together, at least.
 _BEGUN_TOGETHER = 16
+
+#: Rows that a fully connected layer takes on a CPU in less than float32, zeros among
+#: them if there are fewer: products of another number of rows round in another way.
+_DENSE_TOGETHER = 16
 
 #: For each output, its rows so far.
 Rows = list[list[np.ndarray]]
@@ -79,6 +95,9 @@ class Pass:
         self._outputs = outputs
         self._preprocessing = preprocessing
         self._image_size = image_size
+        self._dtype = parameters[CONV_NAMES[0]][0].dtype
+        is_reduced = self._dtype.size < np.float32().nbytes
+        self._dense_together = _DENSE_TOGETHER if is_reduced and not has_gpu() else None
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Return a row a picture, for each output."""
@@ -99,11 +118,10 @@ class Pass:
     def _preprocess(self, pixels: np.ndarray) -> Any:
         if self._preprocessing.channels == "BGR":
             pixels = np.ascontiguousarray(pixels[..., ::-1])
-        dtype = next(iter(self._parameters.values()))[0].dtype
         tf = import_tensorflow()
         x = tf.constant(pixels)
         shape = tuple(x.shape[1:])
-        return _preprocess_function(shape, x.dtype, self._preprocessing, dtype)(x)
+        return _preprocess_function(shape, x.dtype, self._preprocessing, self._dtype)(x)
 
     def _is_serial(self, step: _Step) -> bool:
         return step.layer.kind == "conv" and self._engine.is_serial(*self._map(step))
@@ -119,6 +137,7 @@ class Pass:
         """Run the steps up to the last that is serial, on several parts at a time."""
         n_together = self._engine.n_together(*self._map(steps[-1]))
 
+        @at_device_of_this_thread
         def run(some):
             its_rows = self._no_rows()
             (y,) = self._run(steps, [some], its_rows)
@@ -146,12 +165,12 @@ class Pass:
         if kind == "conv":
             parts = _regroup(parts, self._engine.n_together(*self._map(step)))
         elif kind == "dense":
-            parts = _regroup(parts, None)
+            parts = _regroup(parts, self._dense_together)
         for part in parts:
             if kind == "conv":
                 y = self._engine.convolve(part, name, pools=step.pools)
             else:
-                y = _apply(step.layer, part, self._parameters)
+                y = _apply(step.layer, part, self._parameters, self._dense_together)
             for output, some in zip(self._outputs, rows, strict=True):
                 if output.layer == step.gives:
                     some.append(_to_row(y, output.pooling).numpy())
@@ -209,7 +228,12 @@ def _preprocess_function(
     return compiled(preprocess, [tf.TensorSpec((None, *shape), takes)])
 
 
-def _apply(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]]) -> Any:
+def _apply(
+    layer: Layer,
+    x: Any,
+    parameters: Mapping[str, tuple[Any, Any]],
+    dense_together: int | None,
+) -> Any:
     """Run a layer that is no convolution."""
     tf = import_tensorflow()
     if layer.kind == "pool":
@@ -217,8 +241,10 @@ def _apply(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]]) -> A
     if layer.kind == "flatten":
         return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
     kernel, bias = parameters[layer.name]
-    x = tf.cast(x, kernel.dtype)
-    return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))
+    n = x.shape[0]
+    if dense_together:
+        x = tf.pad(x, [[0, dense_together - n], [0, 0]])
+    return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))[:n]
 
 
 def _to_row(y: Any, pooling: Pooling) -> Any:

@@ -6,6 +6,7 @@ layers is the affair of `_forward`.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
 #: alters the features of a picture by more than rounding.
-FORWARD_VERSION = 1
+FORWARD_VERSION = 2
 
 
 class VGG19:
@@ -30,21 +31,14 @@ class VGG19:
 
     Parameters
     ----------
-    load : callable
-        Takes the shapes of kernels by the name of the layer, as
-        :func:`skvgg._architecture.parameter_shapes` gives them; returns
-        their :class:`skvgg.weights.Weights`.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         In what it computes, and keeps its weights.
     """
 
-    def __init__(
-        self,
-        load: Callable[[Mapping[str, tuple[int, ...]]], Weights],
-        precision: Precision = "float32",
-    ) -> None:
-        self._load = load
+    def __init__(self, precision: Precision = "float32") -> None:
         self._precision: Precision = precision
+        self._loading = threading.Lock()
+        #: Layers are added, and never change.
         self._parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
         direct = Direct(self._parameters)
@@ -57,8 +51,20 @@ class VGG19:
         #: What the weights were trained with; known once some are loaded.
         self.preprocessing = NONE
 
-    def require(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def require(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        load: Callable[[Mapping[str, tuple[int, ...]]], Weights],
+    ) -> None:
         """Load the layers in `shapes` that are not there yet.
+
+        Parameters
+        ----------
+        shapes : mapping of str to tuple of int
+            Of kernels by the name of the layer, as
+            :func:`skvgg._architecture.parameter_shapes` gives them.
+        load : callable
+            Takes such shapes; returns their :class:`skvgg.weights.Weights`.
 
         Raises
         ------
@@ -66,18 +72,18 @@ class VGG19:
             As :func:`skvgg.weights.load`.
         """
         tf = import_tensorflow()
-        have = {name: kernel.shape for name, (kernel, _) in self._parameters.items()}
-        missing = {name: s for name, s in shapes.items() if have.get(name) != s}
-        if not missing:
-            return
-        weights = self._load(missing)
-        self.preprocessing = weights.preprocessing
-        arrays = {name: weights.parameters[name] for name in missing}
-        del weights
-        dtype = dtype_of(self._precision)
-        while arrays:  # one by one, so that there are never two copies of all
-            name, (kernel, bias) = arrays.popitem()
-            self._parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
+        with self._loading:
+            missing = {n: s for n, s in shapes.items() if n not in self._parameters}
+            if not missing:
+                return
+            weights = load(missing)
+            self.preprocessing = weights.preprocessing
+            arrays = {name: weights.parameters[name] for name in missing}
+            del weights
+            dtype = dtype_of(self._precision)
+            while arrays:  # one by one, so that there are never two copies of all
+                name, (kernel, bias) = arrays.popitem()
+                self._parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
 
     def features(
         self,

@@ -11,6 +11,9 @@ from skvgg._tensorflow import has_gpu, import_tensorflow
 Precision = Literal["float32", "tensorfloat32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+#: Those in which activations have fewer bits as well.
+REDUCED: tuple[Precision, ...] = ("float16", "bfloat16")
+
 
 def dtype_of(precision: Precision) -> str:
     """Return the type of weights and activations."""

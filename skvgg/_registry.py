@@ -1,9 +1,9 @@
-"""Which networks are in memory: one for each weights, while a transformer uses it."""
+"""Which networks are in memory, and for whom."""
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
+from collections import deque
 from collections.abc import Hashable
 from functools import partial
 from typing import Any
@@ -12,30 +12,44 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from skvgg import weights
 from skvgg._network import VGG19
 from skvgg._precision import Precision
-
-_networks: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
+from skvgg._tensorflow import device_here
 
 
 class _Shelf:
-    """The network that a transformer and its clones used last."""
+    """The networks used last, up to so many of them."""
 
-    network: VGG19 | None = None
+    def __init__(self, n_most: int) -> None:
+        self._networks: deque[VGG19] = deque(maxlen=n_most)
 
+    def keep(self, network: VGG19) -> None:
+        if network in self._networks:
+            self._networks.remove(network)
+        self._networks.append(network)
+
+    def clear(self) -> None:
+        self._networks.clear()
+
+
+#: Networks that a transformer and its clones keep: a search over weights that runs in
+#: threads goes to and fro between some.
+_PER_TRANSFORMER = 2
+
+_networks: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
 
 #: Not attributes of the transformers, for those are compared, copied and pickled.
 _shelves: WeakKeyDictionary[Any, _Shelf] = WeakKeyDictionary()
 
-#: That of a worker process, whose transformers live for one task. A worker ends when it
-#: has had nothing to do for a while.
-_worker_shelf = _Shelf()
+#: Whose transformers are gone: in a worker of joblib, Dask, Ray or Spark they live for
+#: one task, and the next task has others.
+_last_of_all = _Shelf(1)
 
 _LOCK = threading.RLock()
 
 
 def share(transformer: Any, clone: Any) -> None:
-    """Let a clone use the network of a transformer, and keep it in memory with it."""
+    """Let a clone use the networks of a transformer, and keep them as long."""
     with _LOCK:
-        _shelves[clone] = _shelves.setdefault(transformer, _Shelf())
+        _shelves[clone] = _shelf_of(transformer)
 
 
 def get_network(
@@ -45,17 +59,19 @@ def get_network(
     seed: int | None,
     precision: Precision,
     shapes: dict[str, tuple[int, ...]],
+    verbose: int = 0,
 ) -> VGG19:
     """Return the network of a transformer, loaded as far as `shapes` say.
 
-    It stays in memory until this transformer and its clones use another one, or are
-    gone, and all others that use it too.
+    It stays in memory as long as this transformer or one of its clones exists and they
+    have not used two others since; and, whoever exists, until this process uses another
+    one.
 
     Parameters
     ----------
     transformer : object
         Who asks.
-    source, seed
+    source, seed, verbose
         As in :func:`skvgg.weights.load`.
     identity : tuple
         From :func:`skvgg.weights.identify`: a file that has changed is another network.
@@ -64,14 +80,36 @@ def get_network(
     shapes : dict of str to tuple of int
         Layers needed and the shapes of their kernels.
     """
-    key = (identity, seed, precision)
+    # Random weights have a fully connected layer for each size of images.
+    bound_to = shapes.get("fc1") if source is None else None
+    key = (identity, seed, precision, bound_to, device_here())
     with _LOCK:
         network = _networks.get(key)
         if network is None:
-            network = VGG19(partial(weights.load, source, seed=seed), precision)
-        network.require(shapes)
-        _networks[key] = network
-        _shelves.setdefault(transformer, _Shelf()).network = network
-        if multiprocessing.parent_process() is not None:
-            _worker_shelf.network = network
+            network = _networks[key] = VGG19(precision)
+    network.require(shapes, partial(weights.load, source, seed=seed, verbose=verbose))
+    with _LOCK:
+        _shelf_of(transformer).keep(network)
+        _last_of_all.keep(network)
     return network
+
+
+def release_networks() -> None:
+    """Let the memory of all networks of this process go.
+
+    By itself, a process keeps the network used last, and each transformer shares with
+    its clones the two that they used last. A transformer that needs one again loads it
+    again.
+
+    Examples
+    --------
+    >>> import skvgg
+    >>> skvgg.release_networks()
+    """
+    with _LOCK:
+        for shelf in (_last_of_all, *_shelves.values()):
+            shelf.clear()
+
+
+def _shelf_of(transformer: Any) -> _Shelf:
+    return _shelves.setdefault(transformer, _Shelf(_PER_TRANSFORMER))

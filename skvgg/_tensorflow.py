@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its noise.
+"""Importing TensorFlow without its noise, and where it computes.
 
 TensorFlow's C++ code writes to the console when it is imported, when it first
 looks for a GPU and when it first runs a session; no setting silences that
@@ -15,13 +15,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, wraps
 from typing import Any
 
-import joblib
-
-from skvgg._threads import max_threads
+from skvgg._threads import max_threads, n_cores
 
 #: A line of TensorFlow's log, and the two unprefixed lines that belong to one.
 _LOG_LINE = re.compile(
@@ -32,6 +30,7 @@ _LOG_LINE = re.compile(
 
 _LOCK = threading.RLock()
 
+_begun = False
 _forked_too_late = False
 
 
@@ -42,12 +41,14 @@ def _after_fork_in_child() -> None:
 
 def _has_run() -> bool:
     """Return whether TensorFlow, used by us or by the user, has started threads."""
-    if _start.cache_info().currsize:
-        return True
-    context = getattr(
-        sys.modules.get("tensorflow.python.eager.context"), "_context", None
-    )
-    return bool(context is not None and context._initialized)
+    context = _eager_context()
+    return _begun or bool(context is not None and context._initialized)
+
+
+def _eager_context() -> Any:
+    """Return TensorFlow's eager context; None before something has needed it."""
+    module = sys.modules.get("tensorflow.python.eager.context")
+    return getattr(module, "_context", None)
 
 
 if hasattr(os, "register_at_fork"):
@@ -69,6 +70,8 @@ def import_tensorflow() -> Any:
             "TensorFlow would hang in it. Use joblib's default backend, loky, or "
             "multiprocessing's 'spawn' or 'forkserver'."
         )
+    global _begun
+    _begun = True  # before the lock, so that a fork never waits for it
     with _LOCK:
         return _start()
 
@@ -89,8 +92,17 @@ def _start() -> Any:
 
         _limit_threads(tf)
         _grow_memory(tf)
-        # Without GPU, since a session would reserve all of its memory.
-        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        config = tf.compat.v1.ConfigProto(
+            device_count={"GPU": 0},  # a session would reserve all of its memory
+            # TensorFlow's threads serve the whole process: the first session or eager
+            # operation says how many there are.
+            intra_op_parallelism_threads=(
+                tf.config.threading.get_intra_op_parallelism_threads()
+            ),
+            inter_op_parallelism_threads=(
+                tf.config.threading.get_inter_op_parallelism_threads()
+            ),
+        )
         with (
             tf.Graph().as_default(),
             tf.compat.v1.Session(config=config) as session,
@@ -101,15 +113,28 @@ def _start() -> Any:
 
 
 def _limit_threads(tf: Any) -> None:
-    """Let TensorFlow keep to ``OMP_NUM_THREADS``, which it does not read itself.
+    """Let TensorFlow take no more threads than are allowed; it would take all cores.
 
     Changes nothing where the user has set its threads, or has begun to use it.
     """
-    config = tf.config.threading
-    if max_threads() < joblib.cpu_count():
-        with suppress(RuntimeError):
-            if not config.get_intra_op_parallelism_threads():
-                config.set_intra_op_parallelism_threads(max_threads())
+    limit, config = max_threads(), tf.config.threading
+    if limit >= n_cores():
+        return
+    for variable, n_threads, set_threads in (
+        (
+            "TF_NUM_INTRAOP_THREADS",
+            config.get_intra_op_parallelism_threads(),
+            config.set_intra_op_parallelism_threads,
+        ),
+        (
+            "TF_NUM_INTEROP_THREADS",
+            config.get_inter_op_parallelism_threads(),
+            config.set_inter_op_parallelism_threads,
+        ),
+    ):
+        if not n_threads and not os.environ.get(variable):
+            with suppress(RuntimeError):
+                set_threads(limit)
 
 
 def _grow_memory(tf: Any) -> None:
@@ -122,9 +147,36 @@ def _grow_memory(tf: Any) -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
-@cache
+def device_here() -> str | None:
+    """Return the device that ``with tf.device(...)`` names in this thread, if any."""
+    context = _eager_context()
+    return (context.device_name or None) if context is not None else None
+
+
+def at_device_of_this_thread(function: Callable) -> Callable:
+    """Return a function that computes on this thread's device in any thread.
+
+    ``with tf.device(...)`` holds for the thread that says so, and for no other.
+    """
+    device = device_here()
+    if device is None:
+        return function
+
+    @wraps(function)
+    def there(*args: Any) -> Any:
+        with import_tensorflow().device(device):
+            return function(*args)
+
+    return there
+
+
 def has_gpu() -> bool:
-    """Return whether TensorFlow computes on a GPU here."""
+    """Return whether TensorFlow computes on a GPU in this thread."""
+    return _process_has_gpu() and "CPU" not in (device_here() or "")
+
+
+@cache
+def _process_has_gpu() -> bool:
     return bool(import_tensorflow().config.list_logical_devices("GPU"))
 
 
@@ -155,34 +207,72 @@ def compiled(
     ).get_concrete_function()
 
 
+_QUIET_LOCK = threading.Lock()
+_n_quiet = 0
+_end_diversion: Callable[[], None]
+
+
 @contextmanager
 def quiet_log() -> Iterator[None]:
     """Keep lines of TensorFlow's log from standard error; let all others pass.
 
-    Affects the whole process, so it is for short stretches only.
+    Affects the whole process, so it is for short stretches only. Several threads may
+    want it at once: the first one begins and the last one ends it.
     """
-    try:
-        original = os.dup(2)
-    except OSError:  # the process has no standard error
-        yield
-        return
-    if sys.stderr:
-        sys.stderr.flush()
-    read_end, write_end = os.pipe()
-    reader = threading.Thread(target=_pass_on, args=(read_end, original), daemon=True)
-    reader.start()
-    os.dup2(write_end, 2)
-    os.close(write_end)
+    global _n_quiet, _end_diversion
+    with _QUIET_LOCK:
+        if not _n_quiet:
+            _end_diversion = _divert()
+        _n_quiet += 1
     try:
         yield
     finally:
-        os.dup2(original, 2)  # closes the pipe's last write end, which ends the reader
-        # unless a process started meanwhile inherited it: then it reads on.
+        with _QUIET_LOCK:
+            _n_quiet -= 1
+            if not _n_quiet:
+                _end_diversion()
+
+
+def _divert() -> Callable[[], None]:
+    """Send what comes to standard error through a filter; return what ends that.
+
+    Nothing is filtered where the process has no standard error, or no descriptor left.
+    """
+    with suppress(Exception):  # sys.stderr may be None, anything, or broken
+        sys.stderr.flush()
+    with ExitStack() as undo:
+
+        def keep(descriptor: int) -> int:
+            undo.callback(os.close, descriptor)
+            return descriptor
+
+        try:
+            original, target = keep(os.dup(2)), keep(os.dup(2))
+            read_end, write_end = map(keep, os.pipe())
+        except OSError:
+            return lambda: None
+        pipe = os.fstat(write_end)
+        reader = threading.Thread(target=_pass_on, args=(read_end, target), daemon=True)
+        reader.start()
+        os.dup2(write_end, 2)
+        os.close(write_end)
+        undo.pop_all()
+
+    def end() -> None:
+        with suppress(OSError):  # closed meanwhile, or another file by now
+            if os.path.samestat(os.fstat(2), pipe):
+                # This closes the pipe's last write end, which ends the reader, unless
+                # a process started meanwhile inherited it: then it reads on.
+                os.dup2(original, 2)
+        os.close(original)
         reader.join(timeout=1)
+
+    return end
 
 
 def _pass_on(source: int, target: int) -> None:
     with os.fdopen(source, "rb") as lines, os.fdopen(target, "wb", 0) as out:
         for line in lines:
             if not _LOG_LINE.match(line):
-                out.write(line)
+                with suppress(OSError):  # nobody reads what the process writes
+                    out.write(line)

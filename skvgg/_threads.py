@@ -14,11 +14,18 @@ def max_threads() -> int:
     """Return the number of cores, or what ``OMP_NUM_THREADS`` limits it to.
 
     joblib sets that variable in its workers: to their share of the cores, or to
-    ``inner_max_num_threads``.
+    ``inner_max_num_threads``. It counts as many cores as a container's quota allows.
     """
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    n_cores = joblib.cpu_count()
-    return min(int(limit), n_cores) if limit.isdigit() and int(limit) else n_cores
+    n_allowed = joblib.cpu_count()
+    return min(int(limit), n_allowed) if limit.isdigit() and int(limit) else n_allowed
+
+
+def n_cores() -> int:
+    """Return the number of cores that this process may run on, whatever its quota."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def threads(n: int | None = None) -> Executor:

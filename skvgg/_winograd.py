@@ -84,7 +84,7 @@ def convolve(
 
     Parameters
     ----------
-    x : tensor of shape (n, height, width, n_in), of a float type
+    x : tensor of shape (n, height, width, n_in), float32
         All sizes must be known.
     u : sequence of 6 tensors of shape (6, n_in, n_out), float32
         From :func:`transform_kernel`. One tensor would have to be cut first.
@@ -99,7 +99,6 @@ def convolve(
     Returns
     -------
     tensor of shape (n, height, width, n_out) or (n, height // 2, width // 2, n_out)
-        In float32, as is all that is computed.
     """
     tf = import_tensorflow()
     _, height, width, _ = x.shape
@@ -108,7 +107,7 @@ def convolve(
     in_stripes = stripe < height - 1
     below = 1 if in_stripes else TILE * n_tiles(height) + 1 - height
     right = TILE * n_tiles(width) + 1 - width
-    x = tf.pad(tf.cast(x, tf.float32), [[0, 0], [1, below], [1, right], [0, 0]])
+    x = tf.pad(x, [[0, 0], [1, below], [1, right], [0, 0]])
     if not in_stripes:
         return part(x, size=(height, width))
     shrink = 2 if pools else 1

@@ -33,8 +33,8 @@ from skvgg._architecture import (
     needs_dense,
     parameter_shapes,
 )
-from skvgg._cache import Cache
-from skvgg._engines import ENGINE_NAMES, choose
+from skvgg._cache import Cache, anchored
+from skvgg._engines import ENGINE_NAMES, check_engine, choose
 from skvgg._extraction import (
     Compute,
     Extraction,
@@ -47,6 +47,7 @@ from skvgg._precision import PRECISIONS
 from skvgg._preprocessing import PREPROCESSINGS
 from skvgg._registry import get_network, share
 from skvgg._seed import draw_seed
+from skvgg._tensorflow import at_device_of_this_thread
 from skvgg._warn import warn
 from skvgg.images import (
     MAX_PIXELS,
@@ -145,10 +146,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         What the network computes in; rows are float32 in any case. "bfloat16"
         takes half the time of "float32" with ``engine="direct"`` on CPUs that
         have instructions for it, with errors of about 1 % of the largest
-        feature. With ``engine="winograd"`` it gains nothing: weights are rounded,
-        but all layers of 64 channels and more compute in float32.
-        "tensorfloat32" and "float16" are for GPUs: on a CPU, the first is
-        "float32", the second slow.
+        feature. "tensorfloat32" and "float16" are for GPUs: on a CPU, the
+        first is "float32", the second slow.
     engine : {"auto", "direct", "winograd"}, default="auto"
         How convolutions are computed on a CPU. "winograd" takes less than half
         the time that "direct", TensorFlow's own, takes in float32, is as
@@ -157,14 +156,18 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         compiled apart, and a little more than half the time.) "auto" computes
         the first 96 pictures of a call directly, the others by "winograd". The
         features differ by rounding only, so `memory` does not tell them apart.
+        "winograd" computes in float32 only: with the precisions "bfloat16" and
+        "float16", "auto" is "direct".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where the rows of pictures are kept, so that a picture goes through the
         network once: in cross-validation, in a grid search, in the next
         session. Rows are found by the content of the picture and by all the
         settings that they depend on. A path means
-        ``joblib.Memory(path, backend="skvgg")``, skvgg's own store; a
-        :class:`joblib.Memory` is used as it is. None keeps nothing; pictures
-        that occur several times in one call are still computed once.
+        ``joblib.Memory(path, backend="skvgg")``, skvgg's own store, where "~"
+        stands for the home folder; a :class:`joblib.Memory` is used as it is. A
+        pickle of the transformer holds a relative path as an absolute one.
+        None keeps nothing; pictures that occur several times in one call are
+        still computed once.
     memory_layers : {"stages"}, sequence of str or None, default=None
         Layers whose outputs, pooled with "avg" and with "max", are stored in
         the same pass as those of `layer`, so that a search over `layer` and
@@ -176,7 +179,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         the transformer needs no fit; else `fit` draws the seed and keeps it as
         `seed_`.
     verbose : int, default=0
-        1 shows a progress bar over the pictures.
+        1 shows a progress bar over the pictures, and over a download.
 
     Attributes
     ----------
@@ -444,6 +447,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             dtype=object,
         )
 
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state["memory"] = anchored(state["memory"])
+        return state
+
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()
         share(self, clone)
@@ -509,7 +517,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     ) -> Compute:
         """Return the function that runs a batch; it loads the network when called.
 
-        It is called in another thread, so it notes what to warn of in `troubles`.
+        It is called in another thread, so it notes what to warn of in `troubles`, and
+        computes on the device that this thread has chosen.
         """
         seed = self._seed()
 
@@ -517,11 +526,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         def load_network(layers: tuple[str, ...]) -> VGG19:
             shapes = parameter_shapes(layers, settings.image_size)
             return get_network(
-                self, self.weights, identity, seed, self.precision, shapes
+                self, self.weights, identity, seed, self.precision, shapes, self.verbose
             )
 
         n_done = n_first = 0
 
+        @at_device_of_this_thread
         def compute(pixels: np.ndarray, outputs: Sequence[Output]) -> list[np.ndarray]:
             nonlocal n_done, n_first
             network = load_network(tuple(output.layer for output in outputs))
@@ -529,7 +539,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 self.preprocessing, network.preprocessing
             )
             n_first = n_first or len(pixels)
-            engine = choose(self.engine, n_done, n_first)
+            engine = choose(self.engine, self.precision, n_done, n_first)
             n_done += len(pixels)
             return network.features(
                 pixels, outputs, preprocessing, engine, troubles.append
@@ -552,6 +562,7 @@ class _Settings:
     def of(cls, estimator: VGG19Features) -> _Settings:
         layers = _check_layers(estimator.layer, "layer")
         memory_layers = _check_memory_layers(estimator.memory_layers)
+        check_engine(estimator.engine, estimator.precision)
         image_size = _check_image_size(estimator.image_size)
         for parameter, some in (("layer", layers), ("memory_layers", memory_layers)):
             _check_layers_fit(parameter, some, image_size, estimator.weights)

@@ -1,5 +1,9 @@
 """memory=: a picture goes through the network once."""
 
+import pickle
+import shutil
+from pathlib import Path
+
 import joblib
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
+import skvgg
 from skvgg import TFLearnMLPClassifier, VGG19Features, _network
 
 from .conftest import run_python
@@ -286,3 +291,88 @@ def test_four_processes_that_extract_the_same_agree(tiles, tmp_path):
     for rows in together:
         np.testing.assert_allclose(rows, together[0], rtol=1e-5)
     assert small(tmp_path).cache_info().entries == 16
+
+
+USE_A_COPY = """
+import sys
+import joblib
+import numpy as np
+import skvgg
+from skvgg import VGG19Features
+assert skvgg.__file__.startswith(sys.argv[1])
+features = VGG19Features(None, layer="block1_pool", pooling="avg", image_size=32,
+                         random_state=0, memory=joblib.Memory(sys.argv[2], verbose=0))
+features.transform(np.arange(3 * 32 * 32).reshape(3, 32, 32) % 251)
+print(*features.cache_info()[:3])
+"""
+
+
+def test_an_edit_of_our_source_leaves_joblibs_own_store_as_it_is(tmp_path, monkeypatch):
+    package = tmp_path / "skvgg"
+    shutil.copytree(Path(skvgg.__file__).parent, package)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def use():
+        done = run_python(USE_A_COPY, tmp_path, tmp_path / "store", cwd=tmp_path)
+        return done.stdout.split()
+
+    assert use() == ["0", "3", "3"]
+    source = package / "_cache.py"
+    edited = source.read_text().replace('"""Return', '"""Edited: return')
+    source.write_text(edited.replace("joblib keeps", "and joblib keeps"))
+    assert use() == ["3", "0", "3"]
+    source.write_text(source.read_text().replace("_VERSION = 1", "_VERSION = 2"))
+    assert use() == ["0", "3", "3"]
+
+
+# Where it is
+
+
+MEMORIES = {
+    "path": lambda: "cache",
+    "joblib": lambda: joblib.Memory("cache", verbose=0),
+    "joblib, Path": lambda: joblib.Memory(Path("cache"), verbose=0),
+    "skvgg": lambda: joblib.Memory("cache", backend="skvgg", verbose=0),
+}
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_an_unpickled_transformer_finds_a_relative_memory_again(
+    tiles, tmp_path, monkeypatch, passes, memory
+):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    features = small(MEMORIES[memory]())
+    rows = features.fit_transform(tiles[0][:3])
+    params = repr(features.get_params())
+    data = pickle.dumps(features)
+    assert repr(features.get_params()) == params
+    monkeypatch.chdir(elsewhere)
+    loaded = pickle.loads(data)
+    for some in (loaded, clone(loaded), pickle.loads(pickle.dumps(loaded))):
+        np.testing.assert_array_equal(some.transform(tiles[0][:3]), rows)
+    assert sum(passes) == 3
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "memory", [None, "/nowhere/cache", Path("/nowhere/cache"), "~/cache"]
+)
+def test_a_memory_that_means_the_same_everywhere_is_pickled_as_it_is(memory):
+    assert pickle.loads(pickle.dumps(small(memory))).memory == memory
+
+
+def test_a_memory_of_joblib_in_the_home_folder_stays_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    memory = joblib.Memory("~/cache", verbose=0)
+    loaded = pickle.loads(pickle.dumps(small(memory))).memory
+    assert loaded.store_backend.location == str(tmp_path / "cache" / "joblib")
+
+
+def test_a_tilde_is_the_home_folder(tiles, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    small("~/cache").transform(tiles[0][:1])
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

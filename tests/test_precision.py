@@ -31,15 +31,32 @@ def test_rows_are_near_those_of_float32(tiles, precision, tolerance):
         assert not np.array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("with_memory", [False, True])
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-def test_winograd_is_as_near_to_float32_as_direct_convolution(tiles, precision):
-    X = tiles[0][:64]
-    expected = small(engine="direct").transform(X)
-    errors = [
-        relative_error(small(precision=precision, engine=e).transform(X), expected)
-        for e in ("winograd", "direct")
-    ]
-    assert 0 < errors[0] <= 1.1 * errors[1]
+def test_a_row_does_not_depend_on_how_many_images_there_are(
+    precision, with_memory, tmp_path
+):
+    """More of them than the default engine computes directly in float32."""
+    X = np.random.default_rng(0).integers(0, 256, (140, 64, 64, 3), np.uint8)
+    names = ["block1_pool", "block3_conv2", "block5_pool", "fc1"]
+    params = {"precision": precision, "layer": names, "image_size": 64}
+    memory = tmp_path if with_memory else None
+    few = np.concatenate([small(**params).transform(X[i : i + 1]) for i in (0, 120)])
+    some = small(**params, batch_size=5).transform(X[30:37])
+    if with_memory:
+        small(**params, memory=memory).transform(X[:100])
+    rows = small(**params, memory=memory).transform(X)
+    np.testing.assert_array_equal(rows[[0, 120]], few)
+    np.testing.assert_array_equal(rows[30:37], some)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_winograd_refuses_a_precision_that_it_does_not_compute_in(tiles, precision):
+    features = small(precision=precision, engine="winograd")
+    for method in (features.fit, features.transform):
+        with pytest.raises(ValueError, match=rf"{precision}.*engine='auto'"):
+            method(tiles[0][:1])
+    small(precision="tensorfloat32", engine="winograd").transform(tiles[0][:1])
 
 
 def test_memory_tells_precisions_apart(tiles, tmp_path):

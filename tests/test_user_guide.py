@@ -69,7 +69,7 @@ def test_unreadable_images_are_dropped_or_marked_as_the_guide_shows(new, capsys)
 
 
 def test_the_guides_grid_over_layers_can_be_grouped_by_them(tiles, tmp_path):
-    (code,) = [block for block in code_of("A picture once") if "grid = {" in block]
+    (code,) = [block for block in code_of("Caching") if "grid = {" in block]
     names = {"VGG19Features": VGG19Features}
     exec(code, names)
     features = names["features"].set_params(image_size=32, memory=str(tmp_path))

@@ -2,10 +2,19 @@
 
 import hashlib
 import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import skvgg
 from skvgg import VGG19Features, weights
 from skvgg._architecture import parameter_shapes
 from skvgg._tensorflow import import_keras
@@ -115,22 +124,66 @@ def test_a_file_moved_into_the_place_has_another_identity(tmp_path):
 # weights="imagenet"
 
 
+class Server(ThreadingHTTPServer):
+    """A folder in the place of Keras' server; counts what is asked for."""
+
+    def __init__(self, folder):
+        self.folder, self.asked = folder, []
+        self.breaks_off = False
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=folder))
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.server.may_answer.wait(60)
+        if not self.server.breaks_off:
+            return super().do_GET()
+        content = (self.server.folder / self.path[1:]).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        return None
+
+    def log_message(self, *args):
+        pass
+
+
 @pytest.fixture
 def server(keras_notop, tmp_path, monkeypatch):
-    """A folder in the place of Keras' server, with a file of the right name."""
-    _, source = keras_notop
+    """A server with a file of the right name, and an empty folder for Keras."""
     name, _ = _imagenet.NO_TOP
-    folder = tmp_path / "server"
-    folder.mkdir()
-    (folder / name).write_bytes(source.read_bytes())
-    md5 = hashlib.md5(source.read_bytes()).hexdigest()
-    monkeypatch.setattr(_imagenet, "BASE_URL", f"{folder.as_uri()}/")
-    monkeypatch.setattr(_imagenet, "NO_TOP", (name, md5))
+    folder, home = tmp_path / "server", tmp_path / "keras"
+    temporary = tmp_path / "temporary"
+    for empty in (folder, home, temporary):
+        empty.mkdir()
+    skvgg.release_networks()
+    content = keras_notop[1].read_bytes()
+    (folder / name).write_bytes(content)
+    server = Server(folder)
+    server.file = folder / name
+    server.home = home / "models"
+    server.digest = hashlib.md5(content).hexdigest()
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setattr(_imagenet, "BASE_URL", server.url)
+    monkeypatch.setattr(_imagenet, "NO_TOP", (name, server.digest))
     monkeypatch.setattr(_imagenet, "TOP", ("missing.h5", "0" * 32))
-    home = tmp_path / "keras"
-    home.mkdir()
     monkeypatch.setenv("KERAS_HOME", str(home))
-    return folder / name
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def downloaded(server):
+    return {path.name for path in server.home.iterdir() if path.suffix != ".lock"}
 
 
 def test_addresses_and_digests_are_those_of_keras():
@@ -149,15 +202,94 @@ def test_imagenet_is_downloaded_once_and_used(server, keras_notop, tmp_path):
     _, path = keras_notop
     rows = transform("imagenet", image_size=64)
     np.testing.assert_array_equal(rows, transform(path, image_size=64))
-    assert (tmp_path / "keras" / "models" / server.name).is_file()
-    server.unlink()  # the copy in Keras' folder is enough from now on
-    assert _imagenet.fetch(include_top=False).name == server.name
+    assert downloaded(server) == {server.file.name}
+    assert _imagenet.fetch(include_top=False) == server.home / server.file.name
+    assert len(server.asked) == 1  # the copy in Keras' folder is enough from now on
+
+
+def test_keras_finds_what_was_downloaded_and_we_what_keras_did(server):
+    keras = import_keras()
+    folder = str(server.home.parent)
+    path = _imagenet.fetch(include_top=False)
+    given = server.file.name, server.url + server.file.name
+    options = {"cache_dir": folder, "cache_subdir": "models"}
+    found = keras.utils.get_file(*given, file_hash=server.digest, **options)
+    assert str(path) == found
+    path.unlink()
+    keras.utils.get_file(*given, **options)
+    assert _imagenet.fetch(include_top=False) == path
+    assert len(server.asked) == 2
 
 
 def test_a_corrupt_download_is_refused(server):
-    server.write_bytes(b"something else")
+    server.file.write_bytes(b"something else")
     with pytest.raises(ConnectionError, match=r"failed \(.*corrupt"):
         _imagenet.fetch(include_top=False)
+    assert downloaded(server) == set()
+
+
+def test_a_download_that_breaks_off_leaves_nothing_behind(server):
+    server.breaks_off = True
+    with pytest.raises(ConnectionError, match="Three ways out"):
+        _imagenet.fetch(include_top=False)
+    assert downloaded(server) == set()
+    server.breaks_off = False
+    assert _imagenet.fetch(include_top=False).is_file()
+
+
+def test_a_damaged_file_in_keras_folder_is_replaced(server):
+    server.home.mkdir()
+    (server.home / server.file.name).write_bytes(b"half of")
+    path = _imagenet.fetch(include_top=False)
+    assert path.read_bytes() == server.file.read_bytes()
+
+
+def test_a_folder_that_cannot_be_made_sends_the_file_where_keras_would(server):
+    server.home.parent.rmdir()
+    server.home.parent.write_text("not a folder")
+    path = _imagenet.fetch(include_top=False)
+    assert path.parent == Path(tempfile.gettempdir(), ".keras", "models")
+    assert _imagenet.fetch(include_top=False) == path
+    assert len(server.asked) == 1
+
+
+FETCH = """
+import sys
+from skvgg.weights import _imagenet
+_imagenet.BASE_URL, *_imagenet.NO_TOP = sys.argv[1:]
+print("ready", flush=True)
+_imagenet.fetch(include_top=False)
+"""
+
+
+def test_processes_that_meet_a_missing_file_download_it_once(server):
+    server.may_answer.clear()
+    command = [sys.executable, "-c", FETCH]
+    command += [server.url, server.file.name, server.digest]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.5)  # so that both ask, if they do
+    server.may_answer.set()
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err) == (0, b"", b"")
+    assert len(server.asked) == 1
+    assert downloaded(server) == {server.file.name}
+
+
+def test_a_download_is_silent_unless_it_is_to_show_its_progress(server, capfd):
+    transform("imagenet", image_size=32)
+    assert capfd.readouterr() == ("", "")
+    (server.home / server.file.name).unlink()
+    skvgg.release_networks()
+    transform("imagenet", image_size=32, verbose=1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "B/s" in err
 
 
 def test_offline_error_says_what_was_tried_and_three_ways_out(server, tmp_path):

@@ -55,7 +55,7 @@ def test_convolution_of_any_size_in_any_stripes(size, rows, pools):
     x = rng.normal(size=(2, *size, 5)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 5, 7)).astype(np.float32)
     bias = rng.normal(size=7).astype(np.float32)
-    function = _engines._winograd_function(x.shape, 7, tf.float32, pools, rows)
+    function = _engines._winograd_function(x.shape, 7, pools, rows)
     u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
     actual = function(tf.constant(x), u, tf.constant(bias)).numpy()
     expected = reference(x, kernel, bias)
@@ -129,7 +129,7 @@ def test_error_is_that_of_direct_convolution():
     bias = np.zeros(32, np.float32)
     expected = reference(x, kernel, bias)
     u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
-    winograd = _engines._winograd_function(x.shape, 32, tf.float32, False, None)
+    winograd = _engines._winograd_function(x.shape, 32, False, None)
     fast = winograd(x, u, bias)
     direct = _engines._direct_function(x.shape[1:], 32, tf.float32, False)
     assert relative_error(fast.numpy(), expected) <= 1e-5
@@ -155,19 +155,24 @@ def test_few_pictures_at_224_go_one_by_one_and_are_those_of_keras(
 
 
 @pytest.mark.parametrize(
-    ("engine", "n_done", "batch_size", "expected"),
+    ("engine", "precision", "n_done", "batch_size", "expected"),
     [
-        ("direct", 1000, 32, "direct"),
-        ("auto", 95, 32, "direct"),
-        ("auto", 95, 1, "direct"),
-        ("auto", 96, 7, "winograd"),
-        ("auto", 96, 6, "winograd_one_by_one"),
-        ("winograd", 0, 7, "winograd"),
-        ("winograd", 0, 6, "winograd_one_by_one"),
+        ("direct", "float32", 1000, 32, "direct"),
+        ("auto", "float32", 95, 32, "direct"),
+        ("auto", "float32", 95, 1, "direct"),
+        ("auto", "float32", 96, 7, "winograd"),
+        ("auto", "float32", 96, 6, "winograd_one_by_one"),
+        ("auto", "tensorfloat32", 96, 7, "winograd"),
+        ("auto", "bfloat16", 96, 7, "direct"),
+        ("auto", "float16", 96, 6, "direct"),
+        ("winograd", "float32", 0, 7, "winograd"),
+        ("winograd", "float32", 0, 6, "winograd_one_by_one"),
     ],
 )
-def test_the_engine_depends_on_the_job_alone(engine, n_done, batch_size, expected):
-    assert _engines.choose(engine, n_done, batch_size) == expected
+def test_the_engine_depends_on_the_job_alone(
+    engine, precision, n_done, batch_size, expected
+):
+    assert _engines.choose(engine, precision, n_done, batch_size) == expected
 
 
 def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):

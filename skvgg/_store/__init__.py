@@ -1,6 +1,6 @@
 """Arrays on disk, found by a key: SQLite files that several processes share.
 
-Nothing here knows of pictures or of joblib. What is promised:
+Nothing here knows of pictures, and of joblib only `_backend`. What is promised:
 
 - an array that comes back is the one that was stored: each carries a checksum
   of its key, its form and its bytes;

