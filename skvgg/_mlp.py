@@ -180,6 +180,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         X,
         y,
         sample_weight=None,
+        *,
         X_val=None,
         y_val=None,
         sample_weight_val=None,
@@ -201,7 +202,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
             Their targets.
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights in the validation loss and score.
+            Their weights in the validation loss and score, relative as well.
 
         Returns
         -------
@@ -268,7 +269,10 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         self, X: Any, y: Any, sample_weight: Any, targets: Targets
     ) -> _training.Rows:
         X, y = self._validate(X, y, reset=False)
-        weights = _check_weights(sample_weight, X).astype(np.float32)
+        weights = _check_weights(sample_weight, X, "sample_weight_val")
+        if not weights.any():
+            raise ValueError("sample_weight_val is zero for all samples.")
+        weights = (weights / weights.mean()).astype(np.float32)
         return _training.Rows(X, targets.encode(y), weights)
 
     def _train(
@@ -595,13 +599,13 @@ def _check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
     return tuple(map(int, given))
 
 
-def _check_weights(sample_weight, X) -> np.ndarray:
+def _check_weights(sample_weight, X, name: str = "sample_weight") -> np.ndarray:
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weights < 0).any():
         index = int(np.argmax(weights < 0))
         raise ValueError(
-            f"Negative values in data passed to `sample_weight`: sample_weight"
-            f"[{index}] is {weights[index]:g}, expected 0 or more."
+            f"Negative values in data passed to `{name}`: {name}[{index}] is "
+            f"{weights[index]:g}, expected 0 or more."
         )
     return weights
 

@@ -349,6 +349,14 @@ def test_validation_weights_weigh(iris):
         ({"X_val": np.eye(4)}, "X_val was passed without y_val"),
         ({"y_val": [0]}, "y_val was passed without X_val"),
         ({"sample_weight_val": [1.0]}, "without X_val and y_val"),
+        (
+            {"X_val": np.eye(4), "y_val": [0, 1, 2, 0], "sample_weight_val": [0] * 4},
+            "sample_weight_val is zero for all",
+        ),
+        (
+            {"X_val": np.eye(4), "y_val": [0, 1, 2, 0], "sample_weight_val": [-1] * 4},
+            r"sample_weight_val\[0\] is -1",
+        ),
         ({"X_val": 5, "y_val": [1]}, "Expected 2D array, got scalar array"),
         ({"X_val": np.eye(3), "y_val": [0, 1, 2]}, "3 features, but .* expecting 4"),
         ({"X_val": np.eye(4), "y_val": [0, 1]}, "inconsistent numbers of samples"),
