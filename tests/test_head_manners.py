@@ -351,7 +351,7 @@ def test_validation_weights_weigh(iris):
         ({"sample_weight_val": [1.0]}, "without X_val and y_val"),
         (
             {"X_val": np.eye(4), "y_val": [0, 1, 2, 0], "sample_weight_val": [0] * 4},
-            "sample_weight_val is zero for all",
+            r"sample_weight_val is zero for all|at least one non-zero",
         ),
         (
             {"X_val": np.eye(4), "y_val": [0, 1, 2, 0], "sample_weight_val": [-1] * 4},
