@@ -38,7 +38,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/defaults.py --small
+	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/head.py
 	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/extract.py forward

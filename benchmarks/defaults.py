@@ -12,7 +12,7 @@ features: raw pixels, and outputs of VGG19 with the weights "hed" and with rando
 
     pip install -e ".[bench]"
     python benchmarks/defaults.py
-    python benchmarks/defaults.py --only "digits pixels" --small
+    python benchmarks/defaults.py --only "digits pixels" --models SVC head
 """
 
 import argparse
@@ -128,23 +128,36 @@ def make_peers():
     }
 
 
-def make_heads(small):
-    heads = {"head": TFLearnMLPClassifier(random_state=0)}
-    if small:
-        heads["small"] = TFLearnMLPClassifier(**SMALL, random_state=0)
-    return heads
+def make_models(names):
+    """Return new models, the peers first."""
+    heads = {
+        "head": TFLearnMLPClassifier(random_state=0),
+        "small": TFLearnMLPClassifier(**SMALL, random_state=0),
+    }
+    models = make_peers() | heads
+    return {name: model for name, model in models.items() if name in names}
+
+
+def compare(right, n):
+    """Return whether the head is within one standard error of the best peer."""
+    peers = [right[peer] for peer in make_peers() if peer in right]
+    if not peers or "head" not in right:
+        return ""
+    best = max(peers)
+    error = np.sqrt(best * (1 - best) / n)
+    return f" {error:7.4f}  {'yes' if right['head'] >= best - error else 'NO'}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", help="names of sets, or how they begin")
-    parser.add_argument("--small", action="store_true", help="the small head as well")
+    everything = [*make_peers(), "head", "small"]
+    parser.add_argument("--models", nargs="*", choices=everything, default=everything)
     parser.add_argument("--memory", help="a folder to keep the features in")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn's of the number of iterations
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    models = [*make_peers(), *make_heads(args.small)]
-    columns = "".join(f"{name:>10} {'s':>5}" for name in models)
+    columns = "".join(f"{name:>10} {'s':>5}" for name in make_models(args.models))
     print(f"{'':30} {'rows':>5} {'columns':>7} {columns} {'error':>7}  within one")
     with tempfile.TemporaryDirectory() as folder:
         for name, (load, extract) in SETS.items():
@@ -153,17 +166,14 @@ def main():
             images, y = load()
             X = extract(images, args.memory or folder)
             right, line = {}, f"{name:30} {len(X):5} {X.shape[1]:7} "
-            for model, estimator in (make_peers() | make_heads(args.small)).items():
+            for model, estimator in make_models(args.models).items():
                 start = time.perf_counter()
                 right[model] = np.mean(
                     cross_val_predict(estimator, X, y, cv=folds) == y
                 )
                 seconds = (time.perf_counter() - start) / folds.n_splits
                 line += f"{right[model]:10.4f} {seconds:5.1f}"
-            best = max(right[peer] for peer in make_peers())
-            error = np.sqrt(best * (1 - best) / len(y))
-            within = "yes" if right["head"] >= best - error else "NO"
-            print(f"{line} {error:7.4f}  {within}", flush=True)
+            print(line + compare(right, len(y)), flush=True)
 
 
 if __name__ == "__main__":
