@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from joblib import wrap_non_picklable_objects
@@ -38,37 +38,54 @@ def unpack_optimizer(packed: Any) -> Any:
     return packed[1] if isinstance(packed, tuple) else packed
 
 
+class _ByValue:
+    """Pickles a function with its code, as cloudpickle does; copies share it."""
+
+    def __init__(self, function: Callable, name: str) -> None:
+        self.function = function
+        self.name = name
+
+    def __deepcopy__(self, memo: dict) -> _ByValue:
+        return self
+
+    def __reduce__(self) -> tuple:
+        if self.function in _being_pickled:
+            raise TypeError("it refers to the head that it belongs to")
+        _being_pickled.append(self.function)
+        try:
+            by_value = wrap_non_picklable_objects(self.function, keep_wrapper=False)
+            return by_value.__reduce__()
+        except Exception as error:
+            raise TypeError(
+                f"{self.name} ({self.function!r}) cannot be pickled: {error}. Use "
+                "set_params(callbacks=None) before saving, if it is for training only."
+            ) from error
+        finally:
+            _being_pickled.remove(self.function)
+
+
+#: Functions whose pickling is under way: one that refers to its head would come again.
+_being_pickled: list[Callable] = []
+
+
 def pack_callbacks(callbacks: Any) -> Any:
-    """Return what to pickle of callbacks: lambdas and local functions by value.
-
-    Raises
-    ------
-    TypeError
-        If one cannot be pickled at all.
-    """
-    if callbacks is None:
-        return None
-    if callable(callbacks):
-        return _pack_callback(callbacks, "callbacks")
-    packed = [_pack_callback(f, f"callbacks[{i}]") for i, f in enumerate(callbacks)]
-    return type(callbacks)(packed)
+    """Return what to pickle of callbacks: lambdas and local functions by value."""
+    if isinstance(callbacks, list | tuple):
+        packed = [_pack_callback(f, f"callbacks[{i}]") for i, f in enumerate(callbacks)]
+        return type(callbacks)(packed)
+    return _pack_callback(callbacks, "callbacks")
 
 
-def _pack_callback(callback: Callable, name: str) -> Any:
-    try:
-        pickle.dumps(callback)
-    except Exception:
-        by_value = wrap_non_picklable_objects(callback, keep_wrapper=False)
-    else:
-        return callback
-    try:
-        pickle.dumps(by_value)
-    except Exception as error:
-        raise TypeError(
-            f"{name} ({callback!r}) cannot be pickled: {error}. Use "
-            "set_params(callbacks=None) before saving, if it is for training only."
-        ) from error
-    return by_value
+def _pack_callback(callback: Any, name: str) -> Any:
+    is_local = isinstance(callback, FunctionType) and "<" in callback.__qualname__
+    return _ByValue(callback, name) if is_local else callback
+
+
+def unpack_callbacks(packed: Any) -> Any:
+    """Undo :func:`pack_callbacks`, where nothing was pickled in between."""
+    if isinstance(packed, list | tuple):
+        return type(packed)(unpack_callbacks(callback) for callback in packed)
+    return packed.function if isinstance(packed, _ByValue) else packed
 
 
 def release(version: str) -> tuple[int, ...]:

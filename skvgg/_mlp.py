@@ -30,6 +30,7 @@ from skvgg._head_pickle import (
     pack_callbacks,
     pack_optimizer,
     release,
+    unpack_callbacks,
     unpack_optimizer,
 )
 from skvgg._initial import initial_parameters
@@ -48,6 +49,16 @@ _NUMPY_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": lambda x: softmax(x, axis=1),
     "log logistic": log_expit,
     "log softmax": lambda x: log_softmax(x, axis=1),
+}
+
+#: What a fitted head of before there was `standardize` is to have.
+_NOT_STANDARDIZED: dict[str, Any] = {
+    "standardize": False,
+    "feature_mean_": None,
+    "feature_scale_": 1.0,
+    "target_mean_": None,
+    "target_scale_": 1.0,
+    "_optimizer_slots": {},
 }
 
 #: Rows that are predicted together; bounds the memory of the hidden layers.
@@ -268,12 +279,15 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     def _encode_validation(
         self, X: Any, y: Any, sample_weight: Any, targets: Targets
     ) -> _training.Rows:
-        X, y = self._validate(X, y, reset=False)
+        try:
+            X, y = self._validate(X, y, reset=False)
+            Y = targets.encode(y)
+        except ValueError as error:
+            raise ValueError(f"X_val or y_val: {error}") from error
         weights = _check_weights(sample_weight, X, "sample_weight_val")
         if not weights.any():
             raise ValueError("sample_weight_val is zero for all samples.")
-        weights = (weights / weights.mean()).astype(np.float32)
-        return _training.Rows(X, targets.encode(y), weights)
+        return _training.Rows(X, Y, (weights / weights.mean()).astype(np.float32))
 
     def _train(
         self,
@@ -351,9 +365,11 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             del self.best_validation_score_
 
     def _keep_history(self, history: _training.History, continues: bool) -> None:
-        before = self.history_ if continues else {}
+        before = self.history_ if continues else {"loss": []}
+        # What was not measured in some epochs is NaN there.
+        gaps = [[np.nan] * len(figures["loss"]) for figures in (before, history)]
         self.history_ = {
-            name: [*before.get(name, []), *history.get(name, [])]
+            name: [*before.get(name, gaps[0]), *history.get(name, gaps[1])]
             for name in {**before, **history}
         }
         self.loss_curve_ = self.history_["loss"]
@@ -386,15 +402,12 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     ) -> tuple[Scaling, Parameters]:
         """Return the scaling of these rows, and initial parameters.
 
-        What does not vary teaches nothing, so its weights start, and stay, at zero:
-        the random ones would only disturb where it does vary later. `may_grow` says
-        that later calls bring more rows to learn from, which is another matter.
+        What does not vary teaches nothing, so it is left out: random weights would only
+        disturb where it does vary later. `may_grow` says that later calls bring more
+        rows to learn from, which may tell more of it.
         """
-        scaling = self._learn_scaling(rows)
-        start = initial_parameters(self._layer_sizes(rows), seed)
-        if scaling.inputs is not None and not may_grow:
-            start[0][0][scaling.inputs.is_constant] = 0
-        return scaling, start
+        scaling = self._learn_scaling(rows, may_grow)
+        return scaling, initial_parameters(self._layer_sizes(rows), seed)
 
     def _last_state(self, rows: _training.Rows) -> tuple[Scaling, Parameters]:
         """Return the scaling and the parameters of the last fit."""
@@ -405,6 +418,11 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
                 f"The network trained before has layers of {trained} units, this one "
                 f"would have {sizes}. Set warm_start=False to start anew."
             )
+        if self.standardize == (self.feature_mean_ is None):
+            raise ValueError(
+                f"standardize={self.standardize} is not what the last fit had, from "
+                "which this one goes on. Set warm_start=False to start anew."
+            )
         scaling = self._get_scaling()
         return scaling, scaling.unfold((self.coefs_, self.intercepts_))
 
@@ -414,11 +432,24 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     # Standardizing
 
-    def _learn_scaling(self, rows: _training.Rows) -> Scaling:
+    def _learn_scaling(self, rows: _training.Rows, may_grow: bool) -> Scaling:
         """Return what is done to the features; a regressor adds the targets."""
         if not self.standardize:
             return Scaling()
-        return Scaling(Standardization.of(rows.X, rows.w).to_row_length())
+        inputs = Standardization.of(rows.X, rows.w)
+        if may_grow:
+            if np.isinf(inputs.scale).all():
+                warn(
+                    f"No feature varies in the first call of {type(self).__name__}."
+                    "partial_fit, whose means and deviations later calls keep. Begin "
+                    "with more, and typical, samples.",
+                    ConvergenceWarning,
+                )
+            inputs = inputs.with_constants()
+        if len(self._layer_sizes(rows)) > 2:
+            # A linear model needs no bend, and rows this long need a smaller rate.
+            inputs = inputs.to_row_length(rows.X, rows.w)
+        return Scaling(inputs)
 
     def _keep_scaling(self, scaling: Scaling) -> None:
         inputs = scaling.inputs
@@ -516,7 +547,13 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     def _learning_rate(self) -> float:
         """Return the rate of the first step."""
         if not isinstance(self.optimizer, str):
-            return float(self.optimizer.learning_rate)
+            rate = getattr(self.optimizer, "learning_rate", None)
+            if isinstance(self.optimizer, type) or rate is None:
+                raise ValueError(
+                    f"optimizer={self.optimizer!r} is not the name of an optimizer nor "
+                    "an object such as tflearn.Adam(learning_rate=0.001)."
+                )
+            return float(rate)
         if self.learning_rate_init == "auto":
             return self._learning_rates[self.optimizer]
         return float(self.learning_rate_init)
@@ -568,7 +605,10 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         # An older version had fewer parameters: the newer ones' defaults are as it was.
         for name, parameter in inspect.signature(type(self)).parameters.items():
             state.setdefault(name, parameter.default)
+        if "coefs_" in state and "feature_mean_" not in state:
+            state.update(_NOT_STANDARDIZED)
         state["optimizer"] = unpack_optimizer(state["optimizer"])
+        state["callbacks"] = unpack_callbacks(state["callbacks"])
         super().__setstate__(state)
 
     def __sklearn_tags__(self):
@@ -627,7 +667,7 @@ def _check_finite(parameters: Parameters) -> None:
     weights, biases = parameters
     if not all(np.isfinite(array).all() for array in [*weights, *biases]):
         raise ValueError(
-            "The training diverged in its last step: the weights learned are not "
-            "finite. Try a smaller learning_rate_init, or standardize=True if it is "
-            "off."
+            "The training diverged in its last step, or features or targets are too "
+            "large or too small for float32: the weights learned are not finite. Try a "
+            "smaller learning_rate_init, other units, or standardize=True if it is off."
         )

@@ -7,6 +7,7 @@ takes features as they come and gives targets in their own units.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,16 +19,14 @@ from sklearn.utils import gen_batches
 from skvgg._dense import Parameters
 from skvgg._training import Rows
 
-#: Length to which rows of features are brought, on average: that of 4096 standardized
-#: features, for which the recipe chose its initial weights and its learning rate. So
-#: neither few nor many features change what comes out of the first layer.
-_ROW_LENGTH = 64
+#: Length to which rows of features are brought, on average, so that neither few nor many
+#: features change what comes out of the first layer. Chosen by measurement between 24 and
+#: 128: few features want long rows, noisy labels short ones. (4096 standardized features,
+#: for which the recipe was made, have a length of 64.)
+_ROW_LENGTH = 32
 
 #: Rows whose sums are taken together; bounds the memory of float64 copies.
 _BATCH = 1024
-
-#: A deviation below this share of the mean is rounding of float32, not information.
-_RESOLUTION = 4 * np.finfo(np.float32).eps
 
 
 @dataclass(frozen=True)
@@ -37,31 +36,42 @@ class Standardization:
     Attributes
     ----------
     mean, scale : ndarray of shape (n_columns,), float64
-        The scale of a constant column is 1.
-    is_constant : ndarray of shape (n_columns,), bool
-        Which columns do not vary in the rows of :meth:`of`; none if not made by it.
+        The scale of a column that is to be left out is infinite.
     """
 
     mean: np.ndarray
     scale: np.ndarray
-    is_constant: np.ndarray | bool = False
 
     @classmethod
     def of(cls, X: Any, weights: np.ndarray) -> Standardization:
         """Return the weighted means and deviations of the columns of X.
 
-        Sparse X is not centred, which would fill it: its means are 0.
+        Sparse X is not centred, which would fill it: its means are 0. A deviation that
+        is rounding of the type of X is none: such columns are left out.
         """
         scaler = StandardScaler(with_mean=not issparse(X))
-        for rows in gen_batches(len(weights), _BATCH):
-            scaler.partial_fit(X[rows], sample_weight=weights[rows])
-        is_constant = np.sqrt(scaler.var_) <= _RESOLUTION * np.abs(scaler.mean_)
+        with warnings.catch_warnings():
+            # Of columns whose deviation is rounding.
+            warnings.filterwarnings("ignore", "Numerical issues", UserWarning)
+            for rows in gen_batches(len(weights), _BATCH):
+                scaler.partial_fit(X[rows], sample_weight=weights[rows])
+        resolution = 4 * np.finfo(X.dtype).eps
+        is_constant = np.sqrt(scaler.var_) <= resolution * np.abs(scaler.mean_)
         mean = np.zeros_like(scaler.mean_) if issparse(X) else scaler.mean_
-        return cls(mean, np.where(is_constant, 1.0, scaler.scale_), is_constant)
+        return cls(mean, np.where(is_constant, np.inf, scaler.scale_))
 
-    def to_row_length(self) -> Standardization:
+    def with_constants(self) -> Standardization:
+        """Return the one that leaves no column out, and divides those by 1."""
+        return replace(self, scale=np.where(np.isinf(self.scale), 1, self.scale))
+
+    def to_row_length(self, X: Any, weights: np.ndarray) -> Standardization:
         """Return the one that also brings rows to :data:`_ROW_LENGTH`, on average."""
-        return replace(self, scale=self.scale * np.sqrt(len(self.scale)) / _ROW_LENGTH)
+        total = 0.0
+        for rows in gen_batches(len(weights), _BATCH):
+            part = StandardizedRows(X, self)[rows].astype(np.float64)
+            total += float(weights[rows] @ np.square(part).sum(axis=1))
+        length = np.sqrt(total / weights.sum())
+        return replace(self, scale=self.scale * (length / _ROW_LENGTH or 1.0))
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return standardized columns, float32."""
@@ -80,15 +90,19 @@ class Standardization:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Undo :meth:`fold_into_inputs`."""
         shift = self.mean @ coef.astype(np.float64)
-        unfolded = (coef * self.scale[:, None]).astype(np.float32)
+        scale = np.where(np.isinf(self.scale), 0, self.scale)
+        unfolded = (coef * scale[:, None]).astype(np.float32)
         return unfolded, (intercept + shift).astype(np.float32)
 
     def fold_into_outputs(
         self, coef: np.ndarray, intercept: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a layer that gives y where this one gives standardized y."""
+        """Return a layer that gives y where this one gives standardized y.
+
+        Its intercept is float64: y may lie far from zero.
+        """
         shifted = intercept * self.scale + self.mean
-        return (coef * self.scale).astype(np.float32), shifted.astype(np.float32)
+        return (coef * self.scale).astype(np.float32), shifted
 
     def unfold_from_outputs(
         self, coef: np.ndarray, intercept: np.ndarray

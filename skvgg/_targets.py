@@ -282,8 +282,8 @@ class NumberTargets(Targets):
         return float(np.mean(w @ (Y - mean) ** 2) / len(Y))
 
     def unit_of_loss(self, Y: np.ndarray) -> float:
-        """Return 1 for standardized targets, else their mean square."""
-        return 1.0 if self.scale is not None else float(np.mean(np.square(Y)))
+        """Return the variance, or the mean square of targets that do not vary."""
+        return float(np.var(Y) or (1.0 if self.scale is not None else np.mean(Y * Y)))
 
 
 def parse_metric(metric: str) -> int:

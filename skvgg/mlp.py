@@ -38,13 +38,14 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     standardize : bool, default=True
         Subtract the mean of each feature and divide by its standard deviation,
         both over the samples trained on, with their weights; then multiply all
-        by one number that brings the rows to the length of 4096 standardized
-        features, for which the recipe was made. Sparse X is not centred.
+        by one number that brings the rows to a length of 32 (root mean square),
+        however many features there are. Sparse X is not centred.
         Features that do not vary get weights of zero. When the training ends,
         this is folded into the first layer, so `coefs_` take features as they
         come. With `warm_start` and `partial_fit`, the means and deviations of
         the first call are kept: its samples should be typical. False leaves
-        features as they are.
+        features as they are. A head without hidden layers is given standardized
+        features, whatever the length of the rows.
     weight_decay : float, default=0.001
         Strength w of the L2 penalty: w / 2 * sum(W ** 2) is added to the loss
         for each hidden layer's weights W, without its intercepts. (The `alpha`
@@ -123,7 +124,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     feature_mean_ : ndarray of shape (n_features_in_,) or None
         What was subtracted from each feature; None if ``standardize=False``.
     feature_scale_ : ndarray of shape (n_features_in_,) or float
-        What each feature was divided by then; 1.0 if ``standardize=False``.
+        What each feature was divided by then, infinite for those that do not
+        vary; 1.0 if ``standardize=False``.
     learning_rate_init_ : float
         Learning rate of the first step.
     history_ : dict of str to list of float
@@ -459,7 +461,8 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     coefs_ : list of ndarray, float32
         Weights of each layer, of shape (inputs, outputs).
     intercepts_ : list of ndarray, float32
-        Intercepts of each layer, of shape (outputs,).
+        Intercepts of each layer, of shape (outputs,). The last ones are float64
+        with ``standardize=True``, as targets may lie far from zero.
     feature_mean_, feature_scale_ : ndarray of shape (n_features_in_,)
         What was subtracted from each feature, and what it was divided by; None
         and 1.0 if ``standardize=False``.
@@ -571,11 +574,12 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         self._y_is_1d = targets.n_outputs is None
         self.n_outputs_ = targets.n_outputs or 1
 
-    def _learn_scaling(self, rows: Any) -> Scaling:
-        scaling = super()._learn_scaling(rows)
+    def _learn_scaling(self, rows: Any, may_grow: bool) -> Scaling:
+        scaling = super()._learn_scaling(rows, may_grow)
         if not self.standardize:
             return scaling
-        return replace(scaling, outputs=Standardization.of(rows.Y, rows.w))
+        outputs = Standardization.of(rows.Y, rows.w).with_constants()
+        return replace(scaling, outputs=outputs)
 
     def _keep_scaling(self, scaling: Scaling) -> None:
         super()._keep_scaling(scaling)

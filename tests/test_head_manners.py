@@ -390,6 +390,52 @@ def test_a_callback_that_cannot_be_pickled_is_named(iris, tmp_path):
         clf.fit(*iris)
         with pytest.raises(TypeError, match=r"callbacks\[1\].*set_params\(callbacks"):
             pickle.dumps(clf)
+        assert copy.copy(clf).callbacks[1] is clf.callbacks[1]
+
+
+def test_a_callback_that_holds_its_head_is_pickled_or_refused(iris):
+    clf = head().fit(*iris)
+    again = pickle.loads(pickle.dumps(clf.set_params(callbacks=Holder(clf))))
+    assert again.callbacks.head is again
+    clf.set_params(callbacks=lambda epoch, figures: clf.n_iter_ > 1e9)
+    with pytest.raises(TypeError, match="refers to the head that it belongs to"):
+        pickle.dumps(clf)
+
+
+class Holder:
+    def __init__(self, held):
+        self.head = held
+
+    def __call__(self, epoch, figures):
+        return False
+
+
+def test_copies_share_their_callbacks(iris):
+    told = []
+    clf = head(max_iter=2, callbacks=lambda epoch, figures: told.append(epoch))
+    for make in (copy.copy, copy.deepcopy):
+        make(clf).fit(*iris)
+    assert told == [1, 2, 1, 2]
+
+
+def test_the_history_makes_a_table_whatever_was_measured_when(iris):
+    clf = head(max_iter=2, warm_start=True, validation_fraction=0.2).fit(*iris)
+    clf.set_params(validation_fraction=0, metric="top_2_accuracy").fit(*iris)
+    assert {len(figures) for figures in clf.history_.values()} == {4}
+    assert np.isnan(clf.history_["val_loss"][2:]).all()
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "no rate"])
+def test_an_optimizer_that_is_none_is_refused(iris, optimizer):
+    adam = import_tflearn().optimizers.Adam
+    if optimizer == "no rate":
+
+        class adam:  # noqa: N801
+            def get_tensor(self):
+                raise AssertionError
+
+    with pytest.raises(ValueError, match="is not the name of an optimizer nor an"):
+        head(optimizer=adam).fit(*iris)
 
 
 # What scikit-learn's MLPs have
@@ -424,10 +470,11 @@ def test_the_loss_curve_is_that_of_the_history(iris):
     assert len(clf.loss_curve_) == len(theirs.loss_curve_)
 
 
+@pytest.mark.filterwarnings("ignore:.*Maximum iterations")
 def test_string_labels_keep_their_dtype(iris):
     X, y = iris
     names = np.array(list("abc"))[y]
-    ours, theirs = head().fit(X, names), MLPClassifier(solver="lbfgs").fit(X, names)
+    ours, theirs = head().fit(X, names), MLPClassifier(max_iter=1).fit(X, names)
     assert ours.classes_.dtype == theirs.classes_.dtype == "<U1"
     assert ours.predict(X).dtype == "<U1"
 

@@ -53,6 +53,11 @@ def hardly(stages):
     return X + 1e3, y
 
 
+def lengthen(Z):
+    """Bring rows to a length of 32, in the root of the mean square."""
+    return Z * 32 / np.sqrt((Z**2).sum(axis=1).mean())
+
+
 def head(**params):
     defaults = {"hidden_layer_sizes": (32,), "random_state": 0}
     return TFLearnMLPClassifier(**{**defaults, **params})
@@ -121,7 +126,7 @@ def test_predictions_are_those_of_the_recipe_on_standardized_features(digits):
     X, y = digits
     X = X[:, X.std(axis=0) > 0]
     scaler = StandardScaler().fit(X)
-    Z = scaler.transform(X) * 64 / np.sqrt(X.shape[1])  # rows as long as the recipe's
+    Z = lengthen(scaler.transform(X))
     folded = head().fit(X, y)
     recipe = head(standardize=False).fit(Z, y)
     np.testing.assert_allclose(
@@ -129,7 +134,7 @@ def test_predictions_are_those_of_the_recipe_on_standardized_features(digits):
     )
     np.testing.assert_allclose(folded.feature_mean_, scaler.mean_)
     np.testing.assert_allclose(
-        folded.feature_scale_, scaler.scale_ * np.sqrt(X.shape[1]) / 64
+        folded.feature_scale_, scaler.scale_ * np.sqrt(X.shape[1]) / 32
     )
     assert folded.coefs_[0].dtype == folded.intercepts_[0].dtype == np.float32
 
@@ -137,7 +142,7 @@ def test_predictions_are_those_of_the_recipe_on_standardized_features(digits):
 def test_sparse_features_are_scaled_and_not_centred(digits):
     X, y = digits
     X = X[:, X.std(axis=0) > 0]
-    Z = StandardScaler(with_mean=False).fit_transform(X) * 64 / np.sqrt(X.shape[1])
+    Z = lengthen(StandardScaler(with_mean=False).fit_transform(X))
     few_steps = {"max_iter": 2, "batch_size": 600}  # rounding has no time to grow
     sparse = head(**few_steps).fit(sp.csr_array(X), y)
     recipe = head(**few_steps, standardize=False).fit(sp.csr_array(Z), y)
@@ -177,6 +182,7 @@ def test_features_that_never_varied_have_no_say(digits):
     dead = np.flatnonzero(X.std(axis=0) == 0)
     assert len(dead)
     clf = head().fit(X, y)
+    assert np.isinf(clf.feature_scale_[dead]).all()
     alive = X.copy()
     alive[:, dead] = 1e4
     np.testing.assert_array_equal(clf.predict_proba(alive), clf.predict_proba(X))
@@ -349,3 +355,64 @@ def test_a_standardizing_head_is_pickled_with_all_that_it_needs_to_go_on(digits)
     again = pickle.loads(pickle.dumps(clf))
     assert_same(clf.fit(X, y), again.fit(X, y))
     assert not hasattr(clone(clf), "feature_mean_")
+
+
+# Odd columns and targets
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("column", [5.0, 1e6, "1e9 with rounding"])
+def test_a_column_that_tells_nothing_changes_nothing(digits, form, column):
+    X, y = digits
+    n = len(X)
+    noise = 1e9 + 100 * np.random.default_rng(0).normal(size=n)  # below float32's steps
+    useless = noise if isinstance(column, str) else np.full(n, column)
+    plain = head().fit(form(X), y)
+    odd = head().fit(form(np.c_[X, useless]), y)
+    assert odd.score(form(np.c_[X, useless]), y) > plain.score(form(X), y) - 0.02
+    assert not odd.coefs_[0][-1].any()
+
+
+@pytest.mark.parametrize("far", [0, 1e6, 1e9])
+def test_targets_far_from_zero_are_learned_and_told_as_the_others(far):
+    X, y = load_diabetes(return_X_y=True)
+    reg = regressor().fit(X, far + y)
+    assert reg.score(X, far + y) > 0.45
+    measured = regressor(dropout=0).fit(X, far + y, X_val=X, y_val=far + y)
+    assert measured.history_["val_r2"][-1] == pytest.approx(
+        measured.score(X, far + y), abs=1e-3
+    )
+
+
+def test_a_head_without_hidden_layers_is_the_linear_model():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5)) * [1, 10, 100, 1e3, 1e-3]
+    y = X @ [1, 0.1, 0.01, 2e-3, 0]
+    assert TFLearnMLPRegressor((), max_iter=200, random_state=0).fit(X, y).score(
+        X, y
+    ) == pytest.approx(1, abs=1e-3)
+    X, y = load_iris(return_X_y=True)
+    clf = TFLearnMLPClassifier((), max_iter=200, random_state=0).fit(X, y)
+    logistic = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    assert clf.score(X, y) > logistic.score(X, y) - 0.03
+
+
+def test_a_first_partial_fit_in_which_nothing_varies_warns():
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="No feature varies in the first call"):
+        head().partial_fit(X[:1], y[:1], classes=[0, 1, 2])
+
+
+def test_standardize_cannot_change_between_warm_starts(digits):
+    clf = head(warm_start=True, max_iter=1).fit(*digits)
+    with pytest.raises(ValueError, match="standardize=False is not what the last fit"):
+        clf.set_params(standardize=False).fit(*digits)
+
+
+def test_constant_predictions_of_targets_far_from_zero_warn():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    with pytest.warns(ConvergenceWarning, match="learned nothing"):
+        regressor(standardize=False, max_iter=200, learning_rate_init=0.03).fit(
+            X * 1e-6, 100 + X.sum(axis=1)
+        )
