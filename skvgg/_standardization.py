@@ -19,10 +19,10 @@ from sklearn.utils import gen_batches
 from skvgg._dense import Parameters
 from skvgg._training import Rows
 
-#: Length to which rows of features are brought, on average, so that neither few nor many
-#: features change what comes out of the first layer. Chosen by measurement between 24 and
-#: 128: few features want long rows, noisy labels short ones. (4096 standardized features,
-#: for which the recipe was made, have a length of 64.)
+#: Length to which rows of features are brought, on average, so that neither few nor
+#: many features change what comes out of the first layer. Chosen by measurement between
+#: 24 and 128: few features want long rows, noisy labels short ones. (4096 standardized
+#: features, for which the recipe was made, have a length of 64.)
 _ROW_LENGTH = 32
 
 #: Rows whose sums are taken together; bounds the memory of float64 copies.

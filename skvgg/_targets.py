@@ -14,7 +14,7 @@ from scipy.special import entr
 
 #: Share of the loss of guessing by which a loss is lower if something was learned; and
 #: if so much was learned that labels need not be right more often than by guessing.
-_NOTICEABLE, _CLEAR = 0.01, 0.1
+_NOTICEABLE, _CLEAR = 1e-3, 0.1
 
 #: A loss below this share of its unit is good, whatever guessing comes to.
 _SMALL = 1e-2

@@ -163,7 +163,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     truncated normal distribution of deviation 0.02, TFLearn's defaults.
 
     After `fit`, a :class:`~sklearn.exceptions.ConvergenceWarning` says if the loss
-    on the samples trained on is not 1 % below that of always predicting the
+    on the samples trained on is not 0.1 % below that of always predicting the
     frequencies of the classes, or not 10 % below while the labels are not right
     more often than the most frequent one.
 
@@ -498,7 +498,7 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     Notes
     -----
     After `fit`, a :class:`~sklearn.exceptions.ConvergenceWarning` says if the loss
-    on the samples trained on is not 1 % below that of always predicting the mean.
+    on the samples trained on is not 0.1 % below that of always predicting the mean.
 
     Examples
     --------
