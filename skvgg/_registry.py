@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -87,7 +86,17 @@ def get_network(
         network = _networks.get(key)
         if network is None:
             network = _networks[key] = VGG19(precision)
-    network.require(shapes, partial(weights.load, source, seed=seed, verbose=verbose))
+
+    def load(missing):
+        loaded = weights.load(source, missing, seed=seed, verbose=verbose)
+        if weights.identify(source) != identity:
+            raise ValueError(
+                f"weights={source!r} changed while they were read. Try again when they "
+                "are written."
+            )
+        return loaded
+
+    network.require(shapes, load)
     with _LOCK:
         _shelf_of(transformer).keep(network)
         _last_of_all.keep(network)

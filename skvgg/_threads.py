@@ -16,7 +16,8 @@ def max_threads() -> int:
     joblib sets that variable in its workers: to their share of the cores, or to
     ``inner_max_num_threads``. It counts as many cores as a container's quota allows.
     """
-    limit = os.environ.get("OMP_NUM_THREADS", "")
+    # OpenMP allows a list, a number for each level of nesting.
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     n_allowed = joblib.cpu_count()
     return min(int(limit), n_allowed) if limit.isdigit() and int(limit) else n_allowed
 

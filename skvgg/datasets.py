@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 from tqdm import tqdm
 
 from skvgg._extraction import find_bad
+from skvgg._warn import warn
 from skvgg.images import (
     FORMATS,
     MAX_PIXELS,
@@ -108,6 +109,13 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
             target += [len(names)] * len(pictures)
             names.append(folder.name)
             paths += [str(picture) for picture in pictures]
+        elif files:
+            warn(
+                f"{str(folder)!r} holds {len(files)} file(s) but none with the "
+                "extension of an image format that Pillow reads, so it is no class. "
+                "Register a plug-in first, for instance "
+                "pillow_heif.register_heif_opener()."
+            )
     if len(names) < 2:
         raise ValueError(
             f"{str(root)!r} has {len(names)} sub-folder(s) with pictures; expected one "
@@ -266,6 +274,7 @@ def load_image_table(table, path_column, label_column, root=None):
         columns = _read_csv(Path(table))
     else:
         root = Path("" if root is None else root)
+        _check_names_differ(table.columns)
         columns = {name: list(table[name]) for name in table.columns}
     for name in (path_column, label_column):
         if name not in columns:
@@ -288,11 +297,20 @@ def load_image_table(table, path_column, label_column, root=None):
     return Bunch(data=data, target=labels, target_names=names, filenames=data)
 
 
+def _check_names_differ(names: Any) -> None:
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"The table has the column {twice[0]!r} more than once. Rename or drop one."
+        )
+
+
 def _read_csv(path: Path) -> dict[str, list]:
     """Return the columns of a CSV file, all of them text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
+    _check_names_differ(reader.fieldnames or ())
     for row, cells in enumerate(rows):
         if None in cells:  # what DictReader calls the cells beyond the header's
             raise ValueError(

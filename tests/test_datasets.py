@@ -384,3 +384,28 @@ def test_paths_of_a_table_without_a_root_stay_as_they_are(pictures, monkeypatch)
     table = pd.DataFrame({"file": ["a.png", "b.png"], "label": [0, 1]})
     photos = load_image_table(table, "file", "label")
     assert photos.data.tolist() == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_a_column_that_stands_twice_is_refused(tmp_path, as_csv):
+    rows = [
+        ["path", "label", "label"],
+        ["a.png", "cat", "cat"],
+        ["b.png", "dog", "dog"],
+    ]
+    table = pd.DataFrame(rows[1:], columns=rows[0])
+    if as_csv:
+        table = tmp_path / "table.csv"
+        table.write_text("\n".join(map(",".join, rows)))
+    with pytest.raises(ValueError, match="column 'label' more than once"):
+        load_image_table(table, "path", "label", root=tmp_path)
+
+
+def test_a_folder_without_a_readable_image_is_no_class_and_that_is_said(tmp_path):
+    for name in ("cat", "dog", "raw"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / ("1.nef" if name == "raw" else "1.png")
+        Image.new("RGB", (32, 32)).save(path, format="PNG")
+    with pytest.warns(UserWarning, match=r"raw' holds 1 file\(s\) but none with"):
+        photos = load_image_folder(tmp_path)
+    assert list(photos.target_names) == ["cat", "dog"]

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 import skvgg
 from skvgg import VGG19Features, _network, _registry, weights
+from skvgg._architecture import parameter_shapes
 
 from .conftest import run_python
 
@@ -182,3 +183,21 @@ print(*seen)
 def test_every_thread_computes_on_the_device_of_the_caller(n_threads):
     devices = run_python(DEVICES, n_threads).stdout.split()
     assert devices == ["CPU:0", "CPU:1", "CPU:0"]
+
+
+def test_weights_that_change_while_they_are_read_are_not_used(tmp_path, monkeypatch):
+    shapes = parameter_shapes(["block1_pool"], (32, 32))
+    first, second = (weights.load(None, shapes, seed=s).parameters for s in (0, 1))
+    path = tmp_path / "w.npz"
+    weights.save(path, first)
+    features = VGG19Features(path, layer="block1_pool", image_size=32)
+    features.fit(np.zeros((1, 32, 32), np.uint8))
+    original = weights.load
+
+    def load(*args, **kwargs):
+        weights.save(path, second)  # somebody else does, at the worst moment
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(weights, "load", load)
+    with pytest.raises(ValueError, match="changed while they were read"):
+        features.transform(np.zeros((1, 32, 32), np.uint8))
