@@ -38,8 +38,9 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     standardize : bool, default=True
         Subtract the mean of each feature and divide by its standard deviation,
         both over the samples trained on, with their weights; then multiply all
-        by one number that brings the rows to a length of 32 (root mean square),
-        however many features there are. Sparse X is not centred.
+        by one number that brings the rows to a length of 64 (root mean square),
+        that of 4096 standardized features, for which the recipe was made. Sparse
+        X is not centred.
         Features that do not vary get weights of zero. When the training ends,
         this is folded into the first layer, so `coefs_` take features as they
         come. With `warm_start` and `partial_fit`, the means and deviations of
@@ -121,9 +122,9 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         Weights of each layer, of shape (inputs, outputs).
     intercepts_ : list of ndarray, float32
         Intercepts of each layer, of shape (outputs,).
-    feature_mean_ : ndarray of shape (n_features_in_,) or None
+    feature_mean_ : ndarray of shape (`n_features_in_`,) or None
         What was subtracted from each feature; None if ``standardize=False``.
-    feature_scale_ : ndarray of shape (n_features_in_,) or float
+    feature_scale_ : ndarray of shape (`n_features_in_`,) or float
         What each feature was divided by then, infinite for those that do not
         vary; 1.0 if ``standardize=False``.
     learning_rate_init_ : float
@@ -463,10 +464,10 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     intercepts_ : list of ndarray, float32
         Intercepts of each layer, of shape (outputs,). The last ones are float64
         with ``standardize=True``, as targets may lie far from zero.
-    feature_mean_, feature_scale_ : ndarray of shape (n_features_in_,)
+    feature_mean_, feature_scale_ : ndarray of shape (`n_features_in_`,)
         What was subtracted from each feature, and what it was divided by; None
         and 1.0 if ``standardize=False``.
-    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
+    target_mean_, target_scale_ : ndarray of shape (`n_outputs_`,)
         The same of the targets.
     learning_rate_init_ : float
         Learning rate of the first step.

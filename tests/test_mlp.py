@@ -28,8 +28,8 @@ def digits():
 
 
 def lengthen(Z):
-    """Bring rows to a length of 32, in the root of the mean square."""
-    return Z * 32 / np.sqrt((Z**2).sum(axis=1).mean())
+    """Bring rows to a length of 64, in the root of the mean square."""
+    return Z * 64 / np.sqrt((Z**2).sum(axis=1).mean())
 
 
 def head(**params):

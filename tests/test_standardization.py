@@ -54,8 +54,8 @@ def hardly(stages):
 
 
 def lengthen(Z):
-    """Bring rows to a length of 32, in the root of the mean square."""
-    return Z * 32 / np.sqrt((Z**2).sum(axis=1).mean())
+    """Bring rows to a length of 64, in the root of the mean square."""
+    return Z * 64 / np.sqrt((Z**2).sum(axis=1).mean())
 
 
 def head(**params):
@@ -134,7 +134,7 @@ def test_predictions_are_those_of_the_recipe_on_standardized_features(digits):
     )
     np.testing.assert_allclose(folded.feature_mean_, scaler.mean_)
     np.testing.assert_allclose(
-        folded.feature_scale_, scaler.scale_ * np.sqrt(X.shape[1]) / 32
+        folded.feature_scale_, scaler.scale_ * np.sqrt(X.shape[1]) / 64
     )
     assert folded.coefs_[0].dtype == folded.intercepts_[0].dtype == np.float32
 
