@@ -213,7 +213,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
             Their targets.
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights in the validation loss and score, relative as well.
+            Their weights in the validation loss and score, relative as well; weights
+            of classes do not multiply them.
 
         Returns
         -------
