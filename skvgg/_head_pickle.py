@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -49,9 +50,10 @@ class _ByValue:
         return self
 
     def __reduce__(self) -> tuple:
-        if self.function in _being_pickled:
+        call = threading.get_ident(), self.function
+        if call in _being_pickled:
             raise TypeError("it refers to the head that it belongs to")
-        _being_pickled.append(self.function)
+        _being_pickled.add(call)
         try:
             by_value = wrap_non_picklable_objects(self.function, keep_wrapper=False)
             return by_value.__reduce__()
@@ -61,11 +63,12 @@ class _ByValue:
                 "set_params(callbacks=None) before saving, if it is for training only."
             ) from error
         finally:
-            _being_pickled.remove(self.function)
+            _being_pickled.remove(call)
 
 
-#: Functions whose pickling is under way: one that refers to its head would come again.
-_being_pickled: list[Callable] = []
+#: Functions whose pickling is under way, by thread: one that refers to its head would
+#: come again.
+_being_pickled: set[tuple[int, Callable]] = set()
 
 
 def pack_callbacks(callbacks: Any) -> Any:
