@@ -32,9 +32,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from skvgg import VGG19Features, _network
-from skvgg._cache import Cache
+from skvgg import VGG19Features
+from skvgg._network import vgg19
 from skvgg._store import ArrayStore
+from skvgg._store.cache import Cache
 
 N_ROWS, N_FEATURES, TOGETHER = 2000, 4096, 32
 
@@ -247,13 +248,13 @@ def run_search(args):
     X = rng.integers(0, 256, (n, side, side, 3), np.uint8)
     y = rng.permutation(n) % 3
     passes = []
-    real = _network.VGG19.features
+    real = vgg19.VGG19.features
 
     def count(self, pixels, *rest):
         passes.append(len(pixels))
         return real(self, pixels, *rest)
 
-    _network.VGG19.features = count
+    vgg19.VGG19.features = count
     full = side == 224
     layer = {"layer": "fc1"} if full else {"layer": "block5_pool", "pooling": "avg"}
     with tempfile.TemporaryDirectory() as folder:
@@ -286,7 +287,7 @@ def run_search(args):
                 f"{name:22} {sum(passes) / n:6.2f} passes a picture {seconds:8.1f} s "
                 f"{seconds / first:6.3f}"
             )
-    _network.VGG19.features = real
+    vgg19.VGG19.features = real
 
 
 # million

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._architecture import Output, layers_up_to, parameter_shapes
-from skvgg._preprocessing import CAFFE, Preprocessing
+from skvgg._definition.architecture import Output, layers_up_to, parameter_shapes
+from skvgg._definition.preprocessing import CAFFE, Preprocessing
 
 SIZE = 224
 LAYERS = layers_up_to(["fc1"])
@@ -59,8 +59,8 @@ def as_float(pixels):
 
 
 def skvgg_runner(precision, engine):
-    from skvgg._engines import choose
-    from skvgg._network import VGG19
+    from skvgg._network.engines import choose
+    from skvgg._network.vgg19 import VGG19
 
     network = VGG19(precision)
     shapes = parameter_shapes(["fc1"], (SIZE, SIZE))

@@ -26,7 +26,7 @@ from PIL import Image, features
 from safetensors.numpy import save
 
 from skvgg import weights
-from skvgg.images import Framing, decode, load
+from skvgg._images import Framing, decode, load
 
 SECONDS = 5
 FRAMING = Framing((16, 24), "stretch")

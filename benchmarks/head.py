@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from skvgg import TFLearnMLPClassifier, import_tflearn
-from skvgg._tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
 N_ROWS, N_FEATURES, N_CLASSES, LAYERS, BATCH = 2000, 4096, 10, (4096, 512), 64
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skvgg._registry import release_networks
-    from skvgg._tflearn import import_tflearn
+    from skvgg._head.tflearn import import_tflearn
+    from skvgg._network.registry import release_networks
     from skvgg.exceptions import BadImageWarning
     from skvgg.features import VGG19Features
     from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
@@ -37,8 +37,8 @@ _HOME = {
     "TFLearnMLPClassifier": "skvgg.mlp",
     "TFLearnMLPRegressor": "skvgg.mlp",
     "VGG19Features": "skvgg.features",
-    "import_tflearn": "skvgg._tflearn",
-    "release_networks": "skvgg._registry",
+    "import_tflearn": "skvgg._head.tflearn",
+    "release_networks": "skvgg._network.registry",
 }
 
 

@@ -17,15 +17,15 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
 from tqdm import tqdm
 
-from skvgg._extraction import find_bad
-from skvgg._warn import warn
-from skvgg.images import (
+from skvgg._extraction.run import find_bad
+from skvgg._images import (
     FORMATS,
     MAX_PIXELS,
     as_pictures,
     check_file,
     check_flattened_shape,
 )
+from skvgg._runtime.warn import warn
 
 __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
 

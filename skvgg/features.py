@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import skvgg
 from skvgg import weights as _weights
-from skvgg._architecture import (
+from skvgg._definition.architecture import (
     LAYER_NAMES,
     MIN_IMAGE_SIZE,
     POOLINGS,
@@ -33,23 +33,15 @@ from skvgg._architecture import (
     needs_dense,
     parameter_shapes,
 )
-from skvgg._cache import Cache, anchored
-from skvgg._engines import ENGINE_NAMES, check_engine, choose
-from skvgg._extraction import (
+from skvgg._definition.preprocessing import PREPROCESSINGS
+from skvgg._extraction.run import (
     Compute,
     Extraction,
     Recipe,
     warn_of_bad,
     weights_fingerprint,
 )
-from skvgg._network import FORWARD_VERSION, VGG19
-from skvgg._precision import PRECISIONS
-from skvgg._preprocessing import PREPROCESSINGS
-from skvgg._registry import get_network, share
-from skvgg._seed import draw_seed
-from skvgg._tensorflow import at_device_of_this_thread
-from skvgg._warn import warn
-from skvgg.images import (
+from skvgg._images import (
     MAX_PIXELS,
     Framing,
     Interpolation,
@@ -58,6 +50,14 @@ from skvgg.images import (
     check_flattened_shape,
     is_whole,
 )
+from skvgg._network.engines import ENGINE_NAMES, check_engine, choose
+from skvgg._network.precision import PRECISIONS
+from skvgg._network.registry import get_network, share
+from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
+from skvgg._runtime.seed import draw_seed
+from skvgg._runtime.tensorflow import at_device_of_this_thread
+from skvgg._runtime.warn import warn
+from skvgg._store.cache import Cache, anchored
 
 __all__ = ["VGG19Features"]
 

@@ -12,9 +12,9 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from skvgg._mlp import BaseTFLearnMLP
-from skvgg._standardization import Scaling, Standardization
-from skvgg._targets import ClassTargets, MultilabelTargets, NumberTargets
+from skvgg._head.base import BaseTFLearnMLP
+from skvgg._head.standardization import Scaling, Standardization
+from skvgg._head.targets import ClassTargets, MultilabelTargets, NumberTargets
 
 __all__ = ["TFLearnMLPClassifier", "TFLearnMLPRegressor"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from skvgg._tensorflow import import_keras
+from skvgg._runtime.tensorflow import import_keras
 
 
 def run_python(code, *args, cwd=None):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvgg import _architecture as architecture
+from skvgg._definition import architecture
 
 
 def test_table_is_that_of_keras_layer_by_layer(keras_top):

@@ -14,7 +14,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 import skvgg
-from skvgg import TFLearnMLPClassifier, VGG19Features, _network
+from skvgg import TFLearnMLPClassifier, VGG19Features
+from skvgg._network import vgg19
 
 from .conftest import run_python
 
@@ -29,13 +30,13 @@ def small(memory, **params):
 def passes(monkeypatch):
     """Count the pictures that go through the network."""
     counted = []
-    features = _network.VGG19.features
+    features = vgg19.VGG19.features
 
     def count(self, pixels, *args):
         counted.append(len(pixels))
         return features(self, pixels, *args)
 
-    monkeypatch.setattr(_network.VGG19, "features", count)
+    monkeypatch.setattr(vgg19.VGG19, "features", count)
     return counted
 
 
@@ -317,7 +318,7 @@ def test_an_edit_of_our_source_leaves_joblibs_own_store_as_it_is(tmp_path, monke
         return done.stdout.split()
 
     assert use() == ["0", "3", "3"]
-    source = package / "_cache.py"
+    source = package / "_store" / "cache.py"
     edited = source.read_text().replace('"""Return', '"""Edited: return')
     source.write_text(edited.replace("joblib keeps", "and joblib keeps"))
     assert use() == ["3", "0", "3"]

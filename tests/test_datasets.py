@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_files
 
-from skvgg import BadImageWarning, VGG19Features, _threads
+from skvgg import BadImageWarning, VGG19Features
+from skvgg._images import together
+from skvgg._runtime import threads
 from skvgg.datasets import find_bad_images, load_image_folder, load_image_table
-from skvgg.images import _together
 
 
 @pytest.fixture
@@ -347,14 +348,14 @@ def test_what_is_no_set_of_images_is_refused_as_by_transform(X, params, message)
 
 
 def test_images_are_checked_in_as_many_threads_as_are_allowed(monkeypatch):
-    met, decode = threading.Barrier(3, timeout=60), _together.decode
+    met, decode = threading.Barrier(3, timeout=60), together.decode
 
     def meet(content, *settings):
         met.wait()
         return decode(content, *settings)
 
-    monkeypatch.setattr(_threads, "max_threads", lambda: 3)
-    monkeypatch.setattr(_together, "decode", meet)
+    monkeypatch.setattr(threads, "max_threads", lambda: 3)
+    monkeypatch.setattr(together, "decode", meet)
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
     assert find_bad_images(images) == {}
 

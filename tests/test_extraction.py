@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skvgg import _threads
-from skvgg._architecture import Output
-from skvgg._cache import Cache
-from skvgg._extraction import Extraction, Recipe, warn_of_bad
+from skvgg._definition.architecture import Output
+from skvgg._extraction.run import Extraction, Recipe, warn_of_bad
+from skvgg._images import Framing, together
+from skvgg._runtime import threads
+from skvgg._store.cache import Cache
 from skvgg.exceptions import BadImageWarning
-from skvgg.images import Framing, _together
 
 MEAN, CORNER, SIZE = Output("mean", None), Output("corner", None), (8, 8)
 
@@ -161,7 +161,7 @@ def test_a_warning_of_many_names_the_first_few(pictures):
 def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_threads):
     pictures = np.random.default_rng(0).integers(0, 256, (40, *SIZE, 3), np.uint8)
     all_are_decoded, seen = threading.Event(), []
-    decode, compute = _together.decode, Network.__call__
+    decode, compute = together.decode, Network.__call__
 
     def note(content, *settings):
         seen.append(threading.current_thread())
@@ -176,8 +176,8 @@ def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_th
             assert all_are_decoded.wait(60)
         return compute(self, pixels, outputs)
 
-    monkeypatch.setattr(_threads, "max_threads", lambda: n_threads)
-    monkeypatch.setattr(_together, "decode", note)
+    monkeypatch.setattr(threads, "max_threads", lambda: n_threads)
+    monkeypatch.setattr(together, "decode", note)
     monkeypatch.setattr(Network, "__call__", wait)
     rows, batches, _ = run(pictures, batch_size=16)
     assert batches == [16, 16, 8]
@@ -187,14 +187,14 @@ def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_th
 
 
 def test_as_many_pictures_are_decoded_at_a_time_as_there_are_threads(monkeypatch):
-    met, decode = threading.Barrier(3, timeout=60), _together.decode
+    met, decode = threading.Barrier(3, timeout=60), together.decode
 
     def meet(content, *settings):
         met.wait()
         return decode(content, *settings)
 
-    monkeypatch.setattr(_threads, "max_threads", lambda: 3)
-    monkeypatch.setattr(_together, "decode", meet)
+    monkeypatch.setattr(threads, "max_threads", lambda: 3)
+    monkeypatch.setattr(together, "decode", meet)
     pictures = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3), np.uint8)
     rows, _, _ = run(pictures)
     np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skvgg import BadImageWarning, VGG19Features
-from skvgg._network import VGG19
+from skvgg._network.vgg19 import VGG19
 
 from .conftest import run_python
 
@@ -167,8 +167,8 @@ def test_transform_before_fit_without_a_seed_says_what_to_do(tiles):
 
 def test_random_kernels_have_the_deviation_of_keras_he_normal():
     from skvgg import weights
-    from skvgg._architecture import parameter_shapes
-    from skvgg._tensorflow import import_keras
+    from skvgg._definition.architecture import parameter_shapes
+    from skvgg._runtime.tensorflow import import_keras
 
     keras = import_keras()
     drawn = weights.load(None, parameter_shapes(["block5_pool"], (32, 32)), seed=0)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageCms, ImageFile, features
 
-from skvgg.images import Framing, _pillow, as_pictures, decode, load
+from skvgg._images import Framing, as_pictures, decode, load, pillow
 
 from .conftest import run_python
 
@@ -474,7 +474,7 @@ def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):
         read(data)
         first_is_out.set()
 
-    monkeypatch.setattr(_pillow, "_draft", overlap)
+    monkeypatch.setattr(pillow, "_draft", overlap)
     before = [*warnings.filters]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -499,7 +499,7 @@ def test_no_other_file_is_opened_and_nothing_is_fetched(tmp_path):
         Image.fromarray(quarters()).save(tmp_path / name, form)
     code = """
 import os, sys
-from skvgg.images import Framing, as_pictures, decode, load
+from skvgg._images import Framing, as_pictures, decode, load
 framing = Framing((16, 24), "stretch")
 paths = [os.path.join(sys.argv[1], name) for name in sorted(os.listdir(sys.argv[1]))]
 for path in paths:  # imports what Pillow needs
@@ -522,10 +522,10 @@ def test_memory_is_bounded_by_the_batch(tmp_path):
 import io, resource, sys
 import numpy as np
 from PIL import Image
-from skvgg._architecture import Output
-from skvgg._cache import Cache
-from skvgg._extraction import Extraction, Recipe
-from skvgg.images import Framing
+from skvgg._definition.architecture import Output
+from skvgg._store.cache import Cache
+from skvgg._extraction.run import Extraction, Recipe
+from skvgg._images import Framing
 rng = np.random.default_rng(0)
 small = Image.fromarray(rng.integers(0, 256, (75, 100, 3), np.uint8))
 stream = io.BytesIO()

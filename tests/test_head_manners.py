@@ -487,18 +487,18 @@ def test_initial_weights_are_drawn_in_as_many_threads_as_are_allowed():
     code = """
     import threading
     from joblib import parallel_config
-    from skvgg import _initial
+    from skvgg._head import initial
 
     seen = set()
-    draw = _initial._fill_truncated_normal
+    draw = initial._fill_truncated_normal
 
     def spy(*args):
         seen.add(threading.current_thread().name)
         return draw(*args)
 
-    _initial._fill_truncated_normal = spy
+    initial._fill_truncated_normal = spy
     with parallel_config(n_jobs=50):
-        _initial.initial_parameters((4096, 4096), seed=0)
+        initial.initial_parameters((4096, 4096), seed=0)
     print(len(seen))
     """
     done = run_python(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features, weights
-from skvgg._cache import Cache
-from skvgg._extraction import weights_fingerprint
-from skvgg._tensorflow import quiet_log
+from skvgg._extraction.run import weights_fingerprint
+from skvgg._runtime.tensorflow import quiet_log
+from skvgg._store.cache import Cache
 from skvgg.weights import _hed
 
 from .conftest import relative_error

@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse
 from PIL import Image, ImageOps
 
-from skvgg import images
-from skvgg.images import Framing, as_pictures, decode, load
+from skvgg import _images as images
+from skvgg._images import Framing, as_pictures, decode, load
 
 SIZE = (40, 60)  # height, width
 

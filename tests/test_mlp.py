@@ -13,12 +13,13 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, _mlp, _training
-from skvgg._dense import DenseNetwork, NetworkSpec
-from skvgg._initial import initial_parameters
-from skvgg._tensorflow import import_tensorflow
-from skvgg._tflearn import import_tflearn
-from skvgg._training import split
+from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor
+from skvgg._head import base, training
+from skvgg._head.dense import DenseNetwork, NetworkSpec
+from skvgg._head.initial import initial_parameters
+from skvgg._head.tflearn import import_tflearn
+from skvgg._head.training import split
+from skvgg._runtime.tensorflow import import_tensorflow
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_predict_proba_is_dnn_predict_of_the_trained_session(
                 seen.append(dnn.predict(fed))
             super().__exit__(*exc_info)
 
-    monkeypatch.setattr(_mlp, "DenseNetwork", Spy)
+    monkeypatch.setattr(base, "DenseNetwork", Spy)
     clf = head(
         hidden_layer_sizes=(32,),
         activation=activation,
@@ -234,13 +235,13 @@ def test_history_has_each_epoch_and_agrees_with_scikit_learns_metrics(
 ):
     X, y = digits
     rows = []
-    original = _training.split
+    original = training.split
 
     def spy(*args):
         rows.append(original(*args))
         return rows[-1]
 
-    monkeypatch.setattr(_training, "split", spy)
+    monkeypatch.setattr(training, "split", spy)
     clf = head(max_iter=4, validation_fraction=0.1).fit(X, y)
     assert list(clf.history_) == ["loss", "accuracy", "val_loss", "val_accuracy"]
     assert {len(series) for series in clf.history_.values()} == {4} == {clf.n_iter_}

@@ -16,7 +16,7 @@ from sklearn.utils import compute_class_weight
 
 import skvgg
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, import_tflearn
-from skvgg._targets import ClassTargets
+from skvgg._head.targets import ClassTargets
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ for side in (32, 40, 48, 56, 64):
 def test_other_lines_on_standard_error_pass():
     code = """
 import os, sys
-from skvgg._tensorflow import quiet_log
+from skvgg._runtime.tensorflow import quiet_log
 with quiet_log():
     os.write(2, b"I0000 00:00:1795472015.436  2639 port.cc:153] noise\\n")
     print("a warning of the user's", file=sys.stderr)
@@ -164,7 +164,7 @@ print("after", file=sys.stderr)
 def test_a_process_without_standard_error_works():
     run_python(
         "import os; os.close(2)\n"
-        "from skvgg._tensorflow import import_tensorflow\n"
+        "from skvgg._runtime.tensorflow import import_tensorflow\n"
         "assert import_tensorflow().executing_eagerly()"
     )
 
@@ -183,7 +183,7 @@ def test_a_standard_error_that_nobody_reads_does_no_harm(before):
     """As in ``job.py 2>&1 | head -1``."""
     code = f"""
 import os, sys, threading, time
-from skvgg._tensorflow import quiet_log
+from skvgg._runtime.tensorflow import quiet_log
 {before}
 was, failed = os.fstat(2), []
 threading.excepthook = failed.append
@@ -216,7 +216,7 @@ os._exit(0)  # Python itself would complain of what it cannot write
 def test_threads_that_silence_tensorflow_together_leave_standard_error_as_it_was():
     code = """
 import os, sys, threading
-from skvgg._tensorflow import quiet_log
+from skvgg._runtime.tensorflow import quiet_log
 was = os.fstat(2)
 entered, left = threading.Event(), threading.Event()
 
@@ -244,7 +244,7 @@ print("after", file=sys.stderr)
 def test_a_standard_error_that_was_replaced_meanwhile_stays():
     code = """
 import os
-from skvgg._tensorflow import quiet_log
+from skvgg._runtime.tensorflow import quiet_log
 with quiet_log():
     other = os.open(os.devnull, os.O_WRONLY)
     os.dup2(other, 2)

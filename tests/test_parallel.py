@@ -9,7 +9,7 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV
 
 from skvgg import TFLearnMLPClassifier
-from skvgg._threads import max_threads
+from skvgg._runtime.threads import max_threads
 
 from .conftest import run_python
 
@@ -100,7 +100,7 @@ def test_a_fork_after_tensorflow_ran_fails_at_once_or_works():
 def test_a_fork_while_another_thread_starts_tensorflow_fails_at_once():
     code = """
 import multiprocessing, threading
-from skvgg import _tensorflow
+from skvgg._runtime import tensorflow
 
 starting, forked = threading.Event(), threading.Event()
 
@@ -110,12 +110,12 @@ def start():
 
 def work(queue):
     try:
-        _tensorflow.import_tensorflow()
+        tensorflow.import_tensorflow()
     except RuntimeError as error:
         queue.put(str(error))
 
-_tensorflow._start = start
-thread = threading.Thread(target=_tensorflow.import_tensorflow)
+tensorflow._start = start
+thread = threading.Thread(target=tensorflow.import_tensorflow)
 thread.start()
 assert starting.wait(60)
 context = multiprocessing.get_context("fork")

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from skvgg import VGG19Features, _engines, _forward, _precision, _tensorflow
-from skvgg._tensorflow import import_tensorflow
+from skvgg import VGG19Features
+from skvgg._network import engines, forward, precision
+from skvgg._runtime import tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error
 
@@ -71,7 +73,7 @@ def test_memory_tells_precisions_apart(tiles, tmp_path):
 def run_out_of_memory(monkeypatch, most):
     """Let the direct engine fail with more than so many pictures."""
     tf = import_tensorflow()
-    convolve, sizes = _engines.Direct.convolve, []
+    convolve, sizes = engines.Direct.convolve, []
 
     def fail(self, x, layer, *, pools):
         sizes.append(x.shape[0])
@@ -79,7 +81,7 @@ def run_out_of_memory(monkeypatch, most):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
         return convolve(self, x, layer, pools=pools)
 
-    monkeypatch.setattr(_engines.Direct, "convolve", fail)
+    monkeypatch.setattr(engines.Direct, "convolve", fail)
     return sizes
 
 
@@ -119,14 +121,14 @@ def test_the_memory_of_each_gpu_is_taken_as_needed():
         list_physical_devices=lambda kind: ["used", "new"],
         experimental=SimpleNamespace(set_memory_growth=set_memory_growth),
     )
-    _tensorflow._grow_memory(SimpleNamespace(config=config))
+    tensorflow._grow_memory(SimpleNamespace(config=config))
     assert grown == [("used", True), ("new", True)]
 
 
 def test_on_a_gpu_the_batch_stays_whole_and_is_computed_directly(tiles, monkeypatch):
     expected = small(engine="direct").transform(tiles[0][:40])
-    monkeypatch.setattr(_engines, "has_gpu", lambda: True)
-    monkeypatch.setattr(_engines, "_winograd_function", None)
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    monkeypatch.setattr(engines, "_winograd_function", None)
     features = small(engine="winograd", batch_size=40)
     rows = features.transform(tiles[0][:40])
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
@@ -134,9 +136,9 @@ def test_on_a_gpu_the_batch_stays_whole_and_is_computed_directly(tiles, monkeypa
 
 def test_tensor_float_32_is_set_back(monkeypatch):
     config = import_tensorflow().config.experimental
-    monkeypatch.setattr(_precision, "has_gpu", lambda: True)
+    monkeypatch.setattr(precision, "has_gpu", lambda: True)
     before = config.tensor_float_32_execution_enabled()
-    with _precision.tensor_float_32(False):
+    with precision.tensor_float_32(False):
         assert not config.tensor_float_32_execution_enabled()
     assert config.tensor_float_32_execution_enabled() == before
 
@@ -145,6 +147,6 @@ def test_tensor_float_32_is_set_back(monkeypatch):
 def test_regrouping_keeps_every_picture_in_order(n_together):
     tf = import_tensorflow()
     parts = [tf.range(0, 4), tf.range(4, 5), tf.range(5, 11)]
-    groups = [g.numpy() for g in _forward._regroup(parts, n_together)]
+    groups = [g.numpy() for g in forward._regroup(parts, n_together)]
     np.testing.assert_array_equal(np.concatenate(groups), np.arange(11))
     assert all(len(group) == (n_together or 11) for group in groups[:-1])

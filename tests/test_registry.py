@@ -11,8 +11,9 @@ import pytest
 from sklearn.base import clone
 
 import skvgg
-from skvgg import VGG19Features, _network, _registry, weights
-from skvgg._architecture import parameter_shapes
+from skvgg import VGG19Features, weights
+from skvgg._definition.architecture import parameter_shapes
+from skvgg._network import registry, vgg19
 
 from .conftest import run_python
 
@@ -42,7 +43,7 @@ def loads(monkeypatch):
 
 def networks():
     gc.collect()
-    return [*_registry._networks.values()]
+    return [*registry._networks.values()]
 
 
 def test_transformers_of_the_same_weights_share_a_network(tiles, loads):
@@ -109,13 +110,13 @@ def test_threads_with_images_of_two_sizes_have_their_own_fc1(tiles, monkeypatch)
     for size in sizes:
         alone.append(small(1, layer="fc1", image_size=size).transform(X))
         skvgg.release_networks()
-    features, both_are_loaded = _network.VGG19.features, threading.Barrier(2)
+    features, both_are_loaded = vgg19.VGG19.features, threading.Barrier(2)
 
     def wait(self, *args):
         both_are_loaded.wait(60)
         return features(self, *args)
 
-    monkeypatch.setattr(_network.VGG19, "features", wait)
+    monkeypatch.setattr(vgg19.VGG19, "features", wait)
     transformers = [small(1, layer="fc1", image_size=size) for size in sizes]
     with ThreadPoolExecutor(2) as executor:
         together = list(executor.map(lambda some: some.transform(X), transformers))
@@ -145,10 +146,12 @@ import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-from skvgg import VGG19Features, _engines, _threads
+from skvgg import VGG19Features
+from skvgg._network import engines
+from skvgg._runtime import threads
 
-_threads.max_threads = lambda: int(sys.argv[1])
-_engines._WINOGRAD_BYTES = _engines._STRIPE_BYTES = 1  # pictures go side by side
+threads.max_threads = lambda: int(sys.argv[1])
+engines._WINOGRAD_BYTES = engines._STRIPE_BYTES = 1  # pictures go side by side
 seen = Counter()
 
 def watch(engine):
@@ -161,8 +164,8 @@ def watch(engine):
 
     engine.convolve = count
 
-watch(_engines.Direct)
-watch(_engines.Winograd)
+watch(engines.Direct)
+watch(engines.Winograd)
 X = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
 features = VGG19Features(
     None, layer="block2_pool", image_size=32, random_state=0, engine="winograd"

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from skvgg import VGG19Features, weights
-from skvgg._architecture import LAYER_NAMES, LAYERS, parameter_shapes
-from skvgg._tensorflow import import_keras
+from skvgg._definition.architecture import LAYER_NAMES, LAYERS, parameter_shapes
+from skvgg._runtime.tensorflow import import_keras
 
 from .conftest import randomize_biases, relative_error
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features
-from skvgg._architecture import BLOCKS
-from skvgg._tensorflow import import_keras, import_tensorflow
-from skvgg._tflearn import import_tflearn
+from skvgg._definition.architecture import BLOCKS
+from skvgg._head.tflearn import import_tflearn
+from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
 from .conftest import relative_error
 

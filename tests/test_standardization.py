@@ -22,8 +22,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features, _training
-from skvgg._dense import OPTIMIZERS
+from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features
+from skvgg._head import training
+from skvgg._head.dense import OPTIMIZERS
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +165,13 @@ def test_means_and_deviations_are_weighted(digits):
 def test_only_samples_trained_on_are_standardized_by(digits, monkeypatch):
     X, y = digits
     parts = []
-    original = _training.split
+    original = training.split
 
     def spy(*args):
         parts.append(original(*args))
         return parts[-1]
 
-    monkeypatch.setattr(_training, "split", spy)
+    monkeypatch.setattr(training, "split", spy)
     clf = head(max_iter=1, validation_fraction=0.2).fit(X, y)
     (train, validation), *_ = parts
     assert len(validation) == 120

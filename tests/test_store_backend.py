@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features  # registers the backend
-from skvgg._store._backend import SQLiteStoreBackend
+from skvgg._store.backend import SQLiteStoreBackend
 
 assert VGG19Features
 

@@ -16,8 +16,8 @@ import pytest
 
 import skvgg
 from skvgg import VGG19Features, weights
-from skvgg._architecture import parameter_shapes
-from skvgg._tensorflow import import_keras
+from skvgg._definition.architecture import parameter_shapes
+from skvgg._runtime.tensorflow import import_keras
 from skvgg.weights import _imagenet
 
 NOTOP = parameter_shapes(["block5_pool"], (224, 224))

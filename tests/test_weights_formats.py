@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from sklearn.base import clone
 
 from skvgg import VGG19Features, weights
-from skvgg._architecture import BLOCKS
-from skvgg._tensorflow import import_keras
+from skvgg._definition.architecture import BLOCKS
+from skvgg._runtime.tensorflow import import_keras
 
 from .conftest import relative_error
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from skvgg import VGG19Features, _engines, _threads, _winograd
-from skvgg._tensorflow import import_tensorflow
+from skvgg import VGG19Features
+from skvgg._network import engines, winograd
+from skvgg._runtime import threads
+from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error
 from .test_same_as_keras import keras_outputs, random_pictures, split_by_layer
@@ -32,7 +34,7 @@ def maxima(y):
 
 
 def test_one_dimension_is_a_correlation():
-    at, g, bt = _winograd.matrices()
+    at, g, bt = winograd.matrices()
     rng = np.random.default_rng(0)
     numbers, kernel = rng.normal(size=6), rng.normal(size=3)
     actual = at @ ((g @ kernel) * (bt @ numbers))
@@ -55,8 +57,8 @@ def test_convolution_of_any_size_in_any_stripes(size, rows, pools):
     x = rng.normal(size=(2, *size, 5)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 5, 7)).astype(np.float32)
     bias = rng.normal(size=7).astype(np.float32)
-    function = _engines._winograd_function(x.shape, 7, pools, rows)
-    u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
+    function = engines._winograd_function(x.shape, 7, pools, rows)
+    u = [tf.constant(part) for part in winograd.transform_kernel(kernel)]
     actual = function(tf.constant(x), u, tf.constant(bias)).numpy()
     expected = reference(x, kernel, bias)
     assert relative_error(actual, maxima(expected) if pools else expected) <= 2e-6
@@ -66,14 +68,14 @@ def test_convolution_of_any_size_in_any_stripes(size, rows, pools):
 def seen_of_winograd():
     """Which shapes the engine was called with; it is called through."""
     seen = Counter()
-    original = _engines._winograd_function
+    original = engines._winograd_function
 
     def count(shape, *others):
         seen[shape] += 1
         return original(shape, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_engines, "_winograd_function", count)
+        patch.setattr(engines, "_winograd_function", count)
         yield seen
 
 
@@ -103,19 +105,19 @@ def test_pictures_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
     names = ["block1_conv1", "block2_conv1", "block2_pool", "block3_pool"]
     params = {"weights": None, "random_state": 0, "layer": names, "image_size": 48}
     expected = VGG19Features(**params, engine="direct").transform(X)
-    monkeypatch.setattr(_engines, "_WINOGRAD_BYTES", 1)
-    monkeypatch.setattr(_engines, "_STRIPE_BYTES", 1)
-    monkeypatch.setattr(_threads, "max_threads", lambda: 3)
-    threads = set()
-    original = _engines.Winograd.convolve
+    monkeypatch.setattr(engines, "_WINOGRAD_BYTES", 1)
+    monkeypatch.setattr(engines, "_STRIPE_BYTES", 1)
+    monkeypatch.setattr(threads, "max_threads", lambda: 3)
+    used = set()
+    original = engines.Winograd.convolve
 
     def convolve(self, *args, **kwargs):
-        threads.add(threading.current_thread())
+        used.add(threading.current_thread())
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(_engines.Winograd, "convolve", convolve)
+    monkeypatch.setattr(engines.Winograd, "convolve", convolve)
     rows = VGG19Features(**params, engine="winograd").transform(X)
-    assert 1 < len(threads) <= 4  # one of them starts the others
+    assert 1 < len(used) <= 4  # one of them starts the others
     assert relative_error(rows, expected) <= 1e-5
     assert not np.array_equal(rows, expected)
 
@@ -128,10 +130,10 @@ def test_error_is_that_of_direct_convolution():
     kernel = rng.normal(0, 1 / 48, size=(3, 3, 512, 32)).astype(np.float32)
     bias = np.zeros(32, np.float32)
     expected = reference(x, kernel, bias)
-    u = [tf.constant(part) for part in _winograd.transform_kernel(kernel)]
-    winograd = _engines._winograd_function(x.shape, 32, False, None)
-    fast = winograd(x, u, bias)
-    direct = _engines._direct_function(x.shape[1:], 32, tf.float32, False)
+    u = [tf.constant(part) for part in winograd.transform_kernel(kernel)]
+    convolve = engines._winograd_function(x.shape, 32, False, None)
+    fast = convolve(x, u, bias)
+    direct = engines._direct_function(x.shape[1:], 32, tf.float32, False)
     assert relative_error(fast.numpy(), expected) <= 1e-5
     ratio = relative_error(fast.numpy(), expected) / relative_error(
         direct(x, kernel, bias).numpy(), expected
@@ -172,7 +174,7 @@ def test_few_pictures_at_224_go_one_by_one_and_are_those_of_keras(
 def test_the_engine_depends_on_the_job_alone(
     engine, precision, n_done, batch_size, expected
 ):
-    assert _engines.choose(engine, precision, n_done, batch_size) == expected
+    assert engines.choose(engine, precision, n_done, batch_size) == expected
 
 
 def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):
@@ -189,7 +191,7 @@ def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):
 
 
 def test_auto_computes_a_small_job_directly(tiles, monkeypatch):
-    monkeypatch.setattr(_engines, "PICTURES_BEFORE_COMPILING", 40)
+    monkeypatch.setattr(engines, "PICTURES_BEFORE_COMPILING", 40)
     X = tiles[0]
     params = {"weights": None, "random_state": 0, "layer": "block2_pool"}
 

@@ -1,6 +1,6 @@
 """Arrays on disk, found by a key: SQLite files that several processes share.
 
-Nothing here knows of pictures, and of joblib only `_backend`. What is promised:
+Nothing here knows of pictures, and of joblib only `backend`. What is promised:
 
 - an array that comes back is the one that was stored: each carries a checksum
   of its key, its form and its bytes;
@@ -17,6 +17,6 @@ replaced while others have them open, so a damaged one is followed by
 is the store, and those below it are never looked at again.
 """
 
-from skvgg._store._array_store import ArrayStore, Entry
+from skvgg._store.array_store import ArrayStore, Entry
 
 __all__ = ["ArrayStore", "Entry"]

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from skvgg._preprocessing import CAFFE, Preprocessing
+from skvgg._definition.preprocessing import CAFFE, Preprocessing
 from skvgg.weights import (
     _checkpoint,
     _hdf5,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._architecture import CONV_NAMES, WITHOUT_DENSE
-from skvgg._preprocessing import CAFFE, Preprocessing
+from skvgg._definition.architecture import CONV_NAMES, WITHOUT_DENSE
+from skvgg._definition.preprocessing import CAFFE, Preprocessing
 
 #: Kernel and bias of each layer; kernels as (3, 3, in, out) or (in, out).
 Parameters = Mapping[str, tuple[np.ndarray, np.ndarray]]

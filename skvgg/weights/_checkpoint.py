@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._architecture import DENSE_NAMES
-from skvgg._tensorflow import import_tensorflow
+from skvgg._definition.architecture import DENSE_NAMES
+from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.weights._base import Parameters
 
 #: Names of the fully connected layers where none was given, in TFLearn.

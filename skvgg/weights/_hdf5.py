@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._architecture import CONV_NAMES, DENSE_NAMES
+from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
 from skvgg.weights._base import Parameters, first_bytes
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._preprocessing import Preprocessing
+from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Weights
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from skvgg._architecture import DENSE_NAMES
+from skvgg._definition.architecture import DENSE_NAMES
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Weights
 

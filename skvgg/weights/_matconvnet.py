@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._architecture import CONV_NAMES
-from skvgg._preprocessing import Preprocessing
+from skvgg._definition.architecture import CONV_NAMES
+from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights._base import Parameters, first_bytes
 
 #: Caffe's means in the order red, green, blue; ``meta.normalization.averageImage``.

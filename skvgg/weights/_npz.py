@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._preprocessing import CAFFE, PREPROCESSINGS, Preprocessing
+from skvgg._definition.preprocessing import CAFFE, PREPROCESSINGS, Preprocessing
 from skvgg.weights._base import Parameters
 
 _PREPROCESSING = "preprocessing"
@@ -74,7 +74,7 @@ def save(
     >>> import tempfile
     >>> from pathlib import Path
     >>> from skvgg import VGG19Features, weights
-    >>> from skvgg._architecture import parameter_shapes
+    >>> from skvgg._definition.architecture import parameter_shapes
     >>> shapes = parameter_shapes(["block5_pool"], (224, 224))
     >>> path = Path(tempfile.mkdtemp()) / "random.npz"
     >>> weights.save(path, weights.load(None, shapes, seed=0).parameters)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from skvgg._architecture import CONV_NAMES, DENSE_NAMES
+from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
 from skvgg.weights._base import Weights
 
 #: Raise it when the same seed gives other weights.

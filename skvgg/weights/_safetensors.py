@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._architecture import BLOCKS, DENSE_NAMES, LAYERS
-from skvgg._preprocessing import TORCH
+from skvgg._definition.architecture import BLOCKS, DENSE_NAMES, LAYERS
+from skvgg._definition.preprocessing import TORCH
 from skvgg.weights._base import Parameters, first_bytes
 
 PREPROCESSING = TORCH

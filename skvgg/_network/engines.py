@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from skvgg import _winograd
-from skvgg._precision import REDUCED, Precision
-from skvgg._tensorflow import compiled, has_gpu, import_tensorflow, quiet_log
+from skvgg._network import winograd
+from skvgg._network.precision import REDUCED, Precision
+from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow, quiet_log
 
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -134,7 +134,7 @@ class _Plan(NamedTuple):
 
 
 class Winograd:
-    """Fewer multiplications, on a CPU: see :mod:`skvgg._winograd`.
+    """Fewer multiplications, on a CPU: see :mod:`skvgg._network.winograd`.
 
     In float32 only. Leaves to `direct` what it would not do faster: layers of less than
     64 channels, parts of a batch that would be half full or less, small layers if
@@ -210,15 +210,15 @@ class Winograd:
             if layer not in self._transformed:
                 tf = import_tensorflow()
                 kernel, bias = self._parameters[layer]
-                parts = _winograd.transform_kernel(kernel.numpy())
+                parts = winograd.transform_kernel(kernel.numpy())
                 self._transformed[layer] = [tf.constant(part) for part in parts], bias
         return self._transformed[layer]
 
 
 def _bytes(height: int, width: int, channels: int) -> int:
     """Return how many bytes maps of so many pixels take once transformed."""
-    n_tiles = _winograd.n_tiles(height) * _winograd.n_tiles(width)
-    return _winograd.SIDE**2 * n_tiles * channels * np.float32().nbytes
+    n_tiles = winograd.n_tiles(height) * winograd.n_tiles(width)
+    return winograd.SIDE**2 * n_tiles * channels * np.float32().nbytes
 
 
 @cache
@@ -251,9 +251,9 @@ def _compile_winograd(
     tf = import_tensorflow()
 
     def convolve(x, kernel, bias):
-        return _winograd.convolve(x, kernel, bias, pools=pools, rows=rows)
+        return winograd.convolve(x, kernel, bias, pools=pools, rows=rows)
 
-    side = _winograd.SIDE
+    side = winograd.SIDE
     specs = [
         tf.TensorSpec(shape, tf.float32),
         [tf.TensorSpec((side, shape[-1], n_out), tf.float32)] * side,

@@ -9,9 +9,9 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from skvgg import weights
-from skvgg._network import VGG19
-from skvgg._precision import Precision
-from skvgg._tensorflow import device_here
+from skvgg._network.precision import Precision
+from skvgg._network.vgg19 import VGG19
+from skvgg._runtime.tensorflow import device_here
 
 
 class _Shelf:

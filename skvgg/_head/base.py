@@ -24,23 +24,23 @@ from sklearn.utils.validation import (
 )
 
 import skvgg
-from skvgg import _training
-from skvgg._dense import OPTIMIZERS, DenseNetwork, NetworkSpec, Parameters
-from skvgg._head_pickle import (
+from skvgg._head import training
+from skvgg._head.dense import OPTIMIZERS, DenseNetwork, NetworkSpec, Parameters
+from skvgg._head.initial import initial_parameters
+from skvgg._head.persistence import (
     pack_callbacks,
     pack_optimizer,
     release,
     unpack_callbacks,
     unpack_optimizer,
 )
-from skvgg._initial import initial_parameters
-from skvgg._seed import MAX_SEED, draw_seed
-from skvgg._standardization import Scaling, Standardization
-from skvgg._targets import Targets
-from skvgg._warn import warn
+from skvgg._head.standardization import Scaling, Standardization
+from skvgg._head.targets import Targets
+from skvgg._runtime.seed import MAX_SEED, draw_seed
+from skvgg._runtime.warn import warn
 
-#: The activations of :data:`skvgg._dense.ACTIVATIONS` in NumPy, and the logarithms of
-#: those that make probabilities.
+#: The activations of :data:`skvgg._head.dense.ACTIVATIONS` in NumPy, and the
+#: logarithms of those that make probabilities.
 _NUMPY_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
     "logistic": expit,
@@ -77,7 +77,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
-    history_: _training.History
+    history_: training.History
     n_iter_: int
     n_steps_: int
     feature_mean_: np.ndarray | None
@@ -268,7 +268,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             X, y, weights = _drop_weightless(X, y, weights)
             if not one_epoch:
                 weights = weights / weights.mean()
-            rows = _training.Rows(X, targets.encode(y), weights.astype(np.float32))
+            rows = training.Rows(X, targets.encode(y), weights.astype(np.float32))
             if validation is not None:
                 X_val, y_val, weights = validation
                 validation = self._encode_validation(X_val, y_val, weights, targets)
@@ -279,7 +279,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     def _encode_validation(
         self, X: Any, y: Any, sample_weight: Any, targets: Targets
-    ) -> _training.Rows:
+    ) -> training.Rows:
         try:
             X, y = self._validate(X, y, reset=False)
             Y = targets.encode(y)
@@ -288,12 +288,12 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         weights = _check_weights(sample_weight, X, "sample_weight_val")
         if not weights.any():
             raise ValueError("sample_weight_val is zero for all samples.")
-        return _training.Rows(X, Y, (weights / weights.mean()).astype(np.float32))
+        return training.Rows(X, Y, (weights / weights.mean()).astype(np.float32))
 
     def _train(
         self,
-        rows: _training.Rows,
-        validation: _training.Rows | None,
+        rows: training.Rows,
+        validation: training.Rows | None,
         targets: Targets,
         *,
         continues: bool,
@@ -325,7 +325,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         n_epochs = 1 if one_epoch else self.max_iter
         spec = self._network_spec(targets)
         with DenseNetwork(spec, start, n_steps, seed, slots) as network:
-            history = _training.train(
+            history = training.train(
                 network,
                 rows,
                 validation,
@@ -359,13 +359,13 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         if not continues:
             self.seed_ = seed
 
-    def _keep_stopping(self, stopping: _training.EarlyStopping | None) -> None:
+    def _keep_stopping(self, stopping: training.EarlyStopping | None) -> None:
         if stopping is not None:
             self.best_validation_score_ = stopping.best_score
         elif hasattr(self, "best_validation_score_"):
             del self.best_validation_score_
 
-    def _keep_history(self, history: _training.History, continues: bool) -> None:
+    def _keep_history(self, history: training.History, continues: bool) -> None:
         before = self.history_ if continues else {"loss": []}
         # What was not measured in some epochs is NaN there.
         gaps = [[np.nan] * len(figures["loss"]) for figures in (before, history)]
@@ -399,7 +399,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return int(sequence.generate_state(1)[0]) % MAX_SEED
 
     def _first_state(
-        self, rows: _training.Rows, seed: int, *, may_grow: bool
+        self, rows: training.Rows, seed: int, *, may_grow: bool
     ) -> tuple[Scaling, Parameters]:
         """Return the scaling of these rows, and initial parameters.
 
@@ -410,7 +410,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         scaling = self._learn_scaling(rows, may_grow)
         return scaling, initial_parameters(self._layer_sizes(rows), seed)
 
-    def _last_state(self, rows: _training.Rows) -> tuple[Scaling, Parameters]:
+    def _last_state(self, rows: training.Rows) -> tuple[Scaling, Parameters]:
         """Return the scaling and the parameters of the last fit."""
         trained = [self.n_features_in_, *(len(b) for b in self.intercepts_)]
         sizes = self._layer_sizes(rows)
@@ -427,13 +427,13 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         scaling = self._get_scaling()
         return scaling, scaling.unfold((self.coefs_, self.intercepts_))
 
-    def _layer_sizes(self, rows: _training.Rows) -> list[int]:
+    def _layer_sizes(self, rows: training.Rows) -> list[int]:
         hidden = _check_hidden_layer_sizes(self.hidden_layer_sizes)
         return [rows.X.shape[1], *hidden, rows.Y.shape[1]]
 
     # Standardizing
 
-    def _learn_scaling(self, rows: _training.Rows, may_grow: bool) -> Scaling:
+    def _learn_scaling(self, rows: training.Rows, may_grow: bool) -> Scaling:
         """Return what is done to the features; a regressor adds the targets."""
         if not self.standardize:
             return Scaling()
@@ -465,7 +465,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     # What was learned
 
     def _warn_if_nothing_learned(
-        self, network: DenseNetwork, rows: _training.Rows, targets: Targets
+        self, network: DenseNetwork, rows: training.Rows, targets: Targets
     ) -> None:
         """Compare the loss on the rows trained on with that of the best constant."""
         loss, output = network.evaluate(rows.X, rows.Y, rows.w)
@@ -488,12 +488,12 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _hold_out(
-        self, rows: _training.Rows, targets: Targets, rng: np.random.RandomState
-    ) -> tuple[_training.Rows, _training.Rows | None]:
+        self, rows: training.Rows, targets: Targets, rng: np.random.RandomState
+    ) -> tuple[training.Rows, training.Rows | None]:
         fraction = self._fraction_held_out()
         if not fraction:
             return rows, None
-        train, validation = _training.split(
+        train, validation = training.split(
             targets.strata(rows.Y), len(rows), fraction, rng
         )
         if not len(validation):
@@ -506,8 +506,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return 0.1 if self.early_stopping else 0.0
 
     def _early_stopping(
-        self, validation: _training.Rows | None, targets: Targets
-    ) -> _training.EarlyStopping | None:
+        self, validation: training.Rows | None, targets: Targets
+    ) -> training.EarlyStopping | None:
         if not self.early_stopping:
             return None
         if validation is None:
@@ -518,7 +518,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             )
         targets.check_score(validation.Y, validation.w)
         monitor = f"val_{targets.score_name}"
-        return _training.EarlyStopping(monitor, self.n_iter_no_change, self.tol)
+        return training.EarlyStopping(monitor, self.n_iter_no_change, self.tol)
 
     def _check_callbacks(self) -> list[Callable]:
         if self.callbacks is None:

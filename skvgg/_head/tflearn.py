@@ -8,7 +8,7 @@ and what is done about it here and nowhere else:
 - its import switches the whole process to TensorFlow 1's behaviour: that
   function does nothing while it is imported.
 
-How networks are built and trained with it stands in :mod:`skvgg._dense`.
+How networks are built and trained with it stands in :mod:`skvgg._head.dense`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 from unittest import mock
 
-from skvgg._tensorflow import import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 #: TFLearn and TensorFlow's switch for deprecation warnings hold global state.
 LOCK = threading.RLock()

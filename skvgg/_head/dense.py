@@ -24,8 +24,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
-from skvgg._tensorflow import import_tensorflow
-from skvgg._tflearn import LOCK, import_tflearn, no_deprecation_warnings
+from skvgg._head.tflearn import LOCK, import_tflearn, no_deprecation_warnings
+from skvgg._runtime.tensorflow import import_tensorflow
 
 #: scikit-learn's names of activations -> TFLearn's.
 ACTIVATIONS = {

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from skvgg._dense import Parameters
-from skvgg._threads import threads
+from skvgg._head.dense import Parameters
+from skvgg._runtime.threads import threads
 
 #: Deviation of TFLearn's initial weights, ``truncated_normal``, cut off at two
 #: deviations (``tflearn/initializations.py``).

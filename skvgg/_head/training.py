@@ -1,7 +1,7 @@
 """The epochs: batches, history, early stopping, callbacks, progress.
 
-Works on arrays and on a :class:`skvgg._dense.DenseNetwork`; knows nothing of classes
-and estimators.
+Works on arrays and on a :class:`skvgg._head.dense.DenseNetwork`; knows nothing of
+classes and estimators.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from sklearn.utils import gen_batches
 from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
 
-from skvgg._dense import DenseNetwork, Parameters
-from skvgg._targets import Figures
+from skvgg._head.dense import DenseNetwork, Parameters
+from skvgg._head.targets import Figures
 
 #: Takes the network's loss, targets, outputs and row weights.
 Describe = Callable[[float, np.ndarray, np.ndarray, np.ndarray], Figures]

@@ -1,7 +1,7 @@
 """VGG19 in TensorFlow, with its weights: pixels in, rows of features out.
 
 Arrays in, arrays out; nothing here knows of estimators. How a batch goes through the
-layers is the affair of `_forward`.
+layers is the affair of `forward`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._architecture import Output
-from skvgg._engines import Chosen, Direct, Winograd
-from skvgg._forward import Pass
-from skvgg._precision import Precision, dtype_of, tensor_float_32
-from skvgg._preprocessing import NONE, Preprocessing
-from skvgg._tensorflow import import_tensorflow
+from skvgg._definition.architecture import Output
+from skvgg._definition.preprocessing import NONE, Preprocessing
+from skvgg._network.engines import Chosen, Direct, Winograd
+from skvgg._network.forward import Pass
+from skvgg._network.precision import Precision, dtype_of, tensor_float_32
+from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
@@ -62,7 +62,7 @@ class VGG19:
         ----------
         shapes : mapping of str to tuple of int
             Of kernels by the name of the layer, as
-            :func:`skvgg._architecture.parameter_shapes` gives them.
+            :func:`skvgg._definition.architecture.parameter_shapes` gives them.
         load : callable
             Takes such shapes; returns their :class:`skvgg.weights.Weights`.
 
@@ -106,7 +106,7 @@ class VGG19:
         preprocessing : Preprocessing
             What is done to the pixels first.
         engine : {"direct", "winograd", "winograd_one_by_one"}
-            How convolutions are computed; see :func:`skvgg._engines.choose`.
+            How convolutions are computed; see :func:`skvgg._network.engines.choose`.
         warn : callable
             Told if the device has no memory for so many pictures together: they,
             and those of later calls, go through it in smaller batches.

@@ -1,6 +1,6 @@
 """``memory=``: arrays by key, through joblib.Memory.
 
-What the keys stand for is not known here; see :mod:`skvgg._extraction`.
+What the keys stand for is not known here; see :mod:`skvgg._extraction.run`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import joblib
 import numpy as np
 
 from skvgg._store import ArrayStore
-from skvgg._store._backend import NAME, SQLiteStoreBackend
+from skvgg._store.backend import NAME, SQLiteStoreBackend
 
 #: Raise it when what joblib's own store has of former versions must not be used: joblib
 #: drops it then, with a warning.
 _VERSION = 1
 
 #: What joblib calls the function whose results the rows are.
-_GROUP = os.path.join("skvgg", "_cache", "_stored")
+_GROUP = os.path.join("skvgg", "_store", "cache", "_stored")
 
 #: Hits and misses of this process, by location of the memory.
 _counts: dict[str | None, Counter] = {}

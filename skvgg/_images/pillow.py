@@ -69,7 +69,7 @@ class Framing:
 
 
 def decode_file(data: bytes, framing: Framing, max_pixels: int | None) -> np.ndarray:
-    """Return the pixels of an encoded picture; see :func:`skvgg.images.decode`."""
+    """Return the pixels of an encoded picture; see :func:`skvgg._images.decode`."""
     with _SILENCE, Image.open(io.BytesIO(data), formats=_formats()) as image:
         check_size(image, max_pixels)
         _draft(image, framing)

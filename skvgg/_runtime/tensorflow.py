@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, wraps
 from typing import Any
 
-from skvgg._threads import max_threads, n_cores
+from skvgg._runtime.threads import max_threads, n_cores
 
 #: A line of TensorFlow's log, and the two unprefixed lines that belong to one.
 _LOG_LINE = re.compile(

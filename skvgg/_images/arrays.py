@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from skvgg.images._pillow import (
+from skvgg._images.pillow import (
     Framing,
     from_16_bits,
     name_non_finite,

@@ -7,8 +7,8 @@ Every error about a picture is born here, and names the picture's index and
 path. Decoding and resampling are Pillow's.
 """
 
-from skvgg.images._content import Content, decode, describe_unscaled, load
-from skvgg.images._items import (
+from skvgg._images.content import Content, decode, describe_unscaled, load
+from skvgg._images.items import (
     Pictures,
     as_pictures,
     check_file,
@@ -16,8 +16,8 @@ from skvgg.images._items import (
     is_whole,
     name_of,
 )
-from skvgg.images._pillow import FORMATS, MAX_PIXELS, Framing, Interpolation
-from skvgg.images._together import decode_together, load_together
+from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation
+from skvgg._images.together import decode_together, load_together
 
 __all__ = [
     "FORMATS",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-from skvgg._tensorflow import has_gpu, import_tensorflow
+from skvgg._runtime.tensorflow import has_gpu, import_tensorflow
 
 Precision = Literal["float32", "tensorfloat32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

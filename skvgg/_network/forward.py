@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skvgg._architecture import (
+from skvgg._definition.architecture import (
     CONV_NAMES,
     Layer,
     Output,
@@ -23,15 +23,15 @@ from skvgg._architecture import (
     layers_up_to,
     map_shape,
 )
-from skvgg._engines import Direct, Winograd
-from skvgg._preprocessing import Preprocessing
-from skvgg._tensorflow import (
+from skvgg._definition.preprocessing import Preprocessing
+from skvgg._network.engines import Direct, Winograd
+from skvgg._runtime.tensorflow import (
     at_device_of_this_thread,
     compiled,
     has_gpu,
     import_tensorflow,
 )
-from skvgg._threads import max_threads, threads
+from skvgg._runtime.threads import max_threads, threads
 
 #: Pictures that begin their way through the network together, at least.
 _BEGUN_TOGETHER = 16

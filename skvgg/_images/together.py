@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._threads import InTurn
-from skvgg.images._content import Content, decode, load
-from skvgg.images._items import ENCODED
-from skvgg.images._pillow import Framing
+from skvgg._images.content import Content, decode, load
+from skvgg._images.items import ENCODED
+from skvgg._images.pillow import Framing
+from skvgg._runtime.threads import InTurn
 
 #: Bytes of a picture from which on hashing takes longer than handing it to a thread:
 #: measured, for files and arrays.

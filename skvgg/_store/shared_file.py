@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from skvgg._store import _file
-from skvgg._store._salvage import Salvage, open_damaged
-from skvgg._warn import warn
+from skvgg._runtime.warn import warn
+from skvgg._store import sqlite
+from skvgg._store.salvage import Salvage, open_damaged
 
 _warned: set[tuple[str, str]] = set()
 
@@ -75,7 +75,7 @@ class SharedFile:
                 self._stop_writing(str(error))
             else:
                 self._stop_reading(error)
-        except _file.FAILURES as error:
+        except sqlite.FAILURES as error:
             self.mend(error)
 
     def again_if_mended(self, method: Callable[..., Any], *args: Any) -> Any:
@@ -110,21 +110,23 @@ class SharedFile:
                 return None
             os.makedirs(self.folder, exist_ok=True)
             _keep_out_of_git(self.folder)
-            _file.make_file(self._path(0))
+            sqlite.make_file(self._path(0))
             self._generation = 0
         # A connection must not go from a process to its fork: each opens its own.
         self._connection, self._owner = self._open(), os.getpid()
-        self._close = weakref.finalize(self, _file.close, self._connection, self._owner)
+        self._close = weakref.finalize(
+            self, sqlite.close, self._connection, self._owner
+        )
         return self._connection if self._readable else None
 
     def _open(self) -> sqlite3.Connection:
         path = self._path(self._generation)
         uri = Path(path).as_uri()
         try:
-            connection, problem = _file.open_checked(f"{uri}?mode=rw")
+            connection, problem = sqlite.open_checked(f"{uri}?mode=rw")
         except sqlite3.OperationalError:
             # SQLite cannot share a file where it cannot write beside it.
-            connection, problem = _file.open_checked(f"{uri}?mode=ro&immutable=1")
+            connection, problem = sqlite.open_checked(f"{uri}?mode=ro&immutable=1")
             self._stop_writing("it cannot be written to")
         if problem is not None:
             self._readable = False
@@ -157,7 +159,7 @@ class SharedFile:
             if self._newest() <= self._generation:  # nobody else has mended it yet
                 with contextlib.closing(open_damaged(damaged)) as source:
                     salvage = Salvage(source)
-                    _file.make_file(
+                    sqlite.make_file(
                         self._path(self._generation + 1),
                         salvage.groups,
                         salvage.items(),
@@ -167,7 +169,7 @@ class SharedFile:
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(OSError):
                     os.unlink(damaged + suffix)
-        except (OSError, *_file.FAILURES) as error:
+        except (OSError, *sqlite.FAILURES) as error:
             self._stop_writing(f"it is damaged and cannot be mended ({error})")
 
     def warn_of_damage(self, damage: Exception) -> None:

@@ -7,7 +7,7 @@ that of Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVP
 the matrices are made here, from the points of :data:`POINTS`, by the construction of
 Cook and Toom.
 
-Pure functions of arrays and tensors; what is compiled, and when, is `_engines`' affair.
+Pure functions of arrays and tensors; what is compiled, and when, is x.
 They are written for XLA: a stack of tensors is computed once and kept in memory; all
 else is computed again for each element that uses it, in one loop over memory.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._tensorflow import import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 #: Where the polynomials are evaluated; a sixth point lies at infinity. Their size
 #: decides the rounding error: with 0, +-1, +-2, the common choice, that of VGG19's

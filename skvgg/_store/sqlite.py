@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from skvgg._store._arrays import row_id
+from skvgg._store.arrays import row_id
 
 #: Marks the file as a store of skvgg ("skvg" in ASCII).
 APPLICATION_ID = 0x736B7667

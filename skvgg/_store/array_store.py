@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skvgg._store import _file
-from skvgg._store._arrays import DamagedError, checksum, decode, encode, row_id
-from skvgg._store._salvage import all_int
-from skvgg._store._shared_file import SharedFile
+from skvgg._store import sqlite
+from skvgg._store.arrays import DamagedError, checksum, decode, encode, row_id
+from skvgg._store.salvage import all_int
+from skvgg._store.shared_file import SharedFile
 
 #: What an entry takes beside its data, in bytes, about.
 _OVERHEAD = 80
@@ -84,23 +84,23 @@ class ArrayStore:
             try:
                 for key in keys:
                     try:
-                        row = _file.select(connection, key)
+                        row = sqlite.select(connection, key)
                         if row is not None:
                             found[key] = decode(row)
                             if isinstance(row[4], int) and row[4] < a_day_ago:
                                 stale.append(row_id(key))
                     except DamagedError as error:
                         self._file.warn_of_damage(error)
-                    except _file.FAILURES as error:
-                        if _file.is_passing(error):
+                    except sqlite.FAILURES as error:
+                        if sqlite.is_passing(error):
                             raise
                         broken = error
             finally:
-                _file.roll_back(connection)
+                sqlite.roll_back(connection)
             if broken is not None:
                 self._file.mend(broken)
             elif stale and self._file.writable:
-                _file.touch(connection, stale, int(time.time()))
+                sqlite.touch(connection, stale, int(time.time()))
         return found
 
     def put(self, arrays: Mapping[bytes, np.ndarray], group: str = "") -> None:
@@ -125,13 +125,13 @@ class ArrayStore:
         with self._file.opened(writing=True) as connection:
             if connection is None or not arrays:
                 return
-            with _file.transaction(connection):
-                number = _file.group_id(connection, group)
+            with sqlite.transaction(connection):
+                number = sqlite.group_id(connection, group)
                 for key, array in arrays.items():
                     form, data = encode(array)
                     item = (key, checksum(key, form, data), form, data)
                     size = len(data) + _OVERHEAD
-                    _file.insert(connection, item, (number, size, now, now))
+                    sqlite.insert(connection, item, (number, size, now, now))
 
     def entry(self, key: bytes) -> Entry | None:
         """Return what is known of an array, without reading it."""
@@ -160,7 +160,7 @@ class ArrayStore:
         """Delete arrays by the ids that their entries have; give back the room."""
         with self._file.opened(writing=True, create=False) as connection:
             if connection is not None and ids:
-                _file.delete(connection, ids)
+                sqlite.delete(connection, ids)
 
     def delete_group(self, group: str) -> None:
         """Delete the arrays of a group and its code; give back the room."""
@@ -174,7 +174,7 @@ class ArrayStore:
         """Delete everything; give back the room."""
         with self._file.opened(writing=True, create=False) as connection:
             if connection is not None:
-                _file.clear(connection)
+                sqlite.clear(connection)
 
     # The code of functions, for joblib
 
@@ -187,7 +187,7 @@ class ArrayStore:
         """Keep a text for a group."""
         with self._file.opened(writing=True) as connection:
             if connection is not None:
-                _file.set_code(connection, group, code)
+                sqlite.set_code(connection, group, code)
 
     def _read(self, query: str, values: tuple = ()) -> list[tuple[Any, ...]]:
         with self._file.opened(writing=False) as connection:

@@ -19,12 +19,8 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skvgg import weights
-from skvgg._architecture import PRETRAINED_IMAGE_SIZE, Output
-from skvgg._cache import Cache
-from skvgg._threads import max_threads, threads
-from skvgg._warn import warn
-from skvgg.exceptions import BadImageWarning
-from skvgg.images import (
+from skvgg._definition.architecture import PRETRAINED_IMAGE_SIZE, Output
+from skvgg._images import (
     Content,
     Framing,
     Pictures,
@@ -33,6 +29,10 @@ from skvgg.images import (
     load_together,
     name_of,
 )
+from skvgg._runtime.threads import max_threads, threads
+from skvgg._runtime.warn import warn
+from skvgg._store.cache import Cache
+from skvgg.exceptions import BadImageWarning
 
 #: Pictures whose contents are in memory at the same time, undecoded: so many, or so
 #: many a thread if that is more.
@@ -135,7 +135,7 @@ class Extraction:
     batch_size : int
         Pictures that go through the network together.
     max_pixels : int or None
-        See :func:`skvgg.images.decode`.
+        See :func:`skvgg._images.decode`.
     skips_bad : bool
         Whether a picture that cannot be used gets a row of NaN, or raises.
     report : callable
@@ -182,7 +182,7 @@ class Extraction:
         Raises
         ------
         ValueError, FileNotFoundError
-            As :func:`skvgg.images.load` and :func:`skvgg.images.decode`; the
+            As :func:`skvgg._images.load` and :func:`skvgg._images.decode`; the
             rows computed before that are stored.
         """
         n_together = max(_READ_TOGETHER, _READ_BY_A_THREAD * max_threads())

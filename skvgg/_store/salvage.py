@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from skvgg._store._arrays import DamagedError, decode, row_id
-from skvgg._store._file import FAILURES, SELECT_ENTRY, SELECT_ITEM
+from skvgg._store.arrays import DamagedError, decode, row_id
+from skvgg._store.sqlite import FAILURES, SELECT_ENTRY, SELECT_ITEM
 
 
 def open_damaged(path: str) -> sqlite3.Connection:

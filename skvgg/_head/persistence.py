@@ -11,7 +11,7 @@ from typing import Any
 
 from joblib import wrap_non_picklable_objects
 
-from skvgg._tflearn import import_tflearn
+from skvgg._head.tflearn import import_tflearn
 
 
 class _ImportTFLearn:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from skvgg.images._arrays import resize_array, to_pixels
-from skvgg.images._items import ENCODED, check_dtype, check_item, check_shape, name_of
-from skvgg.images._pillow import Framing, check_size, decode_file, is_decoded, upright
+from skvgg._images.arrays import resize_array, to_pixels
+from skvgg._images.items import ENCODED, check_dtype, check_item, check_shape, name_of
+from skvgg._images.pillow import Framing, check_size, decode_file, is_decoded, upright
 
 
 @dataclass(frozen=True)

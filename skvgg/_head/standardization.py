@@ -16,8 +16,8 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
-from skvgg._dense import Parameters
-from skvgg._training import Rows
+from skvgg._head.dense import Parameters
+from skvgg._head.training import Rows
 
 #: Length to which rows of features are brought, on average: that of 4096 standardized
 #: features, for which the recipe chose its initial weights and its learning rate. So

@@ -1,0 +1,1 @@
+"""From images to rows, each image through the network once."""

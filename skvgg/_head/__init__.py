@@ -1,0 +1,1 @@
+"""Dense heads: training by TFLearn, prediction in NumPy."""

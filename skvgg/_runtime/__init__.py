@@ -1,0 +1,1 @@
+"""What a process has: TensorFlow, threads, seeds, warnings."""
