@@ -50,7 +50,7 @@ from skvgg._images import (
     check_flattened_shape,
     is_whole,
 )
-from skvgg._network.engines import ENGINE_NAMES, check_engine, choose
+from skvgg._network.engines import ENGINE_NAMES, check_engine, choose_method
 from skvgg._network.precision import PRECISIONS
 from skvgg._network.registry import get_network, share
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
@@ -492,7 +492,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def _recipe(self, settings: _Settings, cache: Cache) -> Recipe:
         """Return what becomes of a picture, for which its row is stored."""
-        others: tuple | None = None
+        network_key: tuple | None = None
         if self.memory is not None or hasattr(self, "weights_fingerprint_"):
             fingerprint = self._fingerprint(cache)
             if fingerprint != getattr(self, "weights_fingerprint_", fingerprint):
@@ -502,12 +502,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                     "former file back, or fit again."
                 )
             # "auto" follows from the weights, so it needs not be looked up.
-            others = (FORWARD_VERSION, fingerprint, self.preprocessing)
+            network_key = (FORWARD_VERSION, fingerprint, self.preprocessing)
             if self.precision != "float32":
-                others += (self.precision,)
+                network_key += (self.precision,)
         framing = settings.framing
         also_stored = settings.also_stored if self.memory is not None else ()
-        return Recipe(settings.outputs, also_stored, framing, others)
+        return Recipe(settings.outputs, also_stored, framing, network_key)
 
     def _fingerprint(self, cache: Cache) -> str:
         return weights_fingerprint(self.weights, self._seed(), cache)
@@ -539,7 +539,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 self.preprocessing, network.preprocessing
             )
             n_first = n_first or len(pixels)
-            engine = choose(self.engine, self.precision, n_done, n_first)
+            engine = choose_method(self.engine, self.precision, n_done, n_first)
             n_done += len(pixels)
             return network.features(
                 pixels, outputs, preprocessing, engine, troubles.append

@@ -73,7 +73,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     max_iter : int, default=20
         Epochs: how often each training row is used.
     batch_size : int, default=64
-        Rows a step.
+        Samples a step.
     validation_fraction : float or "auto", default="auto"
         Share of the rows, in [0, 1), that is not trained on but watched in
         `history_`. It is drawn within each class in proportion; a class with a
@@ -436,7 +436,7 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     max_iter : int, default=20
         Epochs: how often each training row is used.
     batch_size : int, default=64
-        Rows a step.
+        Samples a step.
     validation_fraction : float or "auto", default="auto"
         Share of the rows, in [0, 1), that is not trained on but watched. "auto"
         is 0.1 with `early_stopping` and 0 without.

@@ -109,6 +109,20 @@ def layers_up_to(names: Sequence[str]) -> tuple[Layer, ...]:
     return LAYERS[: deepest + 1]
 
 
+def layers_between(start: str | None, names: Sequence[str]) -> tuple[Layer, ...]:
+    """Return the layers above `start` that the outputs `names` need.
+
+    Parameters
+    ----------
+    start : str or None
+        A layer whose output is known; None if only the picture is.
+    names : sequence of str
+        Outputs wanted, all of them above `start`.
+    """
+    layers = layers_up_to(names)
+    return layers if start is None else layers[LAYER_NAMES.index(start) + 1 :]
+
+
 def needs_dense(names: Sequence[str]) -> bool:
     """Return whether any of the outputs `names` needs a fully connected layer."""
     return any(get_layer(name).kind == "dense" for name in names)

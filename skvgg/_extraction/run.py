@@ -58,14 +58,14 @@ class Recipe:
         What is stored in the same pass, for other recipes.
     framing : Framing
         How pictures are brought to size.
-    others : hashable
-        Whatever else a row depends on; its ``repr`` counts.
+    network_key : hashable
+        The network and all else that a row depends on; its ``repr`` counts.
     """
 
     outputs: tuple[Output, ...]
     also_stored: tuple[Output, ...]
     framing: Framing
-    others: Hashable
+    network_key: Hashable
 
     @cached_property
     def all_outputs(self) -> tuple[Output, ...]:
@@ -75,7 +75,7 @@ class Recipe:
     @cached_property
     def _prefixes(self) -> dict[Output, bytes]:
         return {
-            output: repr((output, self.framing, self.others)).encode()
+            output: repr((output, self.framing, self.network_key)).encode()
             for output in self.all_outputs
         }
 
@@ -191,7 +191,7 @@ class Extraction:
                 try:
                     for part in gen_batches(len(pictures), n_together):
                         self._settle(pictures, range(part.start, part.stop), rows)
-                    self._pass(rows)
+                    self._send(rows)
                 finally:
                     self._take(rows)
         finally:
@@ -252,7 +252,7 @@ class Extraction:
             if index in self._bad:
                 self._count(bad=1)
             if len(self._waiting) == self._batch_size:
-                self._pass(rows)
+                self._send(rows)
 
     @contextmanager
     def _noting(self, index: int) -> Iterator[None]:
@@ -264,7 +264,7 @@ class Extraction:
                 raise
             self._bad[index] = str(error)
 
-    def _pass(self, rows: np.ndarray) -> None:
+    def _send(self, rows: np.ndarray) -> None:
         """Send the pictures that wait into the network, after those in it are out."""
         self._take(rows)
         if not self._waiting:

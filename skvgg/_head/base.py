@@ -61,7 +61,7 @@ _NOT_STANDARDIZED: dict[str, Any] = {
     "_optimizer_slots": {},
 }
 
-#: Rows that are predicted together; bounds the memory of the hidden layers.
+#: Samples that are predicted together; bounds the memory of the hidden layers.
 _PREDICTION_BATCH = 4096
 
 
@@ -268,7 +268,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             X, y, weights = _drop_weightless(X, y, weights)
             if not one_epoch:
                 weights = weights / weights.mean()
-            rows = training.Rows(X, targets.encode(y), weights.astype(np.float32))
+            rows = training.Samples(X, targets.encode(y), weights.astype(np.float32))
             if validation is not None:
                 X_val, y_val, weights = validation
                 validation = self._encode_validation(X_val, y_val, weights, targets)
@@ -279,7 +279,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     def _encode_validation(
         self, X: Any, y: Any, sample_weight: Any, targets: Targets
-    ) -> training.Rows:
+    ) -> training.Samples:
         try:
             X, y = self._validate(X, y, reset=False)
             Y = targets.encode(y)
@@ -288,12 +288,12 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         weights = _check_weights(sample_weight, X, "sample_weight_val")
         if not weights.any():
             raise ValueError("sample_weight_val is zero for all samples.")
-        return training.Rows(X, Y, (weights / weights.mean()).astype(np.float32))
+        return training.Samples(X, Y, (weights / weights.mean()).astype(np.float32))
 
     def _train(
         self,
-        rows: training.Rows,
-        validation: training.Rows | None,
+        rows: training.Samples,
+        validation: training.Samples | None,
         targets: Targets,
         *,
         continues: bool,
@@ -399,7 +399,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return int(sequence.generate_state(1)[0]) % MAX_SEED
 
     def _first_state(
-        self, rows: training.Rows, seed: int, *, may_grow: bool
+        self, rows: training.Samples, seed: int, *, may_grow: bool
     ) -> tuple[Scaling, Parameters]:
         """Return the scaling of these rows, and initial parameters.
 
@@ -410,7 +410,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         scaling = self._learn_scaling(rows, may_grow)
         return scaling, initial_parameters(self._layer_sizes(rows), seed)
 
-    def _last_state(self, rows: training.Rows) -> tuple[Scaling, Parameters]:
+    def _last_state(self, rows: training.Samples) -> tuple[Scaling, Parameters]:
         """Return the scaling and the parameters of the last fit."""
         trained = [self.n_features_in_, *(len(b) for b in self.intercepts_)]
         sizes = self._layer_sizes(rows)
@@ -427,13 +427,13 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         scaling = self._get_scaling()
         return scaling, scaling.unfold((self.coefs_, self.intercepts_))
 
-    def _layer_sizes(self, rows: training.Rows) -> list[int]:
+    def _layer_sizes(self, rows: training.Samples) -> list[int]:
         hidden = _check_hidden_layer_sizes(self.hidden_layer_sizes)
         return [rows.X.shape[1], *hidden, rows.Y.shape[1]]
 
     # Standardizing
 
-    def _learn_scaling(self, rows: training.Rows, may_grow: bool) -> Scaling:
+    def _learn_scaling(self, rows: training.Samples, may_grow: bool) -> Scaling:
         """Return what is done to the features; a regressor adds the targets."""
         if not self.standardize:
             return Scaling()
@@ -465,7 +465,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     # What was learned
 
     def _warn_if_nothing_learned(
-        self, network: DenseNetwork, rows: training.Rows, targets: Targets
+        self, network: DenseNetwork, rows: training.Samples, targets: Targets
     ) -> None:
         """Compare the loss on the rows trained on with that of the best constant."""
         loss, output = network.evaluate(rows.X, rows.Y, rows.w)
@@ -488,8 +488,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _hold_out(
-        self, rows: training.Rows, targets: Targets, rng: np.random.RandomState
-    ) -> tuple[training.Rows, training.Rows | None]:
+        self, rows: training.Samples, targets: Targets, rng: np.random.RandomState
+    ) -> tuple[training.Samples, training.Samples | None]:
         fraction = self._fraction_held_out()
         if not fraction:
             return rows, None
@@ -506,7 +506,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return 0.1 if self.early_stopping else 0.0
 
     def _early_stopping(
-        self, validation: training.Rows | None, targets: Targets
+        self, validation: training.Samples | None, targets: Targets
     ) -> training.EarlyStopping | None:
         if not self.early_stopping:
             return None

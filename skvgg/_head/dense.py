@@ -49,7 +49,7 @@ OPTIMIZERS = (
     "proximaladagrad",
 )
 
-#: Rows that go through the network together where nothing is learned.
+#: Samples that go through the network together where nothing is learned.
 _EVALUATION_BATCH = 1024
 
 _N_DISMANTLED = itertools.count(1)

@@ -17,14 +17,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
 from skvgg._head.dense import Parameters
-from skvgg._head.training import Rows
+from skvgg._head.training import Samples
 
 #: Length to which rows of features are brought, on average: that of 4096 standardized
 #: features, for which the recipe chose its initial weights and its learning rate. So
 #: neither few nor many features change what comes out of the first layer.
 _ROW_LENGTH = 64
 
-#: Rows whose sums are taken together; bounds the memory of float64 copies.
+#: Samples whose sums are taken together; bounds the memory of float64 copies.
 _BATCH = 1024
 
 
@@ -112,12 +112,12 @@ class Standardization:
 
 
 class StandardizedRows:
-    """Rows of X, standardized when they are taken, so that no copy of X is made.
+    """Samples of X, standardized when they are taken, so that no copy of X is made.
 
     Parameters
     ----------
     X : ndarray or sparse array of shape (n, n_features), float32
-        Rows as they come.
+        Samples as they come.
     standardization : Standardization
         What is done to them.
     """
@@ -140,7 +140,7 @@ class Scaling:
     inputs: Standardization | None = None
     outputs: Standardization | None = None
 
-    def apply(self, rows: Rows) -> Rows:
+    def apply(self, rows: Samples) -> Samples:
         """Return rows as the network is to see them."""
         X, Y = rows.X, rows.Y
         if self.inputs is not None:

@@ -25,7 +25,7 @@ History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Samples:
     """Inputs, targets and weights of the same rows."""
 
     X: Any
@@ -35,8 +35,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.Y)
 
-    def __getitem__(self, rows: np.ndarray) -> Rows:
-        return Rows(self.X[rows], self.Y[rows], self.w[rows])
+    def __getitem__(self, rows: np.ndarray) -> Samples:
+        return Samples(self.X[rows], self.Y[rows], self.w[rows])
 
 
 @dataclass
@@ -72,8 +72,8 @@ class EarlyStopping:
 
 def train(
     network: DenseNetwork,
-    rows: Rows,
-    validation: Rows | None,
+    rows: Samples,
+    validation: Samples | None,
     *,
     epochs: range,
     batch_size: int,
@@ -89,12 +89,12 @@ def train(
     ----------
     network : DenseNetwork
         Is changed.
-    rows, validation : Rows
+    rows, validation : Samples
         Those learned from, and those only looked at.
     epochs : range
         Numbers of the epochs, at most.
     batch_size : int
-        Rows a step.
+        Samples a step.
     describe : callable
         Returns what the history says of rows.
     early_stopping : EarlyStopping or None
@@ -140,7 +140,7 @@ def train(
 
 def _one_epoch(
     network: DenseNetwork,
-    rows: Rows,
+    rows: Samples,
     batch_size: int,
     describe: Describe,
     rng: np.random.RandomState,
@@ -178,7 +178,7 @@ def split(
     labels : ndarray of shape (n,), int, or None
         What to keep the proportions of; None for nothing.
     n : int
-        Rows.
+        Samples.
     fraction : float
         Share of the validation rows, rounded down.
     rng : RandomState

@@ -20,11 +20,11 @@ from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow, quie
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
-#: What the choice comes to: the last is for batches of few pictures.
-Chosen = Literal["direct", "winograd", "winograd_one_by_one"]
+#: How convolutions are computed in the end: the last is for batches of few pictures.
+Method = Literal["direct", "winograd", "winograd_one_by_one"]
 
 #: Kernel and bias of each convolution, as tensors.
-Parameters = dict[str, tuple[Any, Any]]
+LayerTensors = dict[str, tuple[Any, Any]]
 
 #: Held while something is compiled or transformed that other threads may need too.
 _LOCK = threading.RLock()
@@ -75,16 +75,16 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
         )
 
 
-def choose(
+def choose_method(
     engine: EngineName, precision: Precision, n_done: int, batch_size: int
-) -> Chosen:
-    """Return the engine for the next pictures of a job.
+) -> Method:
+    """Return the method for the next pictures of a job.
 
     Depends on nothing else in the process, so the same call gives the same features.
     Engines differ by rounding only, so those of a job may differ where that is of
     float32.
 
-    Parameters
+    LayerTensors
     ----------
     engine : {"auto", "direct", "winograd"}
         What the user asks for.
@@ -106,7 +106,7 @@ def choose(
 class Direct:
     """TensorFlow's own convolution, by oneDNN on a CPU and by cuDNN on a GPU."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: LayerTensors) -> None:
         self._parameters = parameters
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
@@ -142,7 +142,7 @@ class Winograd:
     own.
     """
 
-    def __init__(self, parameters: Parameters, direct: Direct) -> None:
+    def __init__(self, parameters: LayerTensors, direct: Direct) -> None:
         self._parameters = parameters
         self._direct = direct
         self._transformed: dict[str, tuple[list[Any], Any]] = {}

@@ -19,12 +19,12 @@ from skvgg._definition.architecture import (
     CONV_NAMES,
     Layer,
     Output,
-    Pooling,
-    layers_up_to,
+    layers_between,
     map_shape,
 )
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._network.engines import Direct, Winograd
+from skvgg._network.layers import apply_layer, to_row
 from skvgg._runtime.tensorflow import (
     at_device_of_this_thread,
     compiled,
@@ -41,7 +41,7 @@ _BEGUN_TOGETHER = 16
 _DENSE_TOGETHER = 16
 
 #: For each output, its rows so far.
-Rows = list[list[np.ndarray]]
+OutputRows = list[list[np.ndarray]]
 
 
 class _Step(NamedTuple):
@@ -52,11 +52,11 @@ class _Step(NamedTuple):
     gives: str
 
 
-def _steps(outputs: Sequence[Output]) -> list[_Step]:
-    """Return what is to be done for `outputs`."""
+def _steps(outputs: Sequence[Output], start: str | None) -> list[_Step]:
+    """Return what is to be done for `outputs`, from the layer `start` upwards."""
     wanted = {layer for layer, _ in outputs}
     steps: list[_Step] = []
-    for layer in layers_up_to([*wanted]):
+    for layer in layers_between(start, [*wanted]):
         before = steps[-1] if steps else None
         if layer.kind == "pool" and before and before.gives not in wanted:
             steps[-1] = _Step(before.layer, True, layer.name)
@@ -65,7 +65,7 @@ def _steps(outputs: Sequence[Output]) -> list[_Step]:
     return steps
 
 
-class Pass:
+class ForwardPass:
     """The way of a batch through the layers.
 
     Parameters
@@ -80,6 +80,9 @@ class Pass:
         What is done to the pixels first.
     image_size : tuple of (int, int)
         Height and width of the pictures, in pixels.
+    start : str or None
+        The layer whose outputs are passed in, all of `outputs` above it; None for
+        pictures.
     """
 
     def __init__(
@@ -89,21 +92,30 @@ class Pass:
         outputs: Sequence[Output],
         preprocessing: Preprocessing,
         image_size: tuple[int, int],
+        start: str | None = None,
     ) -> None:
         self._parameters = parameters
         self._engine = engine
         self._outputs = outputs
         self._preprocessing = preprocessing
         self._image_size = image_size
+        self._start = start
         self._dtype = parameters[CONV_NAMES[0]][0].dtype
         is_reduced = self._dtype.size < np.float32().nbytes
         self._dense_together = _DENSE_TOGETHER if is_reduced and not has_gpu() else None
 
-    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Return a row a picture, for each output."""
-        batches = gen_batches(len(pixels), max(_BEGUN_TOGETHER, max_threads()))
-        parts: Iterator[Any] = (self._preprocess(pixels[batch]) for batch in batches)
-        steps, rows = _steps(self._outputs), self._no_rows()
+    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Return a row a picture, for each output.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (n, height, width, channels)
+            RGB pixels in 0..255, or the maps that the layer `start` gave.
+        """
+        batches = gen_batches(len(inputs), max(_BEGUN_TOGETHER, max_threads()))
+        prepare = self._preprocess if self._start is None else self._to_tensor
+        parts: Iterator[Any] = (prepare(inputs[batch]) for batch in batches)
+        steps, rows = _steps(self._outputs, self._start), self._no_rows()
         serial = [n for n, step in enumerate(steps, 1) if self._is_serial(step)]
         n_serial = max(serial, default=0)
         if n_serial:
@@ -112,8 +124,12 @@ class Pass:
             pass
         return [np.concatenate(some) for some in rows]
 
-    def _no_rows(self) -> Rows:
+    def _no_rows(self) -> OutputRows:
         return [[] for _ in self._outputs]
+
+    def _to_tensor(self, maps: np.ndarray) -> Any:
+        tf = import_tensorflow()
+        return tf.cast(tf.constant(maps), self._dtype)
 
     def _preprocess(self, pixels: np.ndarray) -> Any:
         if self._preprocessing.channels == "BGR":
@@ -124,18 +140,18 @@ class Pass:
         return _preprocess_function(shape, x.dtype, self._preprocessing, self._dtype)(x)
 
     def _is_serial(self, step: _Step) -> bool:
-        return step.layer.kind == "conv" and self._engine.is_serial(*self._map(step))
+        return step.layer.kind == "conv" and self._engine.is_serial(*self._task(step))
 
-    def _map(self, step: _Step) -> tuple[str, int, int]:
+    def _task(self, step: _Step) -> tuple[str, int, int]:
         """Return the name of a convolution, and height and width of what it takes."""
         height, width, _ = map_shape(step.layer, self._image_size)
         return step.layer.name, height, width
 
     def _run_side_by_side(
-        self, steps: Sequence[_Step], parts: Iterable[Any], rows: Rows
+        self, steps: Sequence[_Step], parts: Iterable[Any], rows: OutputRows
     ) -> Iterator[Any]:
         """Run the steps up to the last that is serial, on several parts at a time."""
-        n_together = self._engine.n_together(*self._map(steps[-1]))
+        n_together = self._engine.n_together(*self._task(steps[-1]))
 
         @at_device_of_this_thread
         def run(some):
@@ -153,27 +169,30 @@ class Pass:
                     yield y
 
     def _run(
-        self, steps: Sequence[_Step], parts: Iterable[Any], rows: Rows
+        self, steps: Sequence[_Step], parts: Iterable[Any], rows: OutputRows
     ) -> Iterator[Any]:
         """Run steps on pictures as they come; add to `rows` what is wanted of them."""
         for step in steps:
             parts = self._run_step(step, parts, rows)
         return iter(parts)
 
-    def _run_step(self, step: _Step, parts: Iterable[Any], rows: Rows) -> Iterator[Any]:
+    def _run_step(
+        self, step: _Step, parts: Iterable[Any], rows: OutputRows
+    ) -> Iterator[Any]:
         name, kind = step.layer.name, step.layer.kind
         if kind == "conv":
-            parts = _regroup(parts, self._engine.n_together(*self._map(step)))
+            parts = _regroup(parts, self._engine.n_together(*self._task(step)))
         elif kind == "dense":
             parts = _regroup(parts, self._dense_together)
         for part in parts:
             if kind == "conv":
                 y = self._engine.convolve(part, name, pools=step.pools)
             else:
-                y = _apply(step.layer, part, self._parameters, self._dense_together)
+                n_rows = self._dense_together
+                y = _apply_padded(step.layer, part, self._parameters, n_rows)
             for output, some in zip(self._outputs, rows, strict=True):
                 if output.layer == step.gives:
-                    some.append(_to_row(y, output.pooling).numpy())
+                    some.append(to_row(y, output.pooling).numpy())
             yield y
 
 
@@ -228,31 +247,11 @@ def _preprocess_function(
     return compiled(preprocess, [tf.TensorSpec((None, *shape), takes)])
 
 
-def _apply(
-    layer: Layer,
-    x: Any,
-    parameters: Mapping[str, tuple[Any, Any]],
-    dense_together: int | None,
+def _apply_padded(
+    layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]], n_rows: int | None
 ) -> Any:
-    """Run a layer that is no convolution."""
-    tf = import_tensorflow()
-    if layer.kind == "pool":
-        return tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
-    if layer.kind == "flatten":
-        return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
-    kernel, bias = parameters[layer.name]
+    """Run a layer that is no convolution; a dense one on `n_rows` rows, some zeros."""
     n = x.shape[0]
-    if dense_together:
-        x = tf.pad(x, [[0, dense_together - n], [0, 0]])
-    return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))[:n]
-
-
-def _to_row(y: Any, pooling: Pooling) -> Any:
-    tf = import_tensorflow()
-    y = tf.cast(y, tf.float32)
-    if len(y.shape) == 4:
-        if pooling == "avg":
-            return tf.reduce_mean(y, axis=[1, 2])
-        if pooling == "max":
-            return tf.reduce_max(y, axis=[1, 2])
-    return tf.reshape(y, [-1, int(np.prod(y.shape[1:]))])
+    if n_rows and layer.kind == "dense":
+        x = import_tensorflow().pad(x, [[0, n_rows - n], [0, 0]])
+    return apply_layer(layer, x, parameters)[:n]

@@ -14,7 +14,7 @@ from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import device_here
 
 
-class _Shelf:
+class _RecentNetworks:
     """The networks used last, up to so many of them."""
 
     def __init__(self, n_most: int) -> None:
@@ -36,11 +36,11 @@ _PER_TRANSFORMER = 2
 _networks: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
 
 #: Not attributes of the transformers, for those are compared, copied and pickled.
-_shelves: WeakKeyDictionary[Any, _Shelf] = WeakKeyDictionary()
+_recent: WeakKeyDictionary[Any, _RecentNetworks] = WeakKeyDictionary()
 
 #: Whose transformers are gone: in a worker of joblib, Dask, Ray or Spark they live for
 #: one task, and the next task has others.
-_last_of_all = _Shelf(1)
+_last_of_all = _RecentNetworks(1)
 
 _LOCK = threading.RLock()
 
@@ -48,7 +48,7 @@ _LOCK = threading.RLock()
 def share(transformer: Any, clone: Any) -> None:
     """Let a clone use the networks of a transformer, and keep them as long."""
     with _LOCK:
-        _shelves[clone] = _shelf_of(transformer)
+        _recent[clone] = _recent_of(transformer)
 
 
 def get_network(
@@ -98,7 +98,7 @@ def get_network(
 
     network.require(shapes, load)
     with _LOCK:
-        _shelf_of(transformer).keep(network)
+        _recent_of(transformer).keep(network)
         _last_of_all.keep(network)
     return network
 
@@ -116,9 +116,9 @@ def release_networks() -> None:
     >>> skvgg.release_networks()
     """
     with _LOCK:
-        for shelf in (_last_of_all, *_shelves.values()):
-            shelf.clear()
+        for recent in (_last_of_all, *_recent.values()):
+            recent.clear()
 
 
-def _shelf_of(transformer: Any) -> _Shelf:
-    return _shelves.setdefault(transformer, _Shelf(_PER_TRANSFORMER))
+def _recent_of(transformer: Any) -> _RecentNetworks:
+    return _recent.setdefault(transformer, _RecentNetworks(_PER_TRANSFORMER))

@@ -15,8 +15,8 @@ import numpy as np
 
 from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
-from skvgg._network.engines import Chosen, Direct, Winograd
-from skvgg._network.forward import Pass
+from skvgg._network.engines import Direct, Method, Winograd
+from skvgg._network.forward import ForwardPass
 from skvgg._network.precision import Precision, dtype_of, tensor_float_32
 from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.weights import Weights
@@ -38,12 +38,12 @@ class VGG19:
     def __init__(self, precision: Precision = "float32") -> None:
         self._precision: Precision = precision
         self._loading = threading.Lock()
-        #: Layers are added, and never change.
-        self._parameters: dict[str, tuple[Any, Any]] = {}
+        #: Kernel and bias of each layer loaded: some are added, none changes.
+        self.parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
-        direct = Direct(self._parameters)
-        winograd = Winograd(self._parameters, direct)
-        self._engines: dict[Chosen, Direct | Winograd] = {
+        direct = Direct(self.parameters)
+        winograd = Winograd(self.parameters, direct)
+        self._engines: dict[Method, Direct | Winograd] = {
             "direct": direct,
             "winograd": winograd,
             "winograd_one_by_one": winograd.one_by_one(),
@@ -73,7 +73,7 @@ class VGG19:
         """
         tf = import_tensorflow()
         with self._loading:
-            missing = {n: s for n, s in shapes.items() if n not in self._parameters}
+            missing = {n: s for n, s in shapes.items() if n not in self.parameters}
             if not missing:
                 return
             weights = load(missing)
@@ -83,51 +83,61 @@ class VGG19:
             dtype = dtype_of(self._precision)
             while arrays:  # one by one, so that there are never two copies of all
                 name, (kernel, bias) = arrays.popitem()
-                self._parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
+                self.parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
 
     def features(
         self,
-        pixels: np.ndarray,
+        inputs: np.ndarray,
         outputs: Sequence[Output],
         preprocessing: Preprocessing,
-        engine: Chosen = "direct",
+        method: Method = "direct",
         warn: Callable[[str], Any] = warnings.warn,
+        *,
+        start: str | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> list[np.ndarray]:
         """Return what the network makes of pictures, for each output wanted.
 
         Parameters
         ----------
-        pixels : ndarray of shape (n, height, width, 3), uint8 or float32
-            RGB pictures, pixels in 0..255.
+        inputs : ndarray of shape (n, height, width, channels), uint8 or float
+            RGB pictures, pixels in 0..255; or, with `start`, maps.
         outputs : sequence of Output
             Layers, and how those with height and width are reduced to one
             number a channel; None keeps all numbers, in the order (height,
             width, channel).
         preprocessing : Preprocessing
             What is done to the pixels first.
-        engine : {"direct", "winograd", "winograd_one_by_one"}
-            How convolutions are computed; see :func:`skvgg._network.engines.choose`.
+        method : {"direct", "winograd", "winograd_one_by_one"}
+            How convolutions are computed, from
+            :func:`skvgg._network.engines.choose_method`.
         warn : callable
             Told if the device has no memory for so many pictures together: they,
             and those of later calls, go through it in smaller batches.
+        start : str or None
+            A convolution or pooling whose outputs `inputs` are, to begin above it.
+        image_size : tuple of (int, int), optional
+            Height and width of the pictures that the maps are of; needed with
+            `start`, as sides that are odd lose a pixel on the way.
 
         Returns
         -------
         list of ndarray of shape (n, n_features), float32
         """
         tf = import_tensorflow()  # raises where running would hang
-        forward = Pass(
-            self._parameters,
-            self._engines[engine],
+        forward = ForwardPass(
+            self.parameters,
+            self._engines[method],
             outputs,
             preprocessing,
-            pixels.shape[1:3],
+            image_size or inputs.shape[1:3],
+            start,
         )
-        n_together = self._most_together or len(pixels)
+        n_together = self._most_together or len(inputs)
         blocks: list[list[np.ndarray]] = []
-        start = 0
-        while start < len(pixels):
-            some = pixels[start : start + n_together]
+        n_done = 0
+        while n_done < len(inputs):
+            some = inputs[n_done : n_done + n_together]
             try:
                 with tensor_float_32(self._precision == "tensorfloat32"):
                     blocks.append(forward(some))
@@ -137,7 +147,7 @@ class VGG19:
                 n_together = self._most_together = len(some) // 2
                 warn(_describe_memory(n_together))
             else:
-                start += len(some)
+                n_done += len(some)
         return [np.concatenate(rows) for rows in zip(*blocks, strict=True)]
 
 

@@ -124,6 +124,12 @@ def _by_stripes(
 ) -> Any:
     """Return what `part` makes of padded pictures, stripe by stripe.
 
+    For example two pictures of 10 rows in stripes of 4: the stripes begin at rows 0, 4
+    and 6 of the first picture (the last one ends with it, so its first two rows are
+    computed twice), then at 0, 4 and 6 of the second. The one at row 4 reads rows 4 to
+    9 of the padded picture, as a kernel of 3 wants a row above and one below, and gives
+    rows 4 to 7 of the output, or rows 2 and 3 if pooling halves it.
+
     Parameters
     ----------
     part : callable

@@ -12,14 +12,14 @@ from skvgg._definition.architecture import CONV_NAMES, WITHOUT_DENSE
 from skvgg._definition.preprocessing import CAFFE, Preprocessing
 
 #: Kernel and bias of each layer; kernels as (3, 3, in, out) or (in, out).
-Parameters = Mapping[str, tuple[np.ndarray, np.ndarray]]
+LayerArrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Weights:
     """The parameters of a VGG19 and the preprocessing that they were trained with."""
 
-    parameters: Parameters
+    parameters: LayerArrays
     #: What an error calls them.
     source: str
     preprocessing: Preprocessing = CAFFE

@@ -13,7 +13,7 @@ import numpy as np
 
 from skvgg._definition.architecture import DENSE_NAMES
 from skvgg._runtime.tensorflow import import_tensorflow
-from skvgg.weights._base import Parameters
+from skvgg.weights._base import LayerArrays
 
 #: Names of the fully connected layers where none was given, in TFLearn.
 _TFLEARN_DENSE_NAMES = dict(
@@ -32,7 +32,7 @@ def files(path: Path) -> list[Path]:
     return [index, *sorted(index.parent.glob(f"{index.stem}.data-*"))]
 
 
-def read(path: Path, names: list[str]) -> Parameters:
+def read(path: Path, names: list[str]) -> LayerArrays:
     """Return kernel and bias of those of the layers `names` that the file has."""
     reader = import_tensorflow().train.load_checkpoint(str(_prefix(path)))
     variables = reader.get_variable_to_shape_map()

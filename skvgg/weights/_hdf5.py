@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
-from skvgg.weights._base import Parameters, first_bytes
+from skvgg.weights._base import LayerArrays, first_bytes
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -24,7 +24,7 @@ def matches(path: Path) -> bool:
     return first_bytes(path, len(_MAGIC)) == _MAGIC
 
 
-def read(path: Path, names: list[str]) -> Parameters:
+def read(path: Path, names: list[str]) -> LayerArrays:
     """Return kernel and bias of those of the layers `names` that the file has."""
     import h5py
 

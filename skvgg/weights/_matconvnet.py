@@ -18,7 +18,7 @@ import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES
 from skvgg._definition.preprocessing import Preprocessing
-from skvgg.weights._base import Parameters, first_bytes
+from skvgg.weights._base import LayerArrays, first_bytes
 
 #: Caffe's means in the order red, green, blue; ``meta.normalization.averageImage``.
 PREPROCESSING = Preprocessing("RGB", mean=(123.68, 116.779, 103.939))
@@ -35,7 +35,7 @@ def matches(path: Path) -> bool:
     return first_bytes(path, 10) == b"MATLAB 5.0"
 
 
-def read(path: Path, names: list[str]) -> Parameters:
+def read(path: Path, names: list[str]) -> LayerArrays:
     """Return kernel and bias of those of the layers `names` that the file has."""
     from scipy.io import loadmat, whosmat
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from skvgg._definition.preprocessing import CAFFE, PREPROCESSINGS, Preprocessing
-from skvgg.weights._base import Parameters
+from skvgg.weights._base import LayerArrays
 
 _PREPROCESSING = "preprocessing"
 
@@ -31,7 +31,7 @@ def members(path: Path) -> list[str]:
         return []
 
 
-def read(path: Path, names: Iterable[str]) -> Parameters:
+def read(path: Path, names: Iterable[str]) -> LayerArrays:
     """Return kernel and bias of those of the layers `names` that the file has."""
     with np.load(path, allow_pickle=False) as file:
         return {
@@ -48,7 +48,7 @@ def preprocessing_in(path: Path) -> Preprocessing:
 
 
 def save(
-    path: str | os.PathLike[str], parameters: Parameters, preprocessing: str = "caffe"
+    path: str | os.PathLike[str], parameters: LayerArrays, preprocessing: str = "caffe"
 ) -> None:
     """Write weights to a file that ``VGG19Features(weights=path)`` reads.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from skvgg._definition.architecture import BLOCKS, DENSE_NAMES, LAYERS
 from skvgg._definition.preprocessing import TORCH
-from skvgg.weights._base import Parameters, first_bytes
+from skvgg.weights._base import LayerArrays, first_bytes
 
 PREPROCESSING = TORCH
 
@@ -32,7 +32,7 @@ def matches(path: Path) -> bool:
     return start[8:] == b"{" and length < path.stat().st_size
 
 
-def read(path: Path, names: list[str]) -> Parameters:
+def read(path: Path, names: list[str]) -> LayerArrays:
     """Return kernel and bias of those of the layers `names` that the file has."""
     try:
         from safetensors import safe_open
