@@ -130,7 +130,7 @@ def test_layers_are_loaded_when_they_are_first_needed(keras_top, tiles):
     dense = VGG19Features(path, layer="fc2")
     convolutions.transform(X)
     (network,) = networks()
-    assert "fc1" not in network._parameters
+    assert "fc1" not in network.parameters
     rows = dense.transform(X)
     assert networks() == [network]
     del network

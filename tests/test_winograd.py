@@ -174,7 +174,7 @@ def test_few_pictures_at_224_go_one_by_one_and_are_those_of_keras(
 def test_the_engine_depends_on_the_job_alone(
     engine, precision, n_done, batch_size, expected
 ):
-    assert engines.choose(engine, precision, n_done, batch_size) == expected
+    assert engines.choose_method(engine, precision, n_done, batch_size) == expected
 
 
 def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):
