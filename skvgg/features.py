@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import errno
-import functools
 import os
-from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from tqdm import tqdm
 
 import skvgg
-from skvgg import weights as _weights
-from skvgg._definition.architecture import (
-    LAYER_NAMES,
-    MIN_IMAGE_SIZE,
-    POOLINGS,
-    PRETRAINED_IMAGE_SIZE,
-    STAGES,
-    WITHOUT_DENSE,
-    Output,
-    Pooling,
-    n_features,
-    needs_dense,
-    parameter_shapes,
-)
+from skvgg._definition.architecture import LAYER_NAMES
 from skvgg._definition.preprocessing import PREPROCESSINGS
-from skvgg._extraction.run import (
-    Compute,
-    Extraction,
-    Recipe,
-    warn_of_bad,
-    weights_fingerprint,
-)
-from skvgg._images import (
-    MAX_PIXELS,
-    Framing,
-    Interpolation,
-    Pictures,
-    as_pictures,
-    check_flattened_shape,
-    is_whole,
-)
-from skvgg._network.engines import ENGINE_NAMES, check_engine, choose_method
+from skvgg._extraction.job import Job
+from skvgg._extraction.recipe import weights_fingerprint
+from skvgg._extraction.settings import Settings, check_memory
+from skvgg._images import MAX_PIXELS, Interpolation, Pictures, as_pictures
+from skvgg._network.engines import ENGINE_NAMES
 from skvgg._network.precision import PRECISIONS
-from skvgg._network.registry import get_network, share
-from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
+from skvgg._network.registry import share
 from skvgg._runtime.seed import draw_seed
-from skvgg._runtime.tensorflow import at_device_of_this_thread
-from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, anchored
+from skvgg.weights import Source, as_source
 
 __all__ = ["VGG19Features"]
 
@@ -75,7 +42,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    weights : {"imagenet", "hed"}, path or None, default="imagenet"
+    weights : {"imagenet", "hed"}, path, Source or None, default="imagenet"
         Where the network's weights come from.
 
         - "imagenet": Keras' weights, trained on ImageNet; downloaded once into
@@ -91,6 +58,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
           built in TFLearn; a safetensors file of torchvision's or timm's VGG19;
           MatConvNet's ``imagenet-vgg-verydeep-19.mat``; or an ``.npz`` of
           :func:`skvgg.weights.save`. Pickles (``.pth``, ``.npy``) are refused.
+        - a :class:`skvgg.weights.TunedWeights`, as fine-tuning makes it.
         - None: He-normal random weights drawn with `random_state`, the
           baseline of all others.
 
@@ -226,7 +194,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     _doc_link_template = skvgg.DOC_LINK
 
     _parameter_constraints: ClassVar[dict] = {
-        "weights": [str, os.PathLike, None],
+        "weights": [str, os.PathLike, Source, None],
         "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
         "pooling": [StrOptions({"avg", "max"}), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
@@ -312,13 +280,15 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         FileNotFoundError
             If the weights file or a picture's file does not exist.
         """
-        settings = _Settings.of(self)
-        _weights.check_source(self.weights)
+        seed = draw_seed(self.random_state) if self.weights is None else None
+        source = as_source(self.weights, seed)
+        settings = Settings.of(self, source)
+        source.check()
         self._as_pictures(X, settings)
-        if self.weights is None:
-            self.seed_ = draw_seed(self.random_state)
+        if seed is not None:
+            self.seed_ = seed
         with closing(Cache(self.memory)) as cache:
-            self.weights_fingerprint_ = self._fingerprint(cache)
+            self.weights_fingerprint_ = weights_fingerprint(source, cache)
         return self
 
     def transform(self, X):
@@ -377,34 +347,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             If ``on_error="nan"`` and some pictures cannot be used.
         """
         self._validate_params()
-        settings = _Settings.of(self)
-        identity = _weights.identify(self.weights)  # raises if there is no such file
+        source = self._source()
+        settings = Settings.of(self, source)
         pictures = self._as_pictures(X, settings)
-        rows = np.empty((len(pictures), settings.n_features), np.float32)
-        troubles: list[str] = []
-        with (
-            closing(Cache(self.memory)) as cache,
-            tqdm(total=len(rows), unit="picture", disable=not self.verbose) as bar,
-        ):
-
-            def report(n_more: int, counts: Counter) -> None:
-                bar.set_postfix(counts, refresh=False)
-                bar.update(n_more)
-
-            bad = Extraction(
-                self._recipe(settings, cache),
-                cache,
-                self._compute(settings, identity, troubles),
-                self.batch_size,
-                max_pixels=self.max_pixels,
-                skips_bad=self.on_error == "nan",
-                report=report,
-            ).run(pictures, rows)
-        if bad:
-            warn_of_bad(bad)
-        if troubles:
-            warn(troubles[-1])
-        return rows
+        with closing(Cache(self.memory)) as cache:
+            fingerprint = self._checked_fingerprint(source, cache)
+            return Job(self, settings, source, cache, fingerprint).rows(pictures)
 
     def cache_info(self):
         """Return what `memory` has done in this process, and what it holds.
@@ -418,7 +366,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             count for themselves.
         """
         self._validate_params()
-        _check_memory(self.memory)
+        check_memory(self.memory)
         with closing(Cache(self.memory)) as cache:
             return cache.info()
 
@@ -437,12 +385,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             feature within the layer.
         """
         self._validate_params()
-        settings = _Settings.of(self)
+        settings = Settings.of(self, as_source(self.weights))
         return np.array(
             [
                 f"{output.name}_{i}"
                 for output in settings.outputs
-                for i in range(settings.n_features_of(output.layer))
+                for i in range(settings.n_features_of(output))
             ],
             dtype=object,
         )
@@ -486,199 +434,22 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             )
         return self.seed_
 
-    def _as_pictures(self, X, settings: _Settings) -> Pictures:
+    def _as_pictures(self, X, settings: Settings) -> Pictures:
         check_items = self.on_error == "raise"
         return as_pictures(X, settings.flattened_shape, check_items=check_items)
 
-    def _recipe(self, settings: _Settings, cache: Cache) -> Recipe:
-        """Return what becomes of a picture, for which its row is stored."""
-        network_key: tuple | None = None
-        if self.memory is not None or hasattr(self, "weights_fingerprint_"):
-            fingerprint = self._fingerprint(cache)
-            if fingerprint != getattr(self, "weights_fingerprint_", fingerprint):
-                raise ValueError(
-                    f"weights={self.weights!r} are not those that fit saw: features "
-                    "would be others than those that a model has learned on. Put the "
-                    "former file back, or fit again."
-                )
-            # "auto" follows from the weights, so it needs not be looked up.
-            network_key = (FORWARD_VERSION, fingerprint, self.preprocessing)
-            if self.precision != "float32":
-                network_key += (self.precision,)
-        framing = settings.framing
-        also_stored = settings.also_stored if self.memory is not None else ()
-        return Recipe(settings.outputs, also_stored, framing, network_key)
+    def _source(self) -> Source:
+        return as_source(self.weights, self._seed())
 
-    def _fingerprint(self, cache: Cache) -> str:
-        return weights_fingerprint(self.weights, self._seed(), cache)
-
-    def _compute(
-        self, settings: _Settings, identity: tuple, troubles: list[str]
-    ) -> Compute:
-        """Return the function that runs a batch; it loads the network when called.
-
-        It is called in another thread, so it notes what to warn of in `troubles`, and
-        computes on the device that this thread has chosen.
-        """
-        seed = self._seed()
-
-        @functools.cache
-        def load_network(layers: tuple[str, ...]) -> VGG19:
-            shapes = parameter_shapes(layers, settings.image_size)
-            return get_network(
-                self, self.weights, identity, seed, self.precision, shapes, self.verbose
+    def _checked_fingerprint(self, source: Source, cache: Cache) -> str | None:
+        """Return the fingerprint of the weights, if it is needed, or raise."""
+        if self.memory is None and not hasattr(self, "weights_fingerprint_"):
+            return None
+        fingerprint = weights_fingerprint(source, cache)
+        if fingerprint != getattr(self, "weights_fingerprint_", fingerprint):
+            raise ValueError(
+                f"weights={self.weights!r} are not those that fit saw: features "
+                "would be others than those that a model has learned on. Put the "
+                "former file back, or fit again."
             )
-
-        n_done = n_first = 0
-
-        @at_device_of_this_thread
-        def compute(pixels: np.ndarray, outputs: Sequence[Output]) -> list[np.ndarray]:
-            nonlocal n_done, n_first
-            network = load_network(tuple(output.layer for output in outputs))
-            preprocessing = PREPROCESSINGS.get(
-                self.preprocessing, network.preprocessing
-            )
-            n_first = n_first or len(pixels)
-            engine = choose_method(self.engine, self.precision, n_done, n_first)
-            n_done += len(pixels)
-            return network.features(
-                pixels, outputs, preprocessing, engine, troubles.append
-            )
-
-        return compute
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What `layer`, `pooling` and `image_size` come to, checked together."""
-
-    layers: tuple[str, ...]
-    pooling: Pooling
-    framing: Framing
-    flattened_shape: tuple[int, ...] | None
-    memory_layers: tuple[str, ...]
-
-    @classmethod
-    def of(cls, estimator: VGG19Features) -> _Settings:
-        layers = _check_layers(estimator.layer, "layer")
-        memory_layers = _check_memory_layers(estimator.memory_layers)
-        check_engine(estimator.engine, estimator.precision)
-        image_size = _check_image_size(estimator.image_size)
-        for parameter, some in (("layer", layers), ("memory_layers", memory_layers)):
-            _check_layers_fit(parameter, some, image_size, estimator.weights)
-        flattened_shape = check_flattened_shape(estimator.flattened_shape)
-        framing = Framing(image_size, estimator.resize, estimator.interpolation)
-        fill_value = _check_fill_value(estimator.fill_value)
-        if estimator.resize == "pad":  # else rows do not depend on it
-            framing = replace(framing, fill_value=fill_value)
-        _check_memory(estimator.memory)
-        return cls(layers, estimator.pooling, framing, flattened_shape, memory_layers)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.framing.image_size
-
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        """What a row consists of."""
-        return tuple(Output.of(layer, self.pooling) for layer in self.layers)
-
-    @property
-    def also_stored(self) -> tuple[Output, ...]:
-        """What a pass stores beside the row."""
-        return tuple(
-            Output.of(layer, pooling)
-            for layer in self.memory_layers
-            for pooling in POOLINGS
-        )
-
-    def n_features_of(self, layer: str) -> int:
-        return n_features(layer, self.image_size, self.pooling)
-
-    @property
-    def n_features(self) -> int:
-        return sum(self.n_features_of(layer) for layer in self.layers)
-
-
-def _check_layers(layer: str | Sequence[str], parameter: str) -> tuple[str, ...]:
-    alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
-    layers = (str(layer),) if alone else tuple(map(str, layer))
-    unknown = [name for name in layers if name not in LAYER_NAMES]
-    if unknown or not layers or len(set(layers)) < len(layers):
-        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
-        raise ValueError(
-            f"{parameter}={layer!r} is {problem}. Expected one or several different "
-            f"ones of {', '.join(LAYER_NAMES)}."
-        )
-    return layers
-
-
-def _check_memory_layers(layers: str | Sequence[str] | None) -> tuple[str, ...]:
-    if layers is None:
-        return ()
-    if isinstance(layers, str) and layers == "stages":
-        return STAGES
-    return _check_layers(layers, "memory_layers")
-
-
-def _check_image_size(image_size: Any) -> tuple[int, int]:
-    sides = (image_size,) * 2 if isinstance(image_size, Integral) else (*image_size,)
-    if len(sides) != 2 or not all(is_whole(side) for side in sides):
-        raise ValueError(
-            f"image_size={image_size!r}; expected an int or (height, width) in pixels."
-        )
-    return int(sides[0]), int(sides[1])
-
-
-def _check_fill_value(fill_value: Any) -> tuple[int, int, int]:
-    is_gray = isinstance(fill_value, Integral)
-    colour = (fill_value,) * 3 if is_gray else (*fill_value,)
-    if len(colour) != 3 or not all(is_whole(c) and 0 <= c <= 255 for c in colour):
-        raise ValueError(
-            f"fill_value={fill_value!r}; expected an int or (red, green, blue), each "
-            "in 0..255."
-        )
-    red, green, blue = map(int, colour)
-    return red, green, blue
-
-
-def _check_memory(memory: Any) -> None:
-    """Raise if no file could have that path; other troubles are the store's."""
-    is_path = isinstance(memory, str | os.PathLike)
-    path = memory if is_path else getattr(memory, "location", None)
-    try:
-        if isinstance(path, str | os.PathLike):
-            os.stat(path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
-            return
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(
-            f"memory={memory!r} cannot be a folder ({reason}). Choose another path."
-        ) from error
-
-
-def _check_layers_fit(
-    parameter: str,
-    layers: Sequence[str],
-    image_size: tuple[int, int],
-    weights: _weights.Source,
-) -> None:
-    if weights == "hed" and needs_dense(layers):
-        raise ValueError(
-            f"weights='hed' have no fully connected layers, got {parameter}={layers}. "
-            f'Choose others: VGG19Features("hed", {WITHOUT_DENSE})'
-        )
-    if min(image_size) < MIN_IMAGE_SIZE:
-        raise ValueError(
-            f"image_size={image_size} is too small: VGG19 halves a picture five times, "
-            f"so both sides must be at least {MIN_IMAGE_SIZE} pixels."
-        )
-    full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
-    bound = weights is not None and needs_dense(layers)
-    if bound and image_size != full_size:
-        raise ValueError(
-            f"image_size={image_size} does not go with {parameter}={layers}: 'fc1' and "
-            f"'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Leave "
-            "image_size at that, or choose other layers."
-        )
+        return fingerprint

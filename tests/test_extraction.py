@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from skvgg._definition.architecture import Output
-from skvgg._extraction.run import Extraction, Recipe, warn_of_bad
+from skvgg._extraction.recipe import Recipe
+from skvgg._extraction.run import Extraction, warn_of_bad
 from skvgg._images import Framing, together
 from skvgg._runtime import threads
 from skvgg._store.cache import Cache
@@ -33,7 +34,8 @@ class Network:
 
 def run(pictures, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings):
     network, told = Network(), []
-    recipe = Recipe(outputs, also, Framing(SIZE, "stretch"), settings.get("others"))
+    framing, key = Framing(SIZE, "stretch"), settings.get("network_key")
+    recipe = Recipe(outputs, also, framing, key)
     cache = Cache(memory)
     rows = np.full((len(pictures), 3 * len(outputs)), np.nan, np.float32)
 
@@ -109,9 +111,9 @@ def test_what_is_also_stored_needs_no_pass_later(pictures, tmp_path):
 
 
 def test_other_settings_are_other_rows(pictures, tmp_path):
-    run(pictures, tmp_path, others=1)
-    assert sum(run(pictures, tmp_path, others=2)[1]) == 10
-    assert sum(run(pictures, tmp_path, others=1)[1]) == 0
+    run(pictures, tmp_path, network_key=1)
+    assert sum(run(pictures, tmp_path, network_key=2)[1]) == 10
+    assert sum(run(pictures, tmp_path, network_key=1)[1]) == 0
 
 
 def test_a_bad_picture_leaves_the_rows_before_it_stored(pictures, tmp_path):

@@ -524,7 +524,8 @@ import numpy as np
 from PIL import Image
 from skvgg._definition.architecture import Output
 from skvgg._store.cache import Cache
-from skvgg._extraction.run import Extraction, Recipe
+from skvgg._extraction.recipe import Recipe
+from skvgg._extraction.run import Extraction
 from skvgg._images import Framing
 rng = np.random.default_rng(0)
 small = Image.fromarray(rng.integers(0, 256, (75, 100, 3), np.uint8))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features, weights
-from skvgg._extraction.run import weights_fingerprint
+from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._runtime.tensorflow import quiet_log
 from skvgg._store.cache import Cache
 from skvgg.weights import _hed
@@ -68,8 +68,8 @@ def test_the_path_of_its_file_is_not_hed(tiles, tmp_path):
     features = VGG19Features("hed", memory=tmp_path, **params).fit(X)
     features.transform(X)
     cache = Cache(tmp_path)
-    assert weights_fingerprint(path, None, cache) == weights.fingerprint(path, None)
-    assert weights_fingerprint("hed", None, cache) == weights.fingerprint("hed", None)
+    for source in (weights.as_source(path), weights.as_source("hed")):
+        assert weights_fingerprint(source, cache) == source.fingerprint()
     cache.close()
     for memory in (None, tmp_path):
         with pytest.raises(ValueError, match="no layer 'block3_conv4'"):
@@ -78,10 +78,11 @@ def test_the_path_of_its_file_is_not_hed(tiles, tmp_path):
 
 def test_a_fingerprint_of_another_version_is_not_used(tmp_path, monkeypatch):
     cache = Cache(tmp_path)
-    before = weights_fingerprint("hed", None, cache)
+    hed = weights.as_source("hed")
+    before = weights_fingerprint(hed, cache)
     monkeypatch.setattr(weights, "FINGERPRINT_VERSION", 0)
-    monkeypatch.setattr(weights, "fingerprint", lambda source, seed: "of version 0")
-    assert weights_fingerprint("hed", None, cache) == "of version 0"
+    monkeypatch.setattr(hed, "fingerprint", lambda: "of version 0")
+    assert weights_fingerprint(hed, cache) == "of version 0"
     monkeypatch.undo()
-    assert weights_fingerprint("hed", None, cache) == before
+    assert weights_fingerprint(hed, cache) == before
     cache.close()

@@ -14,6 +14,8 @@ import skvgg
 from skvgg import VGG19Features, weights
 from skvgg._definition.architecture import parameter_shapes
 from skvgg._network import registry, vgg19
+from skvgg.weights._files import FileSource
+from skvgg.weights._random import RandomSource
 
 from .conftest import run_python
 
@@ -31,13 +33,13 @@ def _no_network_of_other_tests():
 @pytest.fixture
 def loads(monkeypatch):
     """Count how often weights are loaded, by their seed."""
-    counted, load = Counter(), weights.load
+    counted, load = Counter(), RandomSource.load
 
-    def count(source, shapes, *, seed, verbose=0):
-        counted[seed] += 1
-        return load(source, shapes, seed=seed, verbose=verbose)
+    def count(source, shapes, verbose=0):
+        counted[source.identify()[1]] += 1
+        return load(source, shapes, verbose)
 
-    monkeypatch.setattr(weights, "load", count)
+    monkeypatch.setattr(RandomSource, "load", count)
     return counted
 
 
@@ -195,12 +197,12 @@ def test_weights_that_change_while_they_are_read_are_not_used(tmp_path, monkeypa
     weights.save(path, first)
     features = VGG19Features(path, layer="block1_pool", image_size=32)
     features.fit(np.zeros((1, 32, 32), np.uint8))
-    original = weights.load
+    original = FileSource.load
 
     def load(*args, **kwargs):
         weights.save(path, second)  # somebody else does, at the worst moment
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(weights, "load", load)
+    monkeypatch.setattr(FileSource, "load", load)
     with pytest.raises(ValueError, match="changed while they were read"):
         features.transform(np.zeros((1, 32, 32), np.uint8))

@@ -98,6 +98,11 @@ class Output(NamedTuple):
         return cls(name, pooling if get_layer(name).is_spatial else None)
 
     @property
+    def is_map(self) -> bool:
+        """Whether it has height and width, and keeps them."""
+        return self.pooling is None and get_layer(self.layer).is_spatial
+
+    @property
     def name(self) -> str:
         """What its features are called, less their index."""
         return self.layer if self.pooling is None else f"{self.layer}_{self.pooling}"

@@ -1,25 +1,21 @@
-"""From pictures to rows, each picture through the network once.
+"""One run over images: hits and misses, batches, what is decoded meanwhile.
 
-Here stands what makes two rows the same: the content of the picture and every
-setting that the row depends on. Knows neither estimators nor TensorFlow.
+Knows neither estimators nor TensorFlow.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skvgg import weights
 from skvgg._definition.architecture import PRETRAINED_IMAGE_SIZE, Output
+from skvgg._extraction.recipe import Recipe
 from skvgg._images import (
     Content,
     Framing,
@@ -44,64 +40,6 @@ _TOLD_OF = 5
 #: Takes pixels of shape (n, height, width, 3); returns an array of shape
 #: (n, n_features) for each output.
 Compute = Callable[[np.ndarray, Sequence[Output]], list[np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is made of a picture.
-
-    Parameters
-    ----------
-    outputs : tuple of Output
-        What a row consists of, in this order.
-    also_stored : tuple of Output
-        What is stored in the same pass, for other recipes.
-    framing : Framing
-        How pictures are brought to size.
-    network_key : hashable
-        The network and all else that a row depends on; its ``repr`` counts.
-    """
-
-    outputs: tuple[Output, ...]
-    also_stored: tuple[Output, ...]
-    framing: Framing
-    network_key: Hashable
-
-    @cached_property
-    def all_outputs(self) -> tuple[Output, ...]:
-        """Every output that a pass computes, once."""
-        return tuple(dict.fromkeys(self.outputs + self.also_stored))
-
-    @cached_property
-    def _prefixes(self) -> dict[Output, bytes]:
-        return {
-            output: repr((output, self.framing, self.network_key)).encode()
-            for output in self.all_outputs
-        }
-
-    def key(self, digest: bytes, output: Output) -> bytes:
-        """Return what the row of a content's output is known by."""
-        key = hashlib.blake2b(digest, digest_size=20)
-        key.update(self._prefixes[output])
-        return key.digest()
-
-
-def weights_fingerprint(source: weights.Source, seed: int | None, cache: Cache) -> str:
-    """Return the fingerprint of weights; read their file only if it is new here.
-
-    The parameters are those of :func:`skvgg.weights.fingerprint`. A file is
-    known by its path, size and times of change.
-    """
-    version = weights.FINGERPRINT_VERSION
-    identity = repr(("weights", version, weights.identify(source)))
-    key = hashlib.blake2b(identity.encode(), digest_size=20).digest()
-    known = cache.get([key])
-    if key in known:
-        return known[key].tobytes().decode()
-    fingerprint = weights.fingerprint(source, seed)
-    if source is not None:
-        cache.put({key: np.frombuffer(fingerprint.encode(), np.uint8)})
-    return fingerprint
 
 
 def warn_of_bad(bad: dict[int, str]) -> None:
@@ -165,14 +103,16 @@ class Extraction:
         self._first: dict[bytes, int] = {}
         self._copies: list[tuple[int, int]] = []
         self._bad: dict[int, str] = {}
+        #: What the outputs of each picture are stored under, by its index.
+        self.keys: dict[int, list[bytes]] = {}
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
         self._network: Executor
         self._readers: Executor
         self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
         self._warned_unscaled = False
 
-    def run(self, pictures: Pictures, rows: np.ndarray) -> dict[int, str]:
-        """Fill `rows`, one a picture.
+    def run(self, pictures: Pictures, rows: np.ndarray | None) -> dict[int, str]:
+        """Fill `rows`, one a picture; or, if that is None, nothing but the cache.
 
         Returns
         -------
@@ -197,27 +137,35 @@ class Extraction:
         finally:
             self._cache.counts.update(self._counts)
         for copy, first in self._copies:
-            rows[copy] = rows[first]
+            self.keys[copy] = self.keys[first]
+            if rows is not None:
+                rows[copy] = rows[first]
             if first in self._bad:
                 reason = self._bad[first].removeprefix(name_of(pictures[first], first))
                 self._bad[copy] = name_of(pictures[copy], copy) + reason
-        rows[list(self._bad)] = np.nan
+        if rows is not None:
+            rows[list(self._bad)] = np.nan
         return dict(sorted(self._bad.items()))
 
-    def _settle(self, pictures: Pictures, indices: range, rows: np.ndarray) -> None:
+    def _settle(
+        self, pictures: Pictures, indices: range, rows: np.ndarray | None
+    ) -> None:
         """Fill the rows that are known; decode the other pictures for a pass."""
         contents = self._load_new(pictures, indices)
         keys = {
             index: [self._recipe.key(content.digest, o) for o in self._recipe.outputs]
             for index, content in contents.items()
         }
+        self.keys.update(keys)
         found = self._cache.get([key for some in keys.values() for key in some])
         n_bad = sum(index in self._bad for index in indices)
         self._count(hits=len(indices) - len(contents) - n_bad, bad=n_bad)
         missing = {}
         for index, content in contents.items():
             if all(key in found for key in keys[index]):
-                np.concatenate([found[key] for key in keys[index]], out=rows[index])
+                if rows is not None:
+                    blocks = [found[key] for key in keys[index]]
+                    np.concatenate(blocks, out=rows[index])
                 self._count(hits=1)
             else:
                 missing[index] = content
@@ -240,7 +188,7 @@ class Extraction:
                 self._copies.append((index, first))
         return contents
 
-    def _decode(self, contents: dict[int, Content], rows: np.ndarray) -> None:
+    def _decode(self, contents: dict[int, Content], rows: np.ndarray | None) -> None:
         """Decode pictures; send whole batches of them into the network."""
         framing, max_pixels = self._recipe.framing, self._max_pixels
         decoded = decode_together(contents, framing, max_pixels, self._readers)
@@ -248,6 +196,8 @@ class Extraction:
             with self._noting(index):
                 pixels = decoded.pop(index).result()
                 self._warn_unscaled(content)
+                if self._recipe.view is not None:
+                    pixels = self._recipe.view(pixels, content.digest)
                 self._waiting.append((index, content.digest, pixels))
             if index in self._bad:
                 self._count(bad=1)
@@ -264,7 +214,7 @@ class Extraction:
                 raise
             self._bad[index] = str(error)
 
-    def _send(self, rows: np.ndarray) -> None:
+    def _send(self, rows: np.ndarray | None) -> None:
         """Send the pictures that wait into the network, after those in it are out."""
         self._take(rows)
         if not self._waiting:
@@ -275,7 +225,7 @@ class Extraction:
         blocks = self._network.submit(self._compute, batch, outputs)
         self._in_network = (indices, digests, blocks)
 
-    def _take(self, rows: np.ndarray) -> None:
+    def _take(self, rows: np.ndarray | None) -> None:
         """Wait for the pictures in the network; store what comes out."""
         if self._in_network is None:
             return
@@ -283,14 +233,14 @@ class Extraction:
         self._in_network = None
         blocks = future.result()
         n_wanted = len(self._recipe.outputs)
-        rows[list(indices)] = np.concatenate(blocks[:n_wanted], axis=1)
-        self._cache.put(
-            {
-                self._recipe.key(digest, output): block[i]
-                for output, block in zip(self._recipe.all_outputs, blocks, strict=True)
-                for i, digest in enumerate(digests)
-            }
-        )
+        if rows is not None:
+            rows[list(indices)] = np.concatenate(blocks[:n_wanted], axis=1)
+        some = {}
+        for output, block in zip(self._recipe.all_outputs, blocks, strict=True):
+            stored = self._recipe.to_stored(output, block)
+            for i, digest in enumerate(digests):
+                some[self._recipe.key(digest, output)] = stored[i]
+        self._cache.put(some)
         self._count(misses=len(indices))
 
     def _count(self, **more: int) -> None:

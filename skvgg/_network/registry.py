@@ -8,10 +8,10 @@ from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from skvgg import weights
 from skvgg._network.precision import Precision
 from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import device_here
+from skvgg.weights import Source
 
 
 class _RecentNetworks:
@@ -53,9 +53,8 @@ def share(transformer: Any, clone: Any) -> None:
 
 def get_network(
     transformer: Any,
-    source: weights.Source,
+    source: Source,
     identity: tuple,
-    seed: int | None,
     precision: Precision,
     shapes: dict[str, tuple[int, ...]],
     verbose: int = 0,
@@ -70,29 +69,31 @@ def get_network(
     ----------
     transformer : object
         Who asks.
-    source, seed, verbose
-        As in :func:`skvgg.weights.load`.
+    source : Source
+        Where the weights come from.
     identity : tuple
-        From :func:`skvgg.weights.identify`: a file that has changed is another network.
+        From its `identify`: a file that has changed is another network.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         What it computes in.
     shapes : dict of str to tuple of int
         Layers needed and the shapes of their kernels.
+    verbose : int, default=0
+        1 shows the progress of a download.
     """
     # Random weights have a fully connected layer for each size of images.
-    bound_to = shapes.get("fc1") if source is None else None
-    key = (identity, seed, precision, bound_to, device_here())
+    bound_to = shapes.get("fc1") if source.fits_any_size else None
+    key = (identity, precision, bound_to, device_here())
     with _LOCK:
         network = _networks.get(key)
         if network is None:
             network = _networks[key] = VGG19(precision)
 
     def load(missing):
-        loaded = weights.load(source, missing, seed=seed, verbose=verbose)
-        if weights.identify(source) != identity:
+        loaded = source.load(missing, verbose)
+        if source.identify() != identity:
             raise ValueError(
-                f"weights={source!r} changed while they were read. Try again when they "
-                "are written."
+                f"weights={loaded.source} changed while they were read. Try again when "
+                "they are written."
             )
         return loaded
 

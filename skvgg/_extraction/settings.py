@@ -1,0 +1,191 @@
+"""The parameters of an extraction, checked together."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+from skvgg._definition.architecture import (
+    LAYER_NAMES,
+    MIN_IMAGE_SIZE,
+    POOLINGS,
+    PRETRAINED_IMAGE_SIZE,
+    STAGES,
+    WITHOUT_DENSE,
+    Output,
+    n_features,
+    needs_dense,
+)
+from skvgg._images import Framing, check_flattened_shape, is_whole
+from skvgg._network.engines import EngineName, check_engine
+from skvgg._network.precision import Precision
+from skvgg.weights import Source
+
+if TYPE_CHECKING:
+    from skvgg.features import VGG19Features
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an estimator's parameters come to.
+
+    Attributes
+    ----------
+    outputs : tuple of Output
+        What a row consists of.
+    also_stored : tuple of Output
+        What a pass stores beside the row.
+    framing : Framing
+        How images are brought to size.
+    flattened_shape : tuple of int or None
+        Shape of flattened images.
+    preprocessing, precision, engine, batch_size, max_pixels, verbose
+        The estimator's.
+    skips_bad : bool
+        Whether images that cannot be used get rows of NaN.
+    """
+
+    outputs: tuple[Output, ...]
+    also_stored: tuple[Output, ...]
+    framing: Framing
+    flattened_shape: tuple[int, ...] | None
+    preprocessing: str
+    precision: Precision
+    engine: EngineName
+    batch_size: int
+    max_pixels: int | None
+    skips_bad: bool
+    verbose: int
+
+    @classmethod
+    def of(cls, estimator: VGG19Features, source: Source) -> Settings:
+        """Check the parameters of an estimator against each other and its weights."""
+        layers = check_layers(estimator.layer, "layer")
+        memory_layers = _check_memory_layers(estimator.memory_layers)
+        check_engine(estimator.engine, estimator.precision)
+        image_size = _check_image_size(estimator.image_size)
+        for parameter, some in (("layer", layers), ("memory_layers", memory_layers)):
+            _check_layers_fit(parameter, some, image_size, source)
+        flattened_shape = check_flattened_shape(estimator.flattened_shape)
+        framing = Framing(image_size, estimator.resize, estimator.interpolation)
+        fill_value = _check_fill_value(estimator.fill_value)
+        if estimator.resize == "pad":  # else rows do not depend on it
+            framing = replace(framing, fill_value=fill_value)
+        check_memory(estimator.memory)
+        stored_layers = memory_layers if estimator.memory is not None else ()
+        stored = [(name, pooling) for name in stored_layers for pooling in POOLINGS]
+        return cls(
+            outputs=tuple(Output.of(name, estimator.pooling) for name in layers),
+            also_stored=tuple(Output.of(*output) for output in stored),
+            framing=framing,
+            flattened_shape=flattened_shape,
+            preprocessing=estimator.preprocessing,
+            precision=estimator.precision,
+            engine=estimator.engine,
+            batch_size=estimator.batch_size,
+            max_pixels=estimator.max_pixels,
+            skips_bad=estimator.on_error == "nan",
+            verbose=estimator.verbose,
+        )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in the network."""
+        return self.framing.image_size
+
+    def n_features_of(self, output: Output) -> int:
+        """Return how many numbers of a row an output makes."""
+        return n_features(output.layer, self.image_size, output.pooling)
+
+    @property
+    def n_features(self) -> int:
+        """The length of a row."""
+        return sum(map(self.n_features_of, self.outputs))
+
+
+def check_layers(layer: str | Sequence[str], parameter: str) -> tuple[str, ...]:
+    alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
+    layers = (str(layer),) if alone else tuple(map(str, layer))
+    unknown = [name for name in layers if name not in LAYER_NAMES]
+    if unknown or not layers or len(set(layers)) < len(layers):
+        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
+        raise ValueError(
+            f"{parameter}={layer!r} is {problem}. Expected one or several different "
+            f"ones of {', '.join(LAYER_NAMES)}."
+        )
+    return layers
+
+
+def _check_memory_layers(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    if layers is None:
+        return ()
+    if isinstance(layers, str) and layers == "stages":
+        return STAGES
+    return check_layers(layers, "memory_layers")
+
+
+def _check_image_size(image_size: Any) -> tuple[int, int]:
+    sides = (image_size,) * 2 if isinstance(image_size, Integral) else (*image_size,)
+    if len(sides) != 2 or not all(is_whole(side) for side in sides):
+        raise ValueError(
+            f"image_size={image_size!r}; expected an int or (height, width) in pixels."
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def _check_fill_value(fill_value: Any) -> tuple[int, int, int]:
+    is_gray = isinstance(fill_value, Integral)
+    colour = (fill_value,) * 3 if is_gray else (*fill_value,)
+    if len(colour) != 3 or not all(is_whole(c) and 0 <= c <= 255 for c in colour):
+        raise ValueError(
+            f"fill_value={fill_value!r}; expected an int or (red, green, blue), each "
+            "in 0..255."
+        )
+    red, green, blue = map(int, colour)
+    return red, green, blue
+
+
+def check_memory(memory: Any) -> None:
+    """Raise if no file could have that path; other troubles are the store's."""
+    is_path = isinstance(memory, str | os.PathLike)
+    path = memory if is_path else getattr(memory, "location", None)
+    try:
+        if isinstance(path, str | os.PathLike):
+            os.stat(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            return
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"memory={memory!r} cannot be a folder ({reason}). Choose another path."
+        ) from error
+
+
+def _check_layers_fit(
+    parameter: str,
+    layers: Sequence[str],
+    image_size: tuple[int, int],
+    source: Source,
+) -> None:
+    if not source.has_dense and needs_dense(layers):
+        raise ValueError(
+            f"weights='hed' have no fully connected layers, got {parameter}={layers}. "
+            f'Choose others: VGG19Features("hed", {WITHOUT_DENSE})'
+        )
+    if min(image_size) < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"image_size={image_size} is too small: VGG19 halves a picture five times, "
+            f"so both sides must be at least {MIN_IMAGE_SIZE} pixels."
+        )
+    full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
+    bound = not source.fits_any_size and needs_dense(layers)
+    if bound and image_size != full_size:
+        raise ValueError(
+            f"image_size={image_size} does not go with {parameter}={layers}: 'fc1' and "
+            f"'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Leave "
+            "image_size at that, or choose other layers."
+        )

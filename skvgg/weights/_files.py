@@ -1,0 +1,151 @@
+"""Weights in a file: which format it has, and what tells its content apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from skvgg._definition.preprocessing import CAFFE, Preprocessing
+from skvgg.weights import _checkpoint, _hdf5, _matconvnet, _npz, _safetensors
+from skvgg.weights._base import Source, Weights, check_parameters, first_bytes
+
+#: Readers of files by the name of their format, tried in this order.
+FORMATS = {
+    "Keras HDF5": _hdf5,
+    "TensorFlow checkpoint": _checkpoint,
+    "safetensors": _safetensors,
+    "MatConvNet .mat": _matconvnet,
+    "skvgg .npz": _npz,
+}
+
+
+class FileSource(Source):
+    """A file of any of the :data:`FORMATS`.
+
+    Parameters
+    ----------
+    path : path
+        Of the file, or the prefix of a checkpoint's files.
+    """
+
+    takes_reading = True
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+
+    def __getstate__(self) -> dict:
+        # A pickle may be loaded in another working directory.
+        return {"_path": self._path.absolute()}
+
+    def check(self) -> None:
+        """Raise if there is no such file, or one of no known format."""
+        _find_reader(self._path)
+
+    def identify(self) -> tuple:
+        """Return path, size, and times of change; the file is not opened.
+
+        The second of these times, ``st_ctime``, cannot be set, so another file moved
+        into the place is noticed whatever its times are.
+        """
+        return identify_file(self._path)
+
+    def fingerprint(self) -> str:
+        """Return a digest of the file, read once a process if it does not change."""
+        return fingerprint_of_file(self._path, b"file", self.identify())
+
+    def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
+        """Read the layers in `shapes`."""
+        weights = _read(self._path, list(shapes))
+        check_parameters(weights, shapes)
+        return weights
+
+
+def identify_file(path: Path) -> tuple:
+    """Return what changes whenever a file does: path, size and times of change."""
+    path = path.absolute()
+    stats = [file.stat() for file in _files(path)]
+    times = ((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
+    return (str(path), *times)
+
+
+@lru_cache(maxsize=8)
+def fingerprint_of_file(path: Path, kind: bytes, identity: tuple) -> str:
+    """Return a digest of a file's content and of what kind of weights it stands for.
+
+    `identity` says when to read the file again.
+    """
+    del identity
+    digest = hashlib.sha256(kind)
+    for file in _files(path):
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files that make up the weights at `path`, opening none."""
+    if _checkpoint.matches(path):
+        return _checkpoint.files(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"weights={str(path)!r}: no such file (looked in {os.getcwd()!r}). "
+            "Expected 'imagenet', 'hed', None, or the path of a file; a TensorFlow "
+            "checkpoint is named without its '.index'."
+        )
+    return [path]
+
+
+def _find_reader(path: Path):
+    _files(path)  # raises if there is none
+    for reader in FORMATS.values():
+        if reader.matches(path):
+            return reader
+    raise ValueError(
+        _refuse_pickle(path)
+        or f"weights={str(path)!r}: of none of the known formats "
+        f"({', '.join(FORMATS)})."
+    )
+
+
+def _refuse_pickle(path: Path) -> str | None:
+    """Return what to do instead if a file may hold a pickle."""
+    start = first_bytes(path, 6)
+    is_torch = any(name.endswith("data.pkl") for name in _npz.members(path))
+    if start[:1] == b"\x80" or is_torch:
+        return (
+            f"weights={str(path)!r}: a pickle, as torch.save writes it, and reading a "
+            "pickle can run code. Convert it once, where you trust it: "
+            "safetensors.torch.save_file(torch.load(path, weights_only=True), "
+            "'vgg19.safetensors')."
+        )
+    if start == b"\x93NUMPY":
+        return (
+            f"weights={str(path)!r}: a .npy file holds one array or a pickle. Write "
+            "the layers with skvgg.weights.save('vgg19.npz', parameters)."
+        )
+    return None
+
+
+def _preprocessing_of(reader: Any, path: Path) -> Preprocessing:
+    if hasattr(reader, "preprocessing_in"):
+        return reader.preprocessing_in(path)
+    return getattr(reader, "PREPROCESSING", CAFFE)
+
+
+def _read(path: Path, names: list[str]) -> Weights:
+    reader = _find_reader(path)
+    try:
+        parameters = reader.read(path, names)
+        preprocessing = _preprocessing_of(reader, path)
+    except ImportError:
+        raise
+    except Exception as error:  # h5py and TensorFlow raise nearly anything
+        raise ValueError(
+            f"weights={str(path)!r}: cannot be read ({error}). The file may be "
+            "truncated; fetch it again."
+        ) from error
+    return Weights(parameters, repr(str(path)), preprocessing)

@@ -1,0 +1,137 @@
+"""Trained weights in memory, over those that the training began with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from skvgg._definition.preprocessing import Preprocessing
+from skvgg.weights._base import LayerArrays, Source, Weights, check_parameters
+
+
+class TunedWeights(Source):
+    """Weights whose deeper layers were trained; the others stay where they were.
+
+    What :meth:`skvgg.VGG19Classifier.to_features` uses. It can be passed to
+    :class:`skvgg.VGG19Features` as `weights`. A pickle holds the trained layers and
+    the fingerprint of the weights below them, and needs those where it is loaded.
+
+    Parameters
+    ----------
+    base : Source
+        The weights that the training began with.
+    base_fingerprint : str
+        Their fingerprint; other weights in their place are refused.
+    parameters : mapping of str to (ndarray, ndarray)
+        Kernel and bias of each layer that was trained, float32.
+    preprocessing : Preprocessing
+        What the base was trained with, and this is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvgg import weights
+    >>> base = weights.as_source(None, seed=0)
+    >>> shapes = {"block1_conv1": (3, 3, 3, 64), "block1_conv2": (3, 3, 64, 64)}
+    >>> loaded = base.load(shapes)
+    >>> kernel, bias = loaded.parameters["block1_conv2"]
+    >>> tuned = weights.TunedWeights(
+    ...     base,
+    ...     base.fingerprint(),
+    ...     {"block1_conv2": (kernel + 1, bias)},
+    ...     loaded.preprocessing,
+    ... )
+    >>> bool(np.all(tuned.load(shapes).parameters["block1_conv2"][0] == kernel + 1))
+    True
+    """
+
+    def __init__(
+        self,
+        base: Source,
+        base_fingerprint: str,
+        parameters: LayerArrays,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self.base = base
+        self.base_fingerprint = base_fingerprint
+        self.parameters = {
+            name: (_frozen(kernel), _frozen(bias))
+            for name, (kernel, bias) in parameters.items()
+        }
+        self.preprocessing = preprocessing
+        self.has_dense = base.has_dense
+        self.fits_any_size = base.fits_any_size
+
+    def check(self) -> None:
+        """Raise if the base cannot be had."""
+        self.base.check()
+
+    def identify(self) -> tuple:
+        """Return what tells the trained layers, and the base without reading it."""
+        return ("tuned", self._digest, *self.base.identify())
+
+    def fingerprint(self) -> str:
+        """Return a digest of the trained layers and of the base's fingerprint."""
+        return f"tuned {self._digest} {self.base_fingerprint}"
+
+    def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
+        """Return trained layers, and the other ones from the base.
+
+        Raises
+        ------
+        ValueError
+            If the base is not the one that the training began with.
+        """
+        parameters = {n: self.parameters[n] for n in shapes if n in self.parameters}
+        missing = {n: shape for n, shape in shapes.items() if n not in parameters}
+        if missing:
+            if self.base.fingerprint() != self.base_fingerprint:
+                raise ValueError(
+                    "The weights under the trained layers are not those that the "
+                    f"training began with: their fingerprint is "
+                    f"{self.base.fingerprint()!r}, expected {self.base_fingerprint!r}. "
+                    "Put the former file back, or train again."
+                )
+            parameters |= self.base.load(missing, verbose).parameters
+        weights = Weights(parameters, "<tuned>", self.preprocessing)
+        check_parameters(weights, shapes)
+        return weights
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256(repr(self.preprocessing).encode())
+        for name, arrays in sorted(self.parameters.items()):
+            digest.update(name.encode())
+            for array in arrays:
+                digest.update(repr(array.shape).encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"TunedWeights({', '.join(self.parameters)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TunedWeights):
+            return NotImplemented
+        return self.fingerprint() == other.fingerprint()
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint())
+
+    # Nothing of it changes, so that clones may share it.
+
+    def __copy__(self) -> TunedWeights:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TunedWeights:
+        return self
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    frozen = np.array(array, np.float32)
+    frozen.setflags(write=False)
+    return frozen
