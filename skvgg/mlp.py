@@ -70,6 +70,12 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         ``learning_rate_init * decay_rate ** (i / decay_steps)``.
     decay_steps : int, default=1000
         Steps in which the learning rate falls by `decay_rate`.
+    cooldown_fraction : float or "auto", default="auto"
+        Share of the steps of `max_iter` epochs, in [0, 1], at the end, in which the
+        learning rate also falls to zero, linearly. "auto" is 0.5, and 0 with
+        ``standardize=False``, which is exactly the recipe, and with `warm_start`,
+        as it is not known then how long the training goes on. Has no effect in
+        `partial_fit`, nor on an optimizer that is not given by name.
     max_iter : int, default=20
         Epochs: how often each training row is used.
     batch_size : int, default=64
@@ -211,6 +217,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         learning_rate_init="auto",
         decay_rate=0.96,
         decay_steps=1000,
+        cooldown_fraction="auto",
         max_iter=20,
         batch_size=64,
         validation_fraction="auto",
@@ -234,6 +241,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
             learning_rate_init=learning_rate_init,
             decay_rate=decay_rate,
             decay_steps=decay_steps,
+            cooldown_fraction=cooldown_fraction,
             max_iter=max_iter,
             batch_size=batch_size,
             validation_fraction=validation_fraction,
@@ -433,6 +441,8 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         What the learning rate falls by in `decay_steps`.
     decay_steps : int, default=1000
         Steps in which the learning rate falls by `decay_rate`.
+    cooldown_fraction : float or "auto", default="auto"
+        As in :class:`TFLearnMLPClassifier`.
     max_iter : int, default=20
         Epochs: how often each training row is used.
     batch_size : int, default=64

@@ -145,7 +145,7 @@ def test_partial_fits_are_one_fit_of_as_many_epochs(optimizer, pickled):
     """In one batch and without dropout nothing else differs."""
     X, y = make_numbers(200)
     params = {"dropout": 0, "batch_size": 200, "optimizer": optimizer}
-    once = regressor(max_iter=30, **params).fit(X, y)
+    once = regressor(max_iter=30, cooldown_fraction=0, **params).fit(X, y)
     again = regressor(**params)
     for _ in range(30):
         again.partial_fit(X, y)

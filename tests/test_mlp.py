@@ -69,6 +69,7 @@ def test_defaults_are_the_recipes():
         "learning_rate_init": "auto",
         "decay_rate": 0.96,
         "decay_steps": 1000,
+        "cooldown_fraction": "auto",
         "max_iter": 20,
         "batch_size": 64,
         "validation_fraction": "auto",

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.metrics import accuracy_score, r2_score, top_k_accuracy_score
@@ -16,6 +17,7 @@ from sklearn.utils import compute_class_weight
 
 import skvgg
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, import_tflearn
+from skvgg._head.initial import initial_parameters
 from skvgg._head.targets import ClassTargets
 
 
@@ -299,12 +301,53 @@ def test_the_other_optimizers_run(digits, name):
 def test_a_tflearn_optimizer_is_taken_copied_and_pickled(digits):
     sgd = import_tflearn().SGD(learning_rate=0.3, lr_decay=0.9, decay_step=7)
     by_instance = head(optimizer=sgd).fit(*digits)
-    by_name = head(learning_rate_init=0.3, decay_rate=0.9, decay_steps=7).fit(*digits)
+    by_name = head(
+        learning_rate_init=0.3, decay_rate=0.9, decay_steps=7, cooldown_fraction=0
+    ).fit(*digits)
     assert_same(by_instance, by_name)
     assert not sgd.built
     again = pickle.loads(pickle.dumps(by_instance))
     assert vars(again.optimizer)["lr_decay"] == 0.9
     assert_same(again.fit(*digits), by_name)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_the_rate_falls_to_zero_in_the_last_steps(digits, fraction):
+    """Against softmax regression by gradient descent in NumPy, one batch an epoch."""
+    X, y = digits
+    clf = TFLearnMLPClassifier(
+        (),
+        standardize=False,
+        dropout=0,
+        learning_rate_init=0.5,
+        decay_rate=1.0,
+        cooldown_fraction=fraction,
+        max_iter=8,
+        batch_size=len(X),
+        random_state=0,
+    )
+    steps = clf.fit(X, y).n_steps_
+    Y = np.eye(10)[y]
+    W, b = initial_parameters([X.shape[1], 10], 0)
+    W, b = W[0].astype(float), b[0].astype(float)
+    for i in range(steps):
+        rate = 0.5 * min(1, (steps - i) / (fraction * steps))
+        error = (softmax(X @ W + b, axis=1) - Y) / len(X)
+        W, b = W - rate * X.T @ error, b - rate * error.sum(axis=0)
+    np.testing.assert_allclose(clf.coefs_[0], W, atol=1e-5)
+    np.testing.assert_allclose(clf.intercepts_[0], b, atol=1e-5)
+
+
+def test_the_rate_does_not_fall_where_the_end_is_not_known(digits):
+    """With the recipe itself, with warm_start, and in partial_fit."""
+    for params in ({"standardize": False}, {"warm_start": True}):
+        as_it_comes = head(**params).fit(*digits)
+        assert_same(as_it_comes, head(cooldown_fraction=0, **params).fit(*digits))
+    X, y = digits
+    called = [
+        head(cooldown_fraction=f).partial_fit(X, y, classes=range(10)) for f in (0, 1)
+    ]
+    assert_same(*called)
 
 
 # The regressor

@@ -128,8 +128,8 @@ def test_predictions_are_those_of_the_recipe_on_standardized_features(digits):
     X = X[:, X.std(axis=0) > 0]
     scaler = StandardScaler().fit(X)
     Z = lengthen(scaler.transform(X))
-    folded = head().fit(X, y)
-    recipe = head(standardize=False).fit(Z, y)
+    folded = head(cooldown_fraction=0.5).fit(X, y)
+    recipe = head(standardize=False, cooldown_fraction=0.5).fit(Z, y)
     np.testing.assert_allclose(
         folded.predict_proba(X), recipe.predict_proba(Z), atol=1e-4
     )
@@ -233,7 +233,7 @@ def test_going_on_keeps_the_figures_of_the_first_call(digits):
 def test_two_warm_fits_are_one_longer_fit(digits, make):
     """Without dropout and in one batch there is nothing else that could differ."""
     X, y = digits
-    params = {"dropout": 0, "batch_size": 600}
+    params = {"dropout": 0, "batch_size": 600, "cooldown_fraction": 0}
     once = make(max_iter=6, **params).fit(X, y)
     twice = make(max_iter=3, warm_start=True, **params).fit(X, y).fit(X, y)
     for a, b in zip(all_arrays(once), all_arrays(twice), strict=True):

@@ -100,7 +100,8 @@ class Output(NamedTuple):
     @property
     def is_map(self) -> bool:
         """Whether it has height and width, and keeps them."""
-        return self.pooling is None and get_layer(self.layer).is_spatial
+        layer = _BY_NAME.get(self.layer)
+        return self.pooling is None and layer is not None and layer.is_spatial
 
     @property
     def name(self) -> str:

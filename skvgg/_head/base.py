@@ -61,6 +61,10 @@ _NOT_STANDARDIZED: dict[str, Any] = {
     "_optimizer_slots": {},
 }
 
+#: What ``cooldown_fraction="auto"`` stands for: the defaults in the documentation say
+#: what it gains.
+_COOLDOWN = 0.5
+
 #: Samples that are predicted together; bounds the memory of the hidden layers.
 _PREDICTION_BATCH = 4096
 
@@ -101,6 +105,10 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         ],
         "decay_rate": [Interval(Real, 0, 1, closed="right")],
         "decay_steps": [Interval(Integral, 1, None, closed="left")],
+        "cooldown_fraction": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 1, closed="both"),
+        ],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [
@@ -131,6 +139,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         learning_rate_init="auto",
         decay_rate=0.96,
         decay_steps=1000,
+        cooldown_fraction="auto",
         max_iter=20,
         batch_size=64,
         validation_fraction="auto",
@@ -151,6 +160,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         self.learning_rate_init = learning_rate_init
         self.decay_rate = decay_rate
         self.decay_steps = decay_steps
+        self.cooldown_fraction = cooldown_fraction
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
@@ -336,6 +346,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
                 callbacks=self._check_callbacks(),
                 rng=rng,
                 verbose=self.verbose,
+                cooldown_fraction=self._cooldown_fraction(one_epoch),
             )
             if stopping is not None and stopping.best_parameters is not None:
                 network.set_parameters(stopping.best_parameters)
@@ -544,6 +555,14 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             decay_rate=float(self.decay_rate),
             decay_steps=float(self.decay_steps),
         )
+
+    def _cooldown_fraction(self, one_epoch: bool) -> float:
+        """Return the share of the steps in which the rate falls to zero."""
+        if one_epoch:  # of how many is not known
+            return 0.0
+        if self.cooldown_fraction != "auto":
+            return float(self.cooldown_fraction)
+        return _COOLDOWN if self.standardize and not self.warm_start else 0.0
 
     def _learning_rate(self) -> float:
         """Return the rate of the first step."""

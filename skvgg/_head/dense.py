@@ -76,8 +76,8 @@ class NetworkSpec:
     optimizer : str or tflearn.optimizers.Optimizer
         A name out of :data:`OPTIMIZERS`, or one with its own learning rate.
     learning_rate, decay_rate, decay_steps : float
-        At step i the rate is learning_rate * decay_rate ** (i / decay_steps).
-        Unused if `optimizer` is not a name.
+        At step i the rate is learning_rate * decay_rate ** (i / decay_steps), times
+        what the step is given. Unused if `optimizer` is not a name.
     """
 
     activation: str
@@ -101,7 +101,8 @@ class _Graph:
     output, loss : tf.Tensor
         Of shape (n, n_outputs) and ().
     feeds : list of tf.Tensor
-        Inputs, targets, row weights and the rate of dropout, as a step takes them.
+        Inputs, targets, row weights, the rate of dropout, and what the learning rate
+        is multiplied by, as a step takes them.
     train : tf.Operation
         Takes a step.
     layers : list of (tf.Variable, tf.Variable)
@@ -213,7 +214,12 @@ class DenseNetwork:
         )
 
     def train_epoch(
-        self, X: Any, Y: np.ndarray, w: np.ndarray, batches: Iterable[np.ndarray]
+        self,
+        X: Any,
+        Y: np.ndarray,
+        w: np.ndarray,
+        batches: Iterable[np.ndarray],
+        rate_factors: Iterable[float] = itertools.repeat(1.0),
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Take one step a batch; yield what the network said before each step.
 
@@ -227,6 +233,9 @@ class DenseNetwork:
             Weights of the rows.
         batches : iterable of ndarray of int
             Indices of the rows of each batch.
+        rate_factors : iterable of float
+            What the learning rate is multiplied by in each step. (A user's optimizer
+            has a rate of its own, which nothing multiplies.)
 
         Yields
         ------
@@ -235,9 +244,9 @@ class DenseNetwork:
         output : ndarray of shape (len(batch), n_outputs)
             Outputs, with dropout.
         """
-        for rows in batches:
+        for rows, factor in zip(batches, rate_factors, strict=False):
             _, loss, output = self._train(
-                _dense(X[rows]), Y[rows], w[rows], self._dropout
+                _dense(X[rows]), Y[rows], w[rows], self._dropout, factor
             )
             yield float(loss), output
 
@@ -247,7 +256,7 @@ class DenseNetwork:
         """Return loss and outputs as :meth:`train_epoch` does, learning nothing."""
         total, outputs = 0.0, []
         for rows in gen_batches(len(Y), _EVALUATION_BATCH):
-            loss, output = self._evaluate(_dense(X[rows]), Y[rows], w[rows], 0.0)
+            loss, output = self._evaluate(_dense(X[rows]), Y[rows], w[rows], 0.0, 1.0)
             total += float(loss) * len(output)
             outputs.append(output)
         return total / len(Y), np.concatenate(outputs)
@@ -307,6 +316,7 @@ def _build_tensors(tf: Any, spec: NetworkSpec, sizes: tuple[int, ...]) -> dict:
     target = tf.placeholder(tf.float32, [None, sizes[-1]])
     row_weight = tf.placeholder(tf.float32, [None])
     rate = tf.placeholder_with_default(0.0, [])
+    rate_factor = tf.placeholder_with_default(1.0, [])
     step = tf.Variable(0.0, trainable=False, use_resource=True)
     seeds = tf.Variable(
         np.zeros(len(sizes) - 2, np.int32), trainable=False, use_resource=True
@@ -330,12 +340,12 @@ def _build_tensors(tf: Any, spec: NetworkSpec, sizes: tuple[int, ...]) -> dict:
     output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation])
     row_losses = _row_losses(tf, spec.out_activation, logits, target)
     loss = tf.reduce_mean(row_weight * row_losses)
-    optimizer = _make_optimizer(tf, tflearn, spec, step)
+    optimizer = _make_optimizer(tf, tflearn, spec, step, rate_factor)
     train = _make_step(tf, optimizer, output, target, loss, step)
     return {
         "output": output,
         "loss": loss,
-        "feeds": [x, target, row_weight, rate],
+        "feeds": [x, target, row_weight, rate, rate_factor],
         "train": train,
         "layers": layers,
         "slots": {variable.name: variable for variable in optimizer.variables()},
@@ -404,14 +414,16 @@ def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
     return tf.reduce_mean(losses, axis=1)
 
 
-def _make_optimizer(tf: Any, tflearn: Any, spec: NetworkSpec, step: Any) -> Any:
+def _make_optimizer(
+    tf: Any, tflearn: Any, spec: NetworkSpec, step: Any, rate_factor: Any
+) -> Any:
     """Return the optimizer with its decaying rate as ``tf.train`` has it.
 
     TFLearn's own decay fails with resource variables, so the decaying rate is
     made here and given to TFLearn's optimizer.
     """
     if isinstance(spec.optimizer, str):
-        rate = tf.train.exponential_decay(
+        rate = rate_factor * tf.train.exponential_decay(
             spec.learning_rate, step, spec.decay_steps, spec.decay_rate
         )
         return tflearn.optimizers.get(spec.optimizer)(learning_rate=rate).get_tensor()

@@ -6,7 +6,7 @@ classes and estimators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,7 @@ def train(
     callbacks: Sequence[Callable[[int, Figures], Any]],
     rng: np.random.RandomState,
     verbose: int,
+    cooldown_fraction: float = 0.0,
 ) -> History:
     """Train for some epochs and return what happened in each.
 
@@ -106,6 +107,9 @@ def train(
         For the order of the rows.
     verbose : int
         Whether to show a progress bar.
+    cooldown_fraction : float
+        Share of the steps of all `epochs`, the last ones, in which the learning rate
+        falls to zero, linearly.
 
     Returns
     -------
@@ -118,9 +122,11 @@ def train(
         If a loss is not finite. The message names the epoch.
     """
     history: History = {}
+    n_steps = len(epochs) * -(-len(rows) // batch_size)
+    rate_factors = _cool_down(n_steps, cooldown_fraction)
     with tqdm(epochs, unit="epoch", disable=not verbose) as bar:
         for epoch in bar:
-            figures = _one_epoch(network, rows, batch_size, describe, rng)
+            figures = _one_epoch(network, rows, batch_size, describe, rng, rate_factors)
             if validation is not None:
                 Y, w = validation.Y, validation.w
                 loss, output = network.evaluate(validation.X, Y, w)
@@ -144,15 +150,25 @@ def _one_epoch(
     batch_size: int,
     describe: Describe,
     rng: np.random.RandomState,
+    rate_factors: Iterator[float],
 ) -> Figures:
     order = rng.permutation(len(rows))
     batches = [order[part] for part in gen_batches(len(order), batch_size)]
     losses, outputs = [], []
-    for loss, output in network.train_epoch(rows.X, rows.Y, rows.w, batches):
+    for loss, output in network.train_epoch(
+        rows.X, rows.Y, rows.w, batches, rate_factors
+    ):
         losses.append(loss * len(output))
         outputs.append(output)
     loss = float(np.sum(losses) / len(rows))
     return describe(loss, rows.Y[order], np.concatenate(outputs), rows.w[order])
+
+
+def _cool_down(n_steps: int, fraction: float) -> Iterator[float]:
+    """Yield what the learning rate is multiplied by, step by step."""
+    n_falling = fraction * n_steps
+    for n_left in range(n_steps, 0, -1):
+        yield min(1.0, n_left / n_falling) if n_falling else 1.0
 
 
 def _check_finite(figures: Figures, epoch: int) -> None:

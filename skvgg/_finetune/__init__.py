@@ -1,0 +1,1 @@
+"""Fine-tuning: the head first, then the layers below it, on stored maps."""

@@ -1,0 +1,124 @@
+"""Which layers are trained, and what is computed once for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skvgg._definition.architecture import (
+    BLOCKS,
+    LAYER_NAMES,
+    LAYERS,
+    Output,
+    get_layer,
+    layers_up_to,
+)
+
+#: What a pass over images stores where the first layer is trained: their pixels.
+PIXELS = "pixels"
+
+_BLOCK_NAMES = tuple(f"block{i}" for i in range(1, len(BLOCKS) + 1))
+
+#: What `trainable` may be, besides None.
+TRAINABLE = (
+    "all",
+    *_BLOCK_NAMES,
+    *(layer.name for layer in LAYERS if layer.kind in ("conv", "dense")),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is frozen and what is trained.
+
+    Attributes
+    ----------
+    outputs : tuple of Output
+        What the head takes.
+    trained : tuple of str
+        Layers whose weights change, upwards.
+    start : str or None
+        The layer whose map is stored: that below the first trained one;
+        :data:`PIXELS` if that is the first of all; None if no layer is trained.
+    """
+
+    outputs: tuple[Output, ...]
+    trained: tuple[str, ...]
+    start: str | None
+
+    @classmethod
+    def of(cls, trainable: str | None, outputs: Sequence[Output]) -> Plan:
+        """Return the plan for what the user wants to train.
+
+        Raises
+        ------
+        ValueError
+            If `trainable` is unknown, or above all layers that the head takes.
+        """
+        outputs = tuple(outputs)
+        if trainable is None:
+            return cls(outputs, (), None)
+        if trainable not in TRAINABLE:
+            raise ValueError(
+                f"trainable={trainable!r} is unknown; expected None or one of "
+                f"{', '.join(TRAINABLE)}."
+            )
+        needed = layers_up_to([output.layer for output in outputs])
+        first = _first_layer(trainable)
+        if get_layer(first) not in needed:
+            raise ValueError(
+                f"trainable={trainable!r} lies above the layers that the head takes, "
+                f"layer={[output.layer for output in outputs]}. Choose an earlier one "
+                "to train, or a later layer."
+            )
+        index = LAYER_NAMES.index(first)
+        trained = [
+            layer.name for layer in needed[index:] if layer.kind in ("conv", "dense")
+        ]
+        start = LAYER_NAMES[index - 1] if index else PIXELS
+        return cls(outputs, tuple(trained), start)
+
+    @property
+    def trained_outputs(self) -> tuple[Output, ...]:
+        """Outputs that change with the trained layers."""
+        return tuple(output for output in self.outputs if self._changes(output.layer))
+
+    @property
+    def frozen_outputs(self) -> tuple[Output, ...]:
+        """Outputs that stay as they are."""
+        return tuple(o for o in self.outputs if not self._changes(o.layer))
+
+    @property
+    def map_output(self) -> Output | None:
+        """What is stored for the training, whole."""
+        return None if self.start is None else Output(self.start, None)
+
+    @property
+    def start_layer(self) -> str | None:
+        """The layer that the training begins above; None for pixels."""
+        return None if self.start == PIXELS else self.start
+
+    def depth_of(self, layer: str) -> int:
+        """Return how many trained blocks lie above a trained layer's block.
+
+        Fully connected layers are a block of their own.
+        """
+        blocks = list(dict.fromkeys(_block_of(name) for name in self.trained))
+        return len(blocks) - 1 - blocks.index(_block_of(layer))
+
+    def _changes(self, layer: str) -> bool:
+        if self.start is None:
+            return False
+        if self.start == PIXELS:
+            return True
+        return LAYER_NAMES.index(layer) > LAYER_NAMES.index(self.start)
+
+
+def _first_layer(trainable: str) -> str:
+    if trainable == "all":
+        return LAYER_NAMES[0]
+    return f"{trainable}_conv1" if trainable in _BLOCK_NAMES else trainable
+
+
+def _block_of(layer: str) -> str:
+    return layer.partition("_")[0] if get_layer(layer).is_spatial else "dense"

@@ -1,0 +1,160 @@
+"""What the frozen layers gave, read from the cache batch by batch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skvgg._runtime.warn import warn
+from skvgg._store.cache import Cache
+
+#: Images whose rows are read together.
+_READ_TOGETHER = 256
+
+#: Bytes of maps above which a warning says what the disk will hold.
+MUCH = 10e9
+
+
+class Stored:
+    """The outputs of images and their views, by their keys in a cache.
+
+    Parameters
+    ----------
+    cache : Cache
+        Where they are.
+    keys : sequence of sequence of sequence of bytes
+        For each view and image, the keys of its outputs: first the map's, if there are
+        maps, then those of the rows.
+    map_shape : tuple of int or None
+        Height, width and channels of a map; None if there are none.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        keys: Sequence[Sequence[Sequence[bytes]]],
+        map_shape: tuple[int, int, int] | None,
+    ) -> None:
+        self._cache = cache
+        self._keys = keys
+        self._map_shape = map_shape
+        self._n_maps = 0 if map_shape is None else 1
+
+    @property
+    def n_views(self) -> int:
+        """How many views each image has."""
+        return len(self._keys)
+
+    def rows(self, view: int) -> list[np.ndarray]:
+        """Return the rows of all images, for each output that is no map."""
+        keys = [some[self._n_maps :] for some in self._keys[view]]
+        parts: list[list[np.ndarray]] = [[] for _ in keys[0]]
+        for batch in gen_batches(len(keys), _READ_TOGETHER):
+            found = self._read([key for some in keys[batch] for key in some])
+            for some in keys[batch]:
+                for part, key in zip(parts, some, strict=True):
+                    part.append(found[key])
+        return [np.stack(part) for part in parts]
+
+    def maps(self, images: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Return the map of each image in the view asked for."""
+        keys = [
+            self._keys[v][i][0]
+            for i, v in zip(images.tolist(), views.tolist(), strict=True)
+        ]
+        found = self._read(keys)
+        # One that holds numbers too large for float16 is stored in float32.
+        return np.stack([found[key] for key in keys]).reshape(-1, *self._map_shape)
+
+    def _read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        found = self._cache.get(list(dict.fromkeys(keys)))
+        n_missing = sum(key not in found for key in keys)
+        if n_missing:
+            raise OSError(
+                f"{n_missing} of {len(keys)} outputs that the training needs are not "
+                "in `memory`, where they were just stored: its disk may be full or "
+                "read-only, or somebody cleared it. Free some space or choose another "
+                "`memory`, and fit again. Nothing was learned."
+            )
+        return found
+
+
+class Batches:
+    """Images to learn from, as the tuner takes them: indexed by their position.
+
+    Parameters
+    ----------
+    stored : Stored
+        Their maps.
+    images : ndarray of shape (n,), int
+        Which images these are.
+    frozen : sequence of ndarray of shape (n_images, n_frozen)
+        For each view, the rows that do not change.
+    rng : RandomState or None
+        Draws a view for each image each time; None takes the first view always.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        images: np.ndarray,
+        frozen: Sequence[np.ndarray],
+        rng: np.random.RandomState | None,
+    ) -> None:
+        self._stored = stored
+        self._images = images
+        self._frozen = frozen
+        self._rng = rng
+        self.shape = (len(images),)
+
+    def __getitem__(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return maps and the rows that do not change."""
+        images = self._images[positions]
+        views = np.zeros(len(images), int)
+        if self._rng is not None and self._stored.n_views > 1:
+            views = self._rng.randint(self._stored.n_views, size=len(images))
+        frozen = [
+            self._frozen[v][i]
+            for i, v in zip(images.tolist(), views.tolist(), strict=True)
+        ]
+        return self._stored.maps(images, views), np.stack(frozen)
+
+
+def check_disk(folder: str | None, n_bytes: float) -> None:
+    """Warn if maps will take much room, and raise if there is none.
+
+    Parameters
+    ----------
+    folder : str or None
+        Where they will be; None if it is not on a disk that we know.
+    n_bytes : float
+        What they will take.
+    """
+    where = f"in {folder!r}" if folder else "in memory"
+    free = _free_bytes(folder)
+    if free is not None and n_bytes > free:
+        raise OSError(
+            f"The maps of the frozen layers will take {n_bytes / 1e9:.1f} GB {where}, "
+            f"where {free / 1e9:.1f} GB are free. Choose another `memory`, a later "
+            "`trainable` layer, a smaller `image_size`, or fewer views (`augment`)."
+        )
+    if n_bytes > MUCH:
+        warn(
+            f"The maps of the frozen layers will take up to {n_bytes / 1e9:.1f} GB "
+            f"{where}. A later `trainable` layer, a smaller `image_size` or fewer "
+            "views (`augment`) take less."
+        )
+
+
+def _free_bytes(folder: str | None) -> int | None:
+    if folder is None:
+        return None
+    path = os.path.abspath(os.path.expanduser(folder))
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return shutil.disk_usage(path).free

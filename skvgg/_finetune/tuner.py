@@ -1,0 +1,355 @@
+"""The trained part in TensorFlow: from a map to the loss, and a step down from there.
+
+Takes arrays and returns arrays; has the methods of
+:class:`skvgg._head.dense.DenseNetwork` that the epochs call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skvgg._definition.architecture import Output, n_features
+from skvgg._definition.preprocessing import Preprocessing
+from skvgg._finetune.plan import PIXELS, Plan
+from skvgg._head.dense import Parameters
+from skvgg._network.layers import apply_layers
+from skvgg._network.precision import Precision, dtype_of
+from skvgg._runtime.tensorflow import import_tensorflow
+from skvgg.weights._base import LayerArrays
+
+#: Kernels and biases of layers, and those of the head.
+Learned = tuple[dict[str, tuple[np.ndarray, np.ndarray]], Parameters]
+
+#: Activations of hidden layers: scikit-learn's names and those in ``tf.nn``.
+_ACTIVATIONS = {
+    "relu": "relu",
+    "tanh": "tanh",
+    "logistic": "sigmoid",
+    "identity": None,
+}
+
+#: Adam's, from its paper.
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The head but for its weights.
+
+    Attributes
+    ----------
+    activation : str
+        Of the hidden layers: "relu", "tanh", "logistic" or "identity".
+    out_activation : str
+        "softmax" or "identity"; the loss follows from it.
+    mean, scale : ndarray of shape (n_features,)
+        What standardizes the rows that the head takes.
+    penalties : sequence of float
+        a in the penalty a / 2 * sum(W ** 2) on the weights W of each layer.
+    """
+
+    activation: str
+    out_activation: str
+    mean: np.ndarray
+    scale: np.ndarray
+    penalties: Sequence[float]
+
+
+@dataclass(frozen=True)
+class TuningSpec:
+    """How the layers are trained.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Of the head and of the uppermost trained block.
+    layer_decay : float
+        What the rate of each block below is multiplied by.
+    weight_decay : float
+        Share of each kernel, times the learning rate, that each step takes off.
+    dropout : float
+        Share of what each layer of the head takes that is set to zero.
+    precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
+        What the layers compute in; weights and the loss are float32.
+    seed : int
+        Of the dropout.
+    """
+
+    learning_rate: float
+    layer_decay: float
+    weight_decay: float
+    dropout: float
+    precision: Precision
+    seed: int
+
+
+class Tuner:
+    """The layers that are trained, and the head on top of them.
+
+    Parameters
+    ----------
+    plan : Plan
+        Which layers.
+    parameters : mapping of str to (ndarray, ndarray)
+        Kernels and biases of the trained layers to start from.
+    head_parameters : tuple of (list of ndarray, list of ndarray)
+        Weights and biases of the head to start from, for standardized rows.
+    head, tuning : HeadSpec, TuningSpec
+        How it is built and trained.
+    preprocessing : Preprocessing
+        What is done to pixels, if the plan starts from them.
+    image_size : tuple of (int, int)
+        Height and width of the images in the network.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: LayerArrays,
+        head_parameters: Parameters,
+        head: HeadSpec,
+        tuning: TuningSpec,
+        preprocessing: Preprocessing,
+        image_size: tuple[int, int],
+    ) -> None:
+        tf = import_tensorflow()
+        self._plan, self._head, self._tuning = plan, head, tuning
+        self._preprocessing = preprocessing
+        self._widths = [
+            n_features(o.layer, image_size, o.pooling) for o in plan.frozen_outputs
+        ]
+        with tf.init_scope():
+            self._layers = {
+                name: tuple(tf.Variable(a, dtype=tf.float32) for a in parameters[name])
+                for name in plan.trained
+            }
+            self._dense = [
+                tuple(tf.Variable(a, dtype=tf.float32) for a in layer)
+                for layer in zip(*head_parameters, strict=True)
+            ]
+        self._slots = self._make_slots()
+        self._n_steps = 0
+        self._step = _graph(self._learn)
+        self._look = _graph(self._evaluate)
+
+    # What the epochs call
+
+    def train_epoch(
+        self,
+        X: Any,
+        Y: np.ndarray,
+        w: np.ndarray,
+        batches: Iterable[np.ndarray],
+        rate_factors: Iterable[float] = itertools.repeat(1.0),
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Take one step a batch; yield the loss and the outputs before each.
+
+        Parameters
+        ----------
+        X : Batches
+            Maps and rows that do not change, by position.
+        Y : ndarray of shape (n, n_outputs), float32
+            Targets.
+        w : ndarray of shape (n,), float32
+            Weights of the samples.
+        batches : iterable of ndarray of int
+            Positions of the samples of each batch.
+        rate_factors : iterable of float
+            What the learning rates are multiplied by in each step.
+        """
+        tf = import_tensorflow()
+        for positions, factor in zip(batches, rate_factors, strict=False):
+            rate = tf.constant(self._tuning.learning_rate * factor, tf.float32)
+            step = tf.constant(self._n_steps, tf.int32)
+            batch = self._tensors(X, Y, w, positions)
+            loss, output = self._step(*batch, rate, step)
+            self._n_steps += 1
+            yield float(loss), output.numpy()
+
+    def evaluate(
+        self, X: Any, Y: np.ndarray, w: np.ndarray, batch_size: int = 32
+    ) -> tuple[float, np.ndarray]:
+        """Return loss and outputs as :meth:`train_epoch` does, learning nothing."""
+        total, outputs = 0.0, []
+        for part in gen_batches(len(Y), batch_size):
+            positions = np.arange(part.start, part.stop)
+            loss, output = self._look(*self._tensors(X, Y, w, positions))
+            total += float(loss) * len(positions)
+            outputs.append(output.numpy())
+        return total / len(Y), np.concatenate(outputs)
+
+    def get_parameters(self) -> Learned:
+        """Return copies of what was learned: layers and head."""
+        layers = {
+            name: (kernel.numpy(), bias.numpy())
+            for name, (kernel, bias) in self._layers.items()
+        }
+        coefs = [kernel.numpy() for kernel, _ in self._dense]
+        return layers, (coefs, [bias.numpy() for _, bias in self._dense])
+
+    def set_parameters(self, learned: Learned) -> None:
+        """Put back what :meth:`get_parameters` returned."""
+        layers, head = learned
+        pairs = [(self._layers[name], arrays) for name, arrays in layers.items()]
+        pairs += zip(self._dense, zip(*head, strict=True), strict=True)
+        for variables, arrays in pairs:
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+
+    # How
+
+    def _tensors(
+        self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
+    ) -> list[Any]:
+        tf = import_tensorflow()
+        maps, frozen = X[positions]
+        if self._plan.start == PIXELS:
+            maps = _preprocess(maps, self._preprocessing)
+        # The types are always the same, so that nothing is traced again.
+        dtype = dtype_of(self._tuning.precision)
+        rest = [
+            tf.constant(a, tf.float32) for a in (frozen, Y[positions], w[positions])
+        ]
+        return [tf.cast(maps, dtype), *rest]
+
+    def _make_slots(self) -> list[tuple[Any, Any, Any, float, float]]:
+        """Return for each variable Adam's means, and the factors of its rate and decay."""
+        tf = import_tensorflow()
+        factors = [(v, 1.0, 0.0) for layer in self._dense for v in layer]
+        for name, (kernel, bias) in self._layers.items():
+            factor = self._tuning.layer_decay ** self._plan.depth_of(name)
+            factors += [
+                (kernel, factor, self._tuning.weight_decay),
+                (bias, factor, 0.0),
+            ]
+        with tf.init_scope():
+            return [
+                (v, tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)), *rest)
+                for v, *rest in factors
+            ]
+
+    def _learn(
+        self, maps: Any, frozen: Any, Y: Any, w: Any, rate: Any, step: Any
+    ) -> tuple[Any, Any]:
+        tf = import_tensorflow()
+        with tf.GradientTape() as tape:
+            logits = self._forward(maps, frozen, step)
+            loss = self._loss(logits, Y, w)
+            total = loss + self._penalty()
+        gradients = tape.gradient(total, [variable for variable, *_ in self._slots])
+        output = self._activate(logits)  # before the variables change
+        with tf.control_dependencies([loss, output]):
+            self._apply_adam(gradients, rate, tf.cast(step + 1, tf.float32))
+        return loss, output
+
+    def _apply_adam(self, gradients: Sequence[Any], rate: Any, n: Any) -> None:
+        """Take a step of Adam, with weight decay beside it, not in the gradients.
+
+        Kingma and Ba, "Adam", ICLR 2015, algorithm 1; Loshchilov and Hutter,
+        "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+        """
+        tf = import_tensorflow()
+        for (variable, mean, square, factor, decay), gradient in zip(
+            self._slots, gradients, strict=True
+        ):
+            if decay:
+                variable.assign_sub(rate * factor * decay * variable)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=mean.handle,
+                v=square.handle,
+                beta1_power=_BETA_1**n,
+                beta2_power=_BETA_2**n,
+                lr=rate * factor,
+                beta1=_BETA_1,
+                beta2=_BETA_2,
+                epsilon=_EPSILON,
+                grad=gradient,
+            )
+
+    def _evaluate(self, maps: Any, frozen: Any, Y: Any, w: Any) -> tuple[Any, Any]:
+        logits = self._forward(maps, frozen, None)
+        return self._loss(logits, Y, w), self._activate(logits)
+
+    def _forward(self, maps: Any, frozen: Any, step: Any) -> Any:
+        """Return what the head gives, before the output's activation.
+
+        `step` seeds the dropout; None leaves it out.
+        """
+        tf = import_tensorflow()
+        outputs = self._plan.trained_outputs
+        parameters = {
+            name: (tf.cast(kernel, maps.dtype), tf.cast(bias, maps.dtype))
+            for name, (kernel, bias) in self._layers.items()
+        }
+        rows = apply_layers(maps, self._plan.start_layer, outputs, parameters)
+        x = self._standardize(
+            self._in_order(frozen, dict(zip(outputs, rows, strict=True)))
+        )
+        hidden = _ACTIVATIONS[self._head.activation]
+        for i, (kernel, bias) in enumerate(self._dense):
+            if step is not None and self._tuning.dropout:
+                seed = tf.stack([self._tuning.seed + i, step])
+                rate = self._tuning.dropout
+                x = tf.nn.experimental.stateless_dropout(x, rate, seed)
+            x = tf.matmul(x, kernel) + bias
+            if i < len(self._dense) - 1 and hidden is not None:
+                x = getattr(tf.nn, hidden)(x)
+        return x
+
+    def _in_order(self, frozen: Any, trained: Mapping[Output, Any]) -> Any:
+        """Return the rows of all outputs, as the head takes them."""
+        tf = import_tensorflow()
+        widths = self._widths
+        parts = iter(tf.split(frozen, widths, axis=1)) if widths else iter(())
+        return tf.concat(
+            [
+                trained[output] if output in trained else next(parts)
+                for output in self._plan.outputs
+            ],
+            axis=1,
+        )
+
+    def _standardize(self, rows: Any) -> Any:
+        # A column that is left out has a scale of infinity.
+        return (rows - self._head.mean.astype("f4")) / self._head.scale.astype("f4")
+
+    def _activate(self, logits: Any) -> Any:
+        tf = import_tensorflow()
+        return tf.nn.softmax(logits) if self._classifies else logits
+
+    def _loss(self, logits: Any, Y: Any, w: Any) -> Any:
+        tf = import_tensorflow()
+        if self._classifies:
+            losses = tf.nn.softmax_cross_entropy_with_logits(Y, logits)
+        else:
+            losses = tf.reduce_mean(tf.square(logits - Y), axis=1)
+        return tf.reduce_mean(w * losses)
+
+    def _penalty(self) -> Any:
+        tf = import_tensorflow()
+        pairs = zip(self._dense, self._head.penalties, strict=True)
+        return sum(a / 2 * tf.reduce_sum(tf.square(kernel)) for (kernel, _), a in pairs)
+
+    @property
+    def _classifies(self) -> bool:
+        return self._head.out_activation == "softmax"
+
+
+def _graph(function: Any) -> Any:
+    tf = import_tensorflow()
+    return tf.function(function, autograph=False, reduce_retracing=True)
+
+
+def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Return pixels as the network takes them, float32."""
+    x = pixels[..., ::-1] if preprocessing.channels == "BGR" else pixels
+    x = x.astype(np.float32) / np.float32(preprocessing.divisor)
+    mean, std = (np.float32(some) for some in (preprocessing.mean, preprocessing.std))
+    return (x - mean) / std
