@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skvgg._network.registry import release_networks
     from skvgg.exceptions import BadImageWarning
     from skvgg.features import VGG19Features
+    from skvgg.finetune import VGG19Classifier, VGG19Regressor
     from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
 __version__ = "0.1.0"
@@ -25,7 +26,9 @@ __all__ = [
     "BadImageWarning",
     "TFLearnMLPClassifier",
     "TFLearnMLPRegressor",
+    "VGG19Classifier",
     "VGG19Features",
+    "VGG19Regressor",
     "datasets",
     "import_tflearn",
     "release_networks",
@@ -36,7 +39,9 @@ _HOME = {
     "BadImageWarning": "skvgg.exceptions",
     "TFLearnMLPClassifier": "skvgg.mlp",
     "TFLearnMLPRegressor": "skvgg.mlp",
+    "VGG19Classifier": "skvgg.finetune",
     "VGG19Features": "skvgg.features",
+    "VGG19Regressor": "skvgg.finetune",
     "import_tflearn": "skvgg._head.tflearn",
     "release_networks": "skvgg._network.registry",
 }

@@ -18,6 +18,7 @@ from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.job import Job
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings, check_memory
+from skvgg._extraction.views import FLIPS, View
 from skvgg._images import MAX_PIXELS, Interpolation, Pictures, as_pictures
 from skvgg._network.engines import ENGINE_NAMES
 from skvgg._network.precision import PRECISIONS
@@ -95,6 +96,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         means and divides by the deviations, as torchvision's models expect.
         "auto" is what the weights were trained with: "caffe", with HED's own
         means for "hed".
+    views : {"flip", "flips"} or None, default=None
+        Views of an image over which its features are averaged: "flip" is the image
+        and its mirror image, "flips" those two and both upside down, for images
+        that have no up and down. Each view is a pass through the network. None
+        takes the image alone.
     on_error : {"raise", "nan"}, default="raise"
         What becomes of a picture that cannot be used: an error that names its
         index and path; or a row of NaN, and one :class:`BadImageWarning` at the
@@ -203,6 +209,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "fill_value": [Interval(Integral, 0, 255, closed="both"), list, tuple],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],
         "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
+        "views": [StrOptions(set(FLIPS)), None],
         "on_error": [StrOptions({"raise", "nan"})],
         "max_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -226,6 +233,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         fill_value=0,
         interpolation="bilinear",
         preprocessing="auto",
+        views=None,
         on_error="raise",
         max_pixels=MAX_PIXELS,
         batch_size=32,
@@ -245,6 +253,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.fill_value = fill_value
         self.interpolation = interpolation
         self.preprocessing = preprocessing
+        self.views = views
         self.on_error = on_error
         self.max_pixels = max_pixels
         self.batch_size = batch_size
@@ -347,12 +356,21 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             If ``on_error="nan"`` and some pictures cannot be used.
         """
         self._validate_params()
+        pictures = self._as_pictures(X, Settings.of(self, self._source()))
+        views: tuple[View | None, ...] = (None, *FLIPS.get(self.views, ()))
+        total: np.ndarray | float = 0.0
+        for view in views:
+            total = total + self._transform_view(pictures, view)
+        return total / np.float32(len(views))
+
+    def _transform_view(self, pictures: Pictures, view: View | None) -> np.ndarray:
+        """Return the features of one view of pictures."""
         source = self._source()
         settings = Settings.of(self, source)
-        pictures = self._as_pictures(X, settings)
         with closing(Cache(self.memory)) as cache:
             fingerprint = self._checked_fingerprint(source, cache)
-            return Job(self, settings, source, cache, fingerprint).rows(pictures)
+            job = Job(self, settings, source, cache, fingerprint, view=view)
+            return job.rows(pictures)
 
     def cache_info(self):
         """Return what `memory` has done in this process, and what it holds.

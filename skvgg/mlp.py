@@ -390,7 +390,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         if y.ndim == 2:
             raise ValueError("class_weight is not for multilabel targets; use None.")
         if isinstance(self.class_weight, dict):
-            _check_class_weight(self.class_weight)
+            check_class_weight(self.class_weight)
         return compute_sample_weight(self.class_weight, y)
 
     def __sklearn_tags__(self):
@@ -399,7 +399,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         return tags
 
 
-def _check_class_weight(class_weight: dict) -> None:
+def check_class_weight(class_weight: dict) -> None:
+    """Raise a ValueError if a weight is no finite number, 0 or more."""
     for label, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
             raise ValueError(

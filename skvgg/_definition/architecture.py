@@ -78,6 +78,9 @@ STAGES = tuple(layer.name for layer in LAYERS if layer.kind == "pool")
 #: What to pass for weights that have no fully connected layers, as an error says it.
 WITHOUT_DENSE = 'layer=("block3_pool", "block4_pool", "block5_pool"), pooling="avg"'
 
+#: The pixels themselves, as if they were the output of a layer below the first one.
+PIXELS = "pixels"
+
 _BY_NAME = {layer.name: layer for layer in LAYERS}
 
 

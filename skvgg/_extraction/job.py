@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from skvgg._definition.architecture import Output, parameter_shapes
+from skvgg._definition.architecture import PIXELS, Output, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.recipe import Recipe
 from skvgg._extraction.run import Extraction, warn_of_bad
@@ -44,6 +45,8 @@ class Job:
         What is done to the images first.
     map_dtype : {"float32", "float16"}
         What whole maps are stored in.
+    bar : tqdm or None
+        A progress bar to move on; None makes one if the settings say so.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Job:
         *,
         view: View | None = None,
         map_dtype: str = "float32",
+        bar: Any = None,
     ) -> None:
         self._owner = owner
         self._settings = settings
@@ -70,6 +74,7 @@ class Job:
             view,
             map_dtype,
         )
+        self._bar = bar
         self._network: VGG19 | None = None
         self._n_done = self._n_first = 0
         self._trouble: str | None = None
@@ -104,9 +109,10 @@ class Job:
 
     def _run(self, pictures: Pictures, rows: np.ndarray | None) -> Extraction:
         settings = self._settings
-        with tqdm(
-            total=len(pictures), unit="picture", disable=not settings.verbose
-        ) as bar:
+        with ExitStack() as stack:
+            bar = self._bar or stack.enter_context(
+                tqdm(total=len(pictures), unit="picture", disable=not settings.verbose)
+            )
 
             def report(n_more: int, counts: Counter) -> None:
                 bar.set_postfix(counts, refresh=False)
@@ -136,8 +142,9 @@ class Job:
         It is called in another thread, one batch after the other.
         """
         settings = self._settings
+        layers = [output for output in outputs if output.layer != PIXELS]
         if self._network is None:
-            self._network = self._load_network([output.layer for output in outputs])
+            self._network = self._load_network([output.layer for output in layers])
         network = self._network
         preprocessing = PREPROCESSINGS.get(
             settings.preprocessing, network.preprocessing
@@ -147,7 +154,10 @@ class Job:
             settings.engine, settings.precision, self._n_done, self._n_first
         )
         self._n_done += len(pixels)
-        return network.features(pixels, outputs, preprocessing, method, self._note)
+        blocks = network.features(pixels, layers, preprocessing, method, self._note)
+        by_output = dict(zip(layers, blocks, strict=True))
+        flat = pixels.reshape(len(pixels), -1)
+        return [by_output.get(output, flat) for output in outputs]
 
     def _note(self, trouble: str) -> None:
         """Keep a warning for the thread of the user."""

@@ -65,7 +65,8 @@ class RandomCrop:
         rng = _rng(self.seed, self.index, digest)
         height, width = pixels.shape[:2]
         area = height * width * rng.uniform(_LEAST_AREA, 1)
-        ratio = math.exp(rng.uniform(*map(math.log, _RATIOS))) * width / height
+        low, high = map(math.log, _RATIOS)
+        ratio = math.exp(rng.uniform(low, high)) * width / height
         w = min(max(round(math.sqrt(area * ratio)), 1), width)
         h = min(max(round(math.sqrt(area / ratio)), 1), height)
         left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)

@@ -9,13 +9,13 @@ from skvgg._definition.architecture import (
     BLOCKS,
     LAYER_NAMES,
     LAYERS,
+    PIXELS,
     Output,
     get_layer,
     layers_up_to,
+    map_shape,
+    n_features,
 )
-
-#: What a pass over images stores where the first layer is trained: their pixels.
-PIXELS = "pixels"
 
 _BLOCK_NAMES = tuple(f"block{i}" for i in range(1, len(BLOCKS) + 1))
 
@@ -112,6 +112,17 @@ class Plan:
         if self.start == PIXELS:
             return True
         return LAYER_NAMES.index(layer) > LAYER_NAMES.index(self.start)
+
+
+def shape_of_map(plan: Plan, image_size: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of what is stored for the training of an image."""
+    if plan.start == PIXELS:
+        return (*image_size, 3)
+    assert plan.start is not None
+    layer = get_layer(plan.start)
+    if layer.kind == "dense" or layer.kind == "flatten":
+        return (n_features(layer.name, image_size, None),)
+    return map_shape(layer, image_size)
 
 
 def _first_layer(trainable: str) -> str:

@@ -38,11 +38,11 @@ class Stored:
         self,
         cache: Cache,
         keys: Sequence[Sequence[Sequence[bytes]]],
-        map_shape: tuple[int, int, int] | None,
+        map_shape: tuple[int, ...] | None,
     ) -> None:
         self._cache = cache
         self._keys = keys
-        self._map_shape = map_shape
+        self._map_shape = map_shape or ()
         self._n_maps = 0 if map_shape is None else 1
 
     @property
@@ -69,7 +69,7 @@ class Stored:
         ]
         found = self._read(keys)
         # One that holds numbers too large for float16 is stored in float32.
-        return np.stack([found[key] for key in keys]).reshape(-1, *self._map_shape)
+        return np.stack([found[key].reshape(self._map_shape) for key in keys])
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         found = self._cache.get(list(dict.fromkeys(keys)))

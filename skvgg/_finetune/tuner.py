@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skvgg._definition.architecture import Output, n_features
+from skvgg._definition.architecture import PIXELS, Output, n_features
 from skvgg._definition.preprocessing import Preprocessing
-from skvgg._finetune.plan import PIXELS, Plan
+from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._head.dense import Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
-from skvgg._runtime.tensorflow import import_tensorflow
+from skvgg._runtime.tensorflow import compiled, import_tensorflow
 from skvgg.weights._base import LayerArrays
 
 #: Kernels and biases of layers, and those of the head.
@@ -135,8 +135,14 @@ class Tuner:
             ]
         self._slots = self._make_slots()
         self._n_steps = 0
-        self._step = _graph(self._learn)
-        self._look = _graph(self._evaluate)
+        shapes = self._shapes(image_size, len(head_parameters[1][-1]))
+        dtypes = (dtype_of(tuning.precision), *["float32"] * 3)
+        specs = [
+            tf.TensorSpec((None, *s), d) for s, d in zip(shapes, dtypes, strict=True)
+        ]
+        rate_and_step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]
+        self._step = compiled(self._learn, [*specs, *rate_and_step])
+        self._look = compiled(self._evaluate, specs)
 
     # What the epochs call
 
@@ -204,6 +210,13 @@ class Tuner:
 
     # How
 
+    def _shapes(
+        self, image_size: tuple[int, int], n_outputs: int
+    ) -> list[tuple[int, ...]]:
+        """Return the shapes of maps, rows that do not change, targets and weights."""
+        shape = shape_of_map(self._plan, image_size)
+        return [shape, (sum(self._widths),), (n_outputs,), ()]
+
     def _tensors(
         self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
     ) -> list[Any]:
@@ -211,7 +224,6 @@ class Tuner:
         maps, frozen = X[positions]
         if self._plan.start == PIXELS:
             maps = _preprocess(maps, self._preprocessing)
-        # The types are always the same, so that nothing is traced again.
         dtype = dtype_of(self._tuning.precision)
         rest = [
             tf.constant(a, tf.float32) for a in (frozen, Y[positions], w[positions])
@@ -219,7 +231,7 @@ class Tuner:
         return [tf.cast(maps, dtype), *rest]
 
     def _make_slots(self) -> list[tuple[Any, Any, Any, float, float]]:
-        """Return for each variable Adam's means, and the factors of its rate and decay."""
+        """Return for each variable Adam's two means, its rate's factor, its decay."""
         tf = import_tensorflow()
         factors = [(v, 1.0, 0.0) for layer in self._dense for v in layer]
         for name, (kernel, bias) in self._layers.items():
@@ -342,14 +354,9 @@ class Tuner:
         return self._head.out_activation == "softmax"
 
 
-def _graph(function: Any) -> Any:
-    tf = import_tensorflow()
-    return tf.function(function, autograph=False, reduce_retracing=True)
-
-
 def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """Return pixels as the network takes them, float32."""
     x = pixels[..., ::-1] if preprocessing.channels == "BGR" else pixels
     x = x.astype(np.float32) / np.float32(preprocessing.divisor)
-    mean, std = (np.float32(some) for some in (preprocessing.mean, preprocessing.std))
-    return (x - mean) / std
+    mean = np.array(preprocessing.mean, np.float32)
+    return (x - mean) / np.array(preprocessing.std, np.float32)

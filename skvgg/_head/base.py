@@ -81,6 +81,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
+    n_features_in_: int
     history_: training.History
     n_iter_: int
     n_steps_: int
@@ -268,7 +269,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         one_epoch=False,
     ):
         """Check, encode and train; see :meth:`_train` for the last arguments."""
-        with _all_or_nothing(self):
+        with all_or_nothing(self):
             X, y = self._validate(X, y, reset=not continues)
             weights = _check_weights(sample_weight, X)
             X, y, weights = _drop_weightless(X, y, weights)
@@ -346,7 +347,9 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
                 callbacks=self._check_callbacks(),
                 rng=rng,
                 verbose=self.verbose,
-                cooldown_fraction=self._cooldown_fraction(one_epoch),
+                rate_factors=training.cool_down(
+                    n_epochs * self._n_batches(rows), self._cooldown_fraction(one_epoch)
+                ),
             )
             if stopping is not None and stopping.best_parameters is not None:
                 network.set_parameters(stopping.best_parameters)
@@ -359,16 +362,20 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             goes_on = one_epoch or self.warm_start
             self._optimizer_slots = network.get_slots() if goes_on else {}
         self._keep_stopping(stopping)
-        self._keep_scaling(scaling)
-        self._set_targets(targets)
+        self._keep_learned(scaling, learned, targets)
         self._keep_history(history, continues)
-        self.coefs_, self.intercepts_ = map(list, learned)
         self.learning_rate_init_ = spec.learning_rate
         self.n_iter_ = n_before + len(history["loss"])
-        n_batches = -(-len(rows) // self.batch_size)
-        self.n_steps_ = n_steps + len(history["loss"]) * n_batches
+        self.n_steps_ = n_steps + len(history["loss"]) * self._n_batches(rows)
         if not continues:
             self.seed_ = seed
+
+    def _keep_learned(
+        self, scaling: Scaling, learned: Parameters, targets: Targets
+    ) -> None:
+        self._keep_scaling(scaling)
+        self._set_targets(targets)
+        self.coefs_, self.intercepts_ = map(list, learned)
 
     def _keep_stopping(self, stopping: training.EarlyStopping | None) -> None:
         if stopping is not None:
@@ -439,7 +446,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return scaling, scaling.unfold((self.coefs_, self.intercepts_))
 
     def _layer_sizes(self, rows: training.Samples) -> list[int]:
-        hidden = _check_hidden_layer_sizes(self.hidden_layer_sizes)
+        hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
         return [rows.X.shape[1], *hidden, rows.Y.shape[1]]
 
     # Standardizing
@@ -556,6 +563,9 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             decay_steps=float(self.decay_steps),
         )
 
+    def _n_batches(self, rows: training.Samples) -> int:
+        return -(-len(rows) // self.batch_size)
+
     def _cooldown_fraction(self, one_epoch: bool) -> float:
         """Return the share of the steps in which the rate falls to zero."""
         if one_epoch:  # of how many is not known
@@ -637,8 +647,34 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return tags
 
 
+def set_learned(
+    head: BaseTFLearnMLP, scaling: Scaling, parameters: Parameters, targets: Targets
+) -> None:
+    """Make a head fitted by what was learned elsewhere.
+
+    Parameters
+    ----------
+    head : TFLearnMLPClassifier or TFLearnMLPRegressor
+        Is changed.
+    scaling : Scaling
+        What was done to features and targets.
+    parameters : tuple of (list of ndarray, list of ndarray)
+        Weights and biases of each layer, for scaled features and targets.
+    targets : Targets
+        What the targets were.
+    """
+    head._keep_learned(scaling, scaling.fold(parameters), targets)
+    head.n_features_in_ = len(head.coefs_[0])
+
+
+def get_learned(head: BaseTFLearnMLP) -> tuple[Scaling, Parameters]:
+    """Return what :func:`set_learned` was given, but for rounding."""
+    scaling = head._get_scaling()
+    return scaling, scaling.unfold((head.coefs_, head.intercepts_))
+
+
 @contextmanager
-def _all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
     """Leave an estimator as it was if its fit fails."""
     before = dict(vars(estimator))
     try:
@@ -649,7 +685,7 @@ def _all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def _check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
+def check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
     given = np.atleast_1d(np.asarray(sizes, dtype=object)).tolist()
     whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in given)
     if not whole or min(given, default=1) < 1:

@@ -1,20 +1,19 @@
 """The epochs: batches, history, early stopping, callbacks, progress.
 
-Works on arrays and on a :class:`skvgg._head.dense.DenseNetwork`; knows nothing of
-classes and estimators.
+Works on arrays and on what can be trained; knows nothing of classes and estimators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.utils import gen_batches
 from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
 
-from skvgg._head.dense import DenseNetwork, Parameters
 from skvgg._head.targets import Figures
 
 #: Takes the network's loss, targets, outputs and row weights.
@@ -39,6 +38,34 @@ class Samples:
         return Samples(self.X[rows], self.Y[rows], self.w[rows])
 
 
+class Trainable(Protocol):
+    """A network as the epochs see it: :class:`skvgg._head.dense.DenseNetwork`'s form.
+
+    What the parameters are is for the network to know.
+    """
+
+    def train_epoch(
+        self,
+        X: Any,
+        Y: np.ndarray,
+        w: np.ndarray,
+        batches: Iterable[np.ndarray],
+        rate_factors: Iterable[float],
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Take one step a batch; yield the loss and the outputs before each."""
+
+    def evaluate(
+        self, X: Any, Y: np.ndarray, w: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Return the loss and the outputs."""
+
+    def get_parameters(self) -> Any:
+        """Return copies of what was learned."""
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Put back what :meth:`get_parameters` returned."""
+
+
 @dataclass
 class EarlyStopping:
     """Stops when the validation score no longer grows, and remembers the best.
@@ -57,10 +84,10 @@ class EarlyStopping:
     n_iter_no_change: float
     tol: float
     best_score: float = -np.inf
-    best_parameters: Parameters | None = None
+    best_parameters: Any = None
     _n_bad: int = field(default=0, init=False)
 
-    def should_stop(self, figures: Figures, network: DenseNetwork) -> bool:
+    def should_stop(self, figures: Figures, network: Trainable) -> bool:
         """Take note of an epoch's score; return whether it was the last."""
         score = figures[self.monitor]
         self._n_bad = 0 if score > self.best_score + self.tol else self._n_bad + 1
@@ -71,7 +98,7 @@ class EarlyStopping:
 
 
 def train(
-    network: DenseNetwork,
+    network: Trainable,
     rows: Samples,
     validation: Samples | None,
     *,
@@ -82,13 +109,13 @@ def train(
     callbacks: Sequence[Callable[[int, Figures], Any]],
     rng: np.random.RandomState,
     verbose: int,
-    cooldown_fraction: float = 0.0,
+    rate_factors: Iterator[float] | None = None,
 ) -> History:
     """Train for some epochs and return what happened in each.
 
     Parameters
     ----------
-    network : DenseNetwork
+    network : Trainable
         Is changed.
     rows, validation : Samples
         Those learned from, and those only looked at.
@@ -107,9 +134,8 @@ def train(
         For the order of the rows.
     verbose : int
         Whether to show a progress bar.
-    cooldown_fraction : float
-        Share of the steps of all `epochs`, the last ones, in which the learning rate
-        falls to zero, linearly.
+    rate_factors : iterator of float or None
+        What the learning rate is multiplied by in each step; None for nothing.
 
     Returns
     -------
@@ -122,8 +148,7 @@ def train(
         If a loss is not finite. The message names the epoch.
     """
     history: History = {}
-    n_steps = len(epochs) * -(-len(rows) // batch_size)
-    rate_factors = _cool_down(n_steps, cooldown_fraction)
+    rate_factors = rate_factors or itertools.repeat(1.0)
     with tqdm(epochs, unit="epoch", disable=not verbose) as bar:
         for epoch in bar:
             figures = _one_epoch(network, rows, batch_size, describe, rng, rate_factors)
@@ -145,7 +170,7 @@ def train(
 
 
 def _one_epoch(
-    network: DenseNetwork,
+    network: Trainable,
     rows: Samples,
     batch_size: int,
     describe: Describe,
@@ -164,8 +189,16 @@ def _one_epoch(
     return describe(loss, rows.Y[order], np.concatenate(outputs), rows.w[order])
 
 
-def _cool_down(n_steps: int, fraction: float) -> Iterator[float]:
-    """Yield what the learning rate is multiplied by, step by step."""
+def cool_down(n_steps: int, fraction: float) -> Iterator[float]:
+    """Yield what the learning rate is multiplied by, step by step.
+
+    Parameters
+    ----------
+    n_steps : int
+        All steps.
+    fraction : float
+        Share of the steps, at the end, in which the rate falls to zero, linearly.
+    """
     n_falling = fraction * n_steps
     for n_left in range(n_steps, 0, -1):
         yield min(1.0, n_left / n_falling) if n_falling else 1.0

@@ -105,6 +105,12 @@ class Cache:
         location = getattr(self._backend, "location", None)
         return _counts.setdefault(location and os.path.abspath(location), Counter())
 
+    @property
+    def location(self) -> str | None:
+        """The folder where arrays are kept, if it is one."""
+        location = getattr(self._backend, "location", None)
+        return None if location is None else os.fspath(location)
+
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """Return those of the arrays that are there, by key."""
         if self._store is not None:

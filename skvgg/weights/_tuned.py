@@ -66,6 +66,15 @@ class TunedWeights(Source):
         self.has_dense = base.has_dense
         self.fits_any_size = base.fits_any_size
 
+    def changed(self, parameters: LayerArrays) -> TunedWeights:
+        """Return these weights with some layers replaced."""
+        return TunedWeights(
+            self.base,
+            self.base_fingerprint,
+            {**self.parameters, **parameters},
+            self.preprocessing,
+        )
+
     def check(self) -> None:
         """Raise if the base cannot be had."""
         self.base.check()

@@ -1,0 +1,673 @@
+"""What the fine-tuned classifier and regressor have in common: nearly all."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, get_args
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from tqdm import tqdm
+
+import skvgg
+from skvgg._definition.architecture import STAGES, parameter_shapes
+from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
+from skvgg._extraction.job import Job
+from skvgg._extraction.recipe import weights_fingerprint
+from skvgg._extraction.settings import Settings
+from skvgg._extraction.views import FLIPS, make_views
+from skvgg._finetune.plan import Plan, shape_of_map
+from skvgg._finetune.stored import Batches, Stored, check_disk
+from skvgg._finetune.tuner import HeadSpec, Tuner, TuningSpec
+from skvgg._head import training
+from skvgg._head.base import (
+    BaseTFLearnMLP,
+    all_or_nothing,
+    check_hidden_layer_sizes,
+    get_learned,
+    set_learned,
+)
+from skvgg._head.targets import Targets
+from skvgg._images import Interpolation, Pictures, as_pictures
+from skvgg._network.precision import PRECISIONS
+from skvgg._network.registry import share
+from skvgg._runtime.seed import draw_seed
+from skvgg._runtime.warn import warn
+from skvgg._store.cache import Cache, anchored
+from skvgg.features import VGG19Features
+from skvgg.weights import Source, TunedWeights, as_source
+
+#: Bytes of a number of a stored map.
+_MAP_DTYPE = "float16"
+
+#: Share of all steps in which the learning rate rises to its full size, at most those
+#: of one epoch.
+_WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a fit works on.
+
+    Attributes
+    ----------
+    plan : Plan
+        What is frozen and what is trained.
+    settings : Settings
+        Of the pass through the frozen layers.
+    source : Source
+        The weights that the fit begins with.
+    fingerprint : str
+        Theirs.
+    stored : Stored
+        What the frozen layers gave.
+    rows : list of list of ndarray
+        For each view and output, the rows of all images.
+    train, validation : ndarray of int
+        Images to learn from and to watch.
+    Y : ndarray of shape (n, n_outputs)
+        Encoded targets of all images.
+    w : ndarray of shape (n,), float32
+        Weights of all images, with a mean of 1 over `train`.
+    """
+
+    plan: Plan
+    settings: Settings
+    source: Source
+    fingerprint: str
+    stored: Stored
+    rows: list[list[np.ndarray]]
+    train: np.ndarray
+    validation: np.ndarray
+    Y: np.ndarray
+    w: np.ndarray
+
+
+class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
+    """A VGG19 with a head, on images; the head is trained, then layers below it."""
+
+    _doc_link_module = "skvgg"
+    _doc_link_template = skvgg.DOC_LINK
+
+    features_: VGG19Features
+    head_: BaseTFLearnMLP
+    history_: training.History
+    n_iter_: int
+    seed_: int
+    best_validation_score_: float
+
+    _parameter_constraints: ClassVar[dict] = {
+        "weights": [str, os.PathLike, Source, None],
+        "trainable": [str, None],
+        "head": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "layer": [str, list, tuple, np.ndarray],
+        "pooling": [StrOptions({"avg", "max"}), None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
+        "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "interpolation": [StrOptions(set(get_args(Interpolation)))],
+        "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "layer_decay": [Interval(Real, 0, 1, closed="right")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "augment": [StrOptions({*FLIPS, "crop"}), callable, None],
+        "n_views": [Interval(Integral, 2, None, closed="left")],
+        "average_views": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "memory": [str, os.PathLike, HasMethods("cache"), None],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        weights="imagenet",
+        *,
+        trainable="block5",
+        head=(),
+        layer="stages",
+        pooling="avg",
+        image_size=224,
+        resize="stretch",
+        interpolation="bilinear",
+        preprocessing="auto",
+        max_iter=10,
+        learning_rate_init=1e-4,
+        layer_decay=0.75,
+        weight_decay=0.0,
+        dropout=0.0,
+        batch_size=32,
+        augment=None,
+        n_views=4,
+        average_views=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=3,
+        tol=1e-4,
+        warm_start=False,
+        memory=None,
+        precision="float32",
+        random_state=None,
+        verbose=0,
+    ):
+        self.weights = weights
+        self.trainable = trainable
+        self.head = head
+        self.layer = layer
+        self.pooling = pooling
+        self.image_size = image_size
+        self.resize = resize
+        self.interpolation = interpolation
+        self.preprocessing = preprocessing
+        self.max_iter = max_iter
+        self.learning_rate_init = learning_rate_init
+        self.layer_decay = layer_decay
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.batch_size = batch_size
+        self.augment = augment
+        self.n_views = n_views
+        self.average_views = average_views
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.memory = memory
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # What a subclass decides
+
+    @abstractmethod
+    def _learn_targets(self, y: np.ndarray) -> Targets:
+        """Return what the targets y are."""
+
+    @abstractmethod
+    def _get_targets(self) -> Targets:
+        """Return what the targets of the last fit were."""
+
+    @abstractmethod
+    def _keep_targets(self, targets: Any) -> None:
+        """Keep what the targets are, as fitted attributes."""
+
+    @abstractmethod
+    def _check_targets(self, y: Any) -> np.ndarray:
+        """Return y as an array, or raise."""
+
+    def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
+        """Return what each image's weight is multiplied by because of its class."""
+        return 1.0
+
+    @abstractmethod
+    def _fit_linear(
+        self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
+    ) -> tuple[BaseTFLearnMLP, list[float]]:
+        """Return a fitted head of no hidden layers, and its penalties."""
+
+    @abstractmethod
+    def _make_head(self, **params: Any) -> BaseTFLearnMLP:
+        """Return a head that TFLearn trains."""
+
+    @abstractmethod
+    def _to_labels(self, Y: np.ndarray, targets: Any) -> np.ndarray:
+        """Return what was encoded as Y, as a head's `fit` takes it."""
+
+    # Fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train the head, then the layers from `trainable` up.
+
+        Parameters
+        ----------
+        X : images
+            As in :meth:`skvgg.VGG19Features.transform`: paths, bytes, PIL images,
+            or arrays.
+        y : array-like of shape (n_samples,)
+            Targets. (A regressor takes several, of shape (n_samples, n_outputs).)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the images, not negative and relative to each other. None
+            means equal weights.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, an image or a target is wrong, or if the training
+            diverges. The last fit is then as it was.
+        FileNotFoundError
+            If the weights file or an image's file does not exist.
+        OSError
+            If `memory` has no room for the maps.
+
+        Warns
+        -----
+        :class:`~sklearn.exceptions.ConvergenceWarning`
+            If nothing was learned: the loss is not below that of the best constant
+            prediction.
+        UserWarning
+            If the maps will take more than 10 GB, or a class has one image.
+        """
+        with all_or_nothing(self):
+            continues = self.warm_start and hasattr(self, "head_")
+            y = self._check_targets(y)
+            targets = self._get_targets() if continues else self._learn_targets(y)
+            with self._opened_cache() as (cache, folder), self._bar(len(y)) as bar:
+                self.seed_ = draw_seed(self.random_state)
+                task = self._prepare(
+                    X, y, sample_weight, targets, cache, folder, bar, continues
+                )
+                self._fit_head(task, targets, continues)
+                self._tune(task, targets, bar)
+            self._keep_targets(targets)
+        return self
+
+    @contextmanager
+    def _opened_cache(self) -> Iterator[tuple[Cache, str | None]]:
+        """Open `memory`, or a folder for this fit; give it and its folder."""
+        if self.memory is not None:
+            with closing(Cache(self.memory)) as cache:
+                yield cache, cache.location
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="skvgg-") as folder,
+            closing(Cache(folder)) as cache,
+        ):
+            yield cache, folder
+
+    def _bar(self, n_images: int) -> tqdm:
+        """Return one progress bar for the whole fit, over images."""
+        n_passes = len(self._views(0)) + (self.max_iter if self.trainable else 0)
+        return tqdm(total=n_passes * n_images, unit="image", disable=not self.verbose)
+
+    def _views(self, seed: int) -> tuple:
+        return make_views(self.augment, self.n_views, seed)
+
+    def _make_features(self, weights: Any) -> VGG19Features:
+        """Return the transformer with such weights and these parameters."""
+        layer = STAGES if self.layer is not None and self._is_stages() else self.layer
+        return VGG19Features(
+            weights,
+            layer=layer,
+            pooling=self.pooling,
+            image_size=self.image_size,
+            resize=self.resize,
+            interpolation=self.interpolation,
+            preprocessing=self.preprocessing,
+            memory=self.memory,
+            precision=self.precision,
+            random_state=getattr(self, "seed_", None),
+            verbose=self.verbose,
+        )
+
+    def _is_stages(self) -> bool:
+        return isinstance(self.layer, str) and self.layer == "stages"
+
+    def _prepare(
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: Any,
+        targets: Targets,
+        cache: Cache,
+        folder: str | None,
+        bar: tqdm,
+        continues: bool,
+    ) -> _Task:
+        """Check everything together, and send images through the frozen layers."""
+        weights = self.features_.weights if continues else self.weights
+        features = self._make_features(weights)
+        features._validate_params()
+        source = as_source(weights, self.seed_)
+        settings = Settings.of(features, source)
+        plan = Plan.of(self.trainable, settings.outputs)
+        check_hidden_layer_sizes(self.head)
+        if self.average_views and not isinstance(self.augment, str):
+            raise ValueError(
+                f"average_views=True averages over the views of augment, which is "
+                f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
+            )
+        source.check()
+        images = as_pictures(X, None, check_items=True)
+        check_consistent_length(images, y)
+        w = _check_sample_weight(sample_weight, images, dtype=np.float64)
+        if (w < 0).any():
+            index = int(np.argmax(w < 0))
+            raise ValueError(
+                f"Negative values in data passed to `sample_weight`: "
+                f"sample_weight[{index}] is {w[index]:g}, expected 0 or more."
+            )
+        w = w * self._class_weights(y)
+        Y = targets.encode(y)
+        train, validation = self._split(np.flatnonzero(w), Y, targets)
+        w = (w / w[train].mean()).astype(np.float32)
+        fingerprint = weights_fingerprint(source, cache)
+        stored = self._store(
+            images, settings, plan, source, fingerprint, cache, folder, bar
+        )
+        rows = [stored.rows(view) for view in range(stored.n_views)]
+        return _Task(
+            plan, settings, source, fingerprint, stored, rows, train, validation, Y, w
+        )
+
+    def _split(
+        self, kept: np.ndarray, Y: np.ndarray, targets: Targets
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not len(kept):
+            raise ValueError(
+                "sample_weight is zero for all samples (with class_weight applied), "
+                "so there is nothing to learn from."
+            )
+        if not self.early_stopping:
+            return kept, kept[:0]
+        rng = np.random.RandomState(self.seed_)
+        fraction = self.validation_fraction
+        strata = targets.strata(Y[kept])
+        train, validation = training.split(strata, len(kept), fraction, rng)
+        if not len(validation):
+            raise ValueError(
+                f"early_stopping=True needs validation samples, and "
+                f"validation_fraction={fraction:g} of {len(kept)} leaves none. Raise "
+                "it, or set early_stopping=False."
+            )
+        return kept[train], kept[validation]
+
+    def _store(
+        self,
+        images: Pictures,
+        settings: Settings,
+        plan: Plan,
+        source: Source,
+        fingerprint: str,
+        cache: Cache,
+        folder: str | None,
+        bar: tqdm,
+    ) -> Stored:
+        """See that the cache has the outputs of all views of all images."""
+        views = self._views(self.seed_)
+        shape = None
+        if plan.map_output is not None:
+            settings = replace(settings, outputs=(plan.map_output, *plan.outputs))
+            shape = shape_of_map(plan, settings.image_size)
+            n_bytes = 1 if plan.start_layer is None else np.dtype(_MAP_DTYPE).itemsize
+            n_maps = len(images) * len(views)
+            check_disk(folder, n_maps * math.prod(shape) * n_bytes)
+        keys = []
+        for view in views:
+            job = Job(
+                self,
+                settings,
+                source,
+                cache,
+                fingerprint,
+                view=view,
+                map_dtype=_MAP_DTYPE,
+                bar=bar,
+            )
+            keys.append(job.keys(images))
+        return Stored(cache, keys, shape)
+
+    # The head
+
+    def _fit_head(self, task: _Task, targets: Targets, continues: bool) -> None:
+        """Fit the head on what does not change; keep it and its penalties."""
+        if continues:
+            return
+        blocks = [np.hstack(rows)[task.train] for rows in task.rows]
+        X = np.concatenate(blocks)
+        n_views, first = len(blocks), len(task.train)
+        Y, w = (
+            np.tile(task.Y[task.train], (n_views, 1)),
+            np.tile(task.w[task.train], n_views),
+        )
+        hidden = check_hidden_layer_sizes(self.head)
+        if not hidden:
+            self.head_, self._penalties = self._fit_linear(X, Y, w, first, targets)
+            return
+        self.head_ = self._make_head(
+            hidden_layer_sizes=hidden,
+            activation="relu",
+            optimizer="adam",
+            dropout=self.dropout,
+            random_state=self.seed_,
+        )
+        self.head_.fit(X, self._to_labels(Y, targets), sample_weight=w)
+        self._penalties = [*[self.head_.weight_decay] * len(hidden), 0.0]
+
+    # The layers below it
+
+    def _tune(self, task: _Task, targets: Targets, bar: tqdm) -> None:
+        """Train the layers that are to be, and keep what was learned."""
+        self.history_, self.loss_curve_, self.n_iter_ = {}, [], 0
+        if hasattr(self, "best_validation_score_"):
+            del self.best_validation_score_
+        if not task.plan.trained:
+            self.features_ = self._make_features(task.source)
+            self.features_.weights_fingerprint_ = task.fingerprint
+            return
+        scaling, head_parameters = get_learned(self.head_)
+        assert scaling.inputs is not None
+        if scaling.outputs is not None:
+            targets = targets.scaled(scaling.outputs.scale)
+        image_size = task.settings.image_size
+        shapes = parameter_shapes([o.layer for o in task.plan.outputs], image_size)
+        loaded = task.source.load({name: shapes[name] for name in task.plan.trained})
+        tuner = Tuner(
+            task.plan,
+            loaded.parameters,
+            head_parameters,
+            HeadSpec(
+                self.head_.activation,
+                targets.out_activation,
+                scaling.inputs.mean,
+                scaling.inputs.scale,
+                self._penalties,
+            ),
+            TuningSpec(
+                float(self.learning_rate_init),
+                float(self.layer_decay),
+                float(self.weight_decay),
+                float(self.dropout),
+                self.precision,
+                self.seed_,
+            ),
+            PREPROCESSINGS.get(self.preprocessing, loaded.preprocessing),
+            image_size,
+        )
+        rng = np.random.RandomState(self.seed_)
+        samples = self._samples(task, task.train, scaling, rng)
+        stopping, validation = None, None
+        if self.early_stopping:
+            validation = self._samples(task, task.validation, scaling, None)
+            targets.check_score(validation.Y, validation.w)
+            stopping = training.EarlyStopping(
+                f"val_{targets.score_name}", self.n_iter_no_change, self.tol
+            )
+            # So that layers that only get worse are left as they were.
+            loss, output = tuner.evaluate(validation.X, validation.Y, validation.w)
+            seen = targets.figures(loss, validation.Y, output, validation.w)
+            stopping.should_stop({stopping.monitor: seen[targets.score_name]}, tuner)
+
+        def move_on(epoch: int, figures: training.Figures) -> None:
+            bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
+            bar.update(len(task.Y))
+
+        n_batches = -(-len(samples) // self.batch_size)
+        self.history_ = training.train(
+            tuner,
+            samples,
+            validation,
+            epochs=range(1, self.max_iter + 1),
+            batch_size=self.batch_size,
+            describe=targets.figures,
+            early_stopping=stopping,
+            callbacks=[move_on],
+            rng=rng,
+            verbose=0,
+            rate_factors=_warm_up_and_fall(self.max_iter * n_batches, n_batches),
+        )
+        if stopping is not None and stopping.best_parameters is not None:
+            tuner.set_parameters(stopping.best_parameters)
+            self.best_validation_score_ = stopping.best_score
+        self._warn_if_nothing_learned(task, tuner, scaling, targets)
+        layers, head_parameters = tuner.get_parameters()
+        _check_finite(layers, head_parameters)
+        set_learned(self.head_, scaling, head_parameters, targets)
+        self.loss_curve_ = self.history_["loss"]
+        self.n_iter_ = len(self.loss_curve_)
+        self._keep_layers(task, layers, loaded.preprocessing)
+
+    def _samples(
+        self, task: _Task, images: np.ndarray, scaling: Any, rng: Any
+    ) -> training.Samples:
+        """Return images to train on, or to look at if `rng` is None."""
+        outputs, frozen = task.plan.outputs, task.plan.frozen_outputs
+        blocks = []
+        for rows in task.rows:
+            by_output = dict(zip(outputs, rows, strict=True))
+            some = [by_output[output] for output in frozen]
+            none = np.empty((len(task.Y), 0), np.float32)
+            blocks.append(np.hstack([none, *some]))
+        Y = task.Y[images]
+        if scaling.outputs is not None:
+            Y = scaling.outputs(Y)
+        X = Batches(task.stored, images, blocks, rng)
+        return training.Samples(X, Y.astype(np.float32), task.w[images])
+
+    def _warn_if_nothing_learned(
+        self, task: _Task, tuner: Tuner, scaling: Any, targets: Targets
+    ) -> None:
+        samples = self._samples(task, task.train, scaling, None)
+        guessing = targets.guessing_loss(samples.Y, samples.w)
+        if self.history_["loss"][-1] < 0.9 * guessing and scaling.outputs is None:
+            return  # with dropout, even, and without another pass
+        loss, output = tuner.evaluate(samples.X, samples.Y, samples.w)
+        if targets.is_learned(loss, samples.Y, output, samples.w):
+            return
+        warn(
+            f"{type(self).__name__} learned nothing, or hardly anything: on the images "
+            f"that it was trained on, its loss is {loss:.4g} and that of the best "
+            f"constant prediction is {guessing:.4g}. Try a smaller learning_rate_init "
+            f"than {self.learning_rate_init:g}, trainable=None, or other weights.",
+            ConvergenceWarning,
+        )
+
+    def _keep_layers(
+        self, task: _Task, layers: dict, preprocessing: Preprocessing
+    ) -> None:
+        base = task.source
+        if isinstance(base, TunedWeights):
+            tuned = base.changed(layers)
+        else:
+            tuned = TunedWeights(base, task.fingerprint, layers, preprocessing)
+        self.features_ = self._make_features(tuned)
+
+    # Predicting
+
+    def _averages(self) -> bool:
+        """Return whether predictions are means over views."""
+        return self.average_views and isinstance(self.augment, str)
+
+    def _outputs(self, X: Any, method: str) -> np.ndarray:
+        """Return what a method of the head makes of images, the mean over views."""
+        check_is_fitted(self)
+        views: Any = (None,)
+        if self._averages():
+            views = self._views(self.seed_)
+        images = as_pictures(X, None, check_items=True)
+        rows = (self.features_._transform_view(images, view) for view in views)
+        outputs = [getattr(self.head_, method)(some) for some in rows]
+        return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
+
+    def to_features(self, layer=None, *, pooling="avg"):
+        """Return a transformer that has the fine-tuned layers.
+
+        Parameters
+        ----------
+        layer : str or sequence of str, default=None
+            Its layers, as in :class:`skvgg.VGG19Features`. None takes those that
+            the head takes, pooled as there.
+        pooling : {"avg", "max"} or None, default="avg"
+            How they are pooled, if `layer` is given.
+
+        Returns
+        -------
+        VGG19Features
+            With the other parameters of this estimator.
+        """
+        check_is_fitted(self)
+        features = self._make_features(self.features_.weights)
+        if layer is not None:
+            features.set_params(layer=layer, pooling=pooling)
+        return features
+
+    # Manners
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state["memory"] = anchored(state["memory"])
+        return state
+
+    def __sklearn_clone__(self):
+        clone = super().__sklearn_clone__()
+        share(self, clone)
+        return clone
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "head_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+
+def _warm_up_and_fall(n_steps: int, n_batches: int) -> Iterator[float]:
+    """Yield the learning rate's factor: up in a straight line, down by a cosine."""
+    n_up = max(1, min(n_batches, round(_WARM_UP * n_steps)))
+    for step in range(n_steps):
+        if step < n_up:
+            yield (step + 1) / n_up
+        else:
+            done = (step - n_up + 1) / (n_steps - n_up + 1)
+            yield (1 + math.cos(math.pi * done)) / 2
+
+
+def _check_finite(layers: dict, head_parameters: Any) -> None:
+    arrays = [*head_parameters[0], *head_parameters[1]]
+    arrays += [array for pair in layers.values() for array in pair]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError(
+            "The training diverged in its last step: the weights learned are not "
+            "finite. Try a smaller learning_rate_init."
+        )
