@@ -179,7 +179,8 @@ def find_bad_images(
     Warns
     -----
     UserWarning
-        If the values of a float image all lie in 0..1.
+        If the values of a float image all lie in 0..1, or those of a 16-bit one in
+        0..4095.
 
     See Also
     --------

@@ -22,8 +22,8 @@ from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
-#: alters the features of a picture by more than rounding.
-FORWARD_VERSION = 2
+#: or of decoding alters the features of a picture by more than rounding.
+FORWARD_VERSION = 3
 
 
 class VGG19:
