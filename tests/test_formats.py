@@ -521,10 +521,12 @@ def test_a_plug_in_may_be_registered_after_pictures_have_been_read(register_heic
     assert_colour(read(image), RED)
 
 
+BAD_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"
+
+
 def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):
     first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
-    bad_exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"
-    data = encode(flat(RED), "JPEG", exif=bad_exif)
+    data = encode(flat(RED), "JPEG", exif=BAD_EXIF)
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
         Image.open(io.BytesIO(data)).getexif()
 
@@ -551,6 +553,34 @@ def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):
         warnings.warn("another's", UserWarning, stacklevel=1)
     assert [str(w.message) for w in told] == ["another's"]
     assert warnings.filters == before
+    assert Image.warnings is warnings
+
+
+def test_decoding_leaves_the_filters_of_other_threads_alone(monkeypatch):
+    """They are one list for all: who puts it back while others do, leaves theirs."""
+    decoding, caught = threading.Event(), threading.Event()
+    data = encode(flat(RED), "JPEG", exif=BAD_EXIF)
+
+    def wait(image, framing):
+        decoding.set()
+        assert caught.wait(60)
+
+    monkeypatch.setattr(pillow, "_draft", wait)
+    before = [*warnings.filters]
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(read, data)
+        assert decoding.wait(60)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            mine = [*warnings.filters]
+            Image.open(io.BytesIO(data)).getexif()
+            caught.set()
+            future.result()
+            assert warnings.filters == mine
+        assert warnings.filters == before
+    (corrupt,) = told  # by this thread; the other was silent
+    assert "Corrupt EXIF" in str(corrupt.message)
+    assert "PIL" in corrupt.filename
 
 
 def test_formats_that_run_programs_are_not_opened():

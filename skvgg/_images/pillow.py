@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import threading
 import warnings
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
@@ -77,7 +78,8 @@ def decode_file(
     They are RGB pixels of 8 bits, brought to size; or gray values as
     :func:`deep_values` gives them.
     """
-    with _SILENCE, Image.open(io.BytesIO(data), formats=_formats()) as image:
+    formats = _formats()  # first, as it imports modules that are to be silent
+    with _SILENCE, Image.open(io.BytesIO(data), formats=formats) as image:
         check_size(image, max_pixels)
         _draft(image, framing)
         cuts_depth = is_cut_to_8_bits(image)
@@ -90,30 +92,70 @@ def decode_file(
 
 
 class _Silence:
-    """Keeps Pillow's warnings back while any thread is in it.
+    """Keeps back what Pillow would warn of in the threads that are in it.
 
     It warns of odd but readable files, and of large ones, for which ours is an error.
-    What is kept back is kept back for the whole process, so the first thread to come
-    begins it and the last one to leave ends it.
+    Python's filters are those of the whole process, and so is what
+    ``warnings.catch_warnings`` puts back: neither is touched. Instead, Pillow's modules
+    find something in the place of :mod:`warnings`, as long as any thread is in here,
+    that passes on what they say in other threads.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
-        self._filters = ExitStack()
+        self._n_imported = 0
+        self._modules: list[ModuleType] = []
+        self._stand_in = _WarningsOfOtherThreads()
 
     def __enter__(self) -> None:
         with self._lock:
             self._n_inside += 1
             if self._n_inside == 1:
-                self._filters.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")
+                if len(sys.modules) != self._n_imported:  # looking takes 50 us
+                    self._n_imported = len(sys.modules)
+                    self._modules = _modules_that_warn()
+                for module in self._modules:
+                    vars(module)["warnings"] = self._stand_in
+        self._stand_in.here.is_quiet = True
 
     def __exit__(self, *_: object) -> None:
+        self._stand_in.here.is_quiet = False
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                self._filters.close()
+                for module in self._modules:
+                    vars(module)["warnings"] = warnings
+
+
+class _WarningsOfOtherThreads:
+    """The module :mod:`warnings`, but silent in the threads that are to be quiet."""
+
+    def __init__(self) -> None:
+        self.here = threading.local()
+
+    def warn(
+        self,
+        message: Warning | str,
+        category: type[Warning] | None = None,
+        stacklevel: int = 1,
+        **others: Any,
+    ) -> None:
+        """Warn as :func:`warnings.warn` does, of the same line."""
+        if not getattr(self.here, "is_quiet", False):
+            warnings.warn(message, category, stacklevel + 1, **others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(warnings, name)
+
+
+def _modules_that_warn() -> list[ModuleType]:
+    """Return Pillow's modules that have imported :mod:`warnings`."""
+    return [
+        module
+        for name, module in [*sys.modules.items()]
+        if name.startswith("PIL.") and vars(module).get("warnings") is warnings
+    ]
 
 
 _SILENCE = _Silence()
