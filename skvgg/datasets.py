@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
-from tqdm import tqdm
 
 from skvgg._extraction.run import find_bad
 from skvgg._images import (
@@ -25,6 +24,7 @@ from skvgg._images import (
     check_file,
     check_flattened_shape,
 )
+from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.warn import warn
 
 __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
@@ -202,7 +202,7 @@ def find_bad_images(
     """
     shape = check_flattened_shape(flattened_shape)
     pictures = as_pictures(images, shape, check_items=False)
-    with tqdm(total=len(pictures), unit="image", disable=not verbose) as bar:
+    with progress_bar(total=len(pictures), unit="image", disable=not verbose) as bar:
 
         def report(n_more: int, counts: Counter) -> None:
             bar.update(n_more)

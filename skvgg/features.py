@@ -16,7 +16,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from tqdm import tqdm
 
 import skvgg
 from skvgg import weights as _weights
@@ -54,6 +53,7 @@ from skvgg._network.engines import ENGINE_NAMES, check_engine, choose_method
 from skvgg._network.precision import PRECISIONS
 from skvgg._network.registry import get_network, share
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
+from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
@@ -384,7 +384,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         troubles: list[str] = []
         with (
             closing(Cache(self.memory)) as cache,
-            tqdm(total=len(rows), unit="picture", disable=not self.verbose) as bar,
+            progress_bar(
+                total=len(rows), unit="picture", disable=not self.verbose
+            ) as bar,
         ):
 
             def report(n_more: int, counts: Counter) -> None:

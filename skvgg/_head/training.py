@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
-from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
 
 from skvgg._head.dense import DenseNetwork, Parameters
 from skvgg._head.targets import Figures
+from skvgg._runtime.progress import progress_bar
 
 #: Takes the network's loss, targets, outputs and row weights.
 Describe = Callable[[float, np.ndarray, np.ndarray, np.ndarray], Figures]
@@ -118,7 +118,7 @@ def train(
         If a loss is not finite. The message names the epoch.
     """
     history: History = {}
-    with tqdm(epochs, unit="epoch", disable=not verbose) as bar:
+    with progress_bar(epochs, unit="epoch", disable=not verbose) as bar:
         for epoch in bar:
             figures = _one_epoch(network, rows, batch_size, describe, rng)
             if validation is not None:

@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from skvgg._definition.architecture import DENSE_NAMES
+from skvgg._runtime.progress import progress_bar
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Weights
 
@@ -117,7 +116,7 @@ def _copy(url: str, path: Path, verbose: int) -> None:
     with (
         requests.get(url, stream=True, timeout=_TIMEOUT) as response,
         path.open("wb") as file,
-        tqdm(unit="B", unit_scale=True, disable=not verbose) as bar,
+        progress_bar(unit="B", unit_scale=True, disable=not verbose) as bar,
     ):
         response.raise_for_status()
         bar.reset(int(response.headers.get("Content-Length", 0)) or None)
