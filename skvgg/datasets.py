@@ -244,9 +244,10 @@ def load_image_table(table, path_column, label_column, root=None):
     Raises
     ------
     ValueError
-        If a column is missing, the table has no rows, or a path or a label is
-        missing, or a path is one of a folder or of the web. The message names the
-        row, counted from 0 without the header.
+        If `table` is neither a CSV file in UTF-8 nor a DataFrame, a column is
+        missing, the table has no rows, or a path or a label is missing, or a path is
+        one of a folder or of the web. The message names the row, counted from 0
+        without the header.
     FileNotFoundError
         If the table or a picture does not exist.
 
@@ -270,6 +271,13 @@ def load_image_table(table, path_column, label_column, root=None):
     (array([1, 0]), ['cat', 'dog'])
     """
     is_csv = isinstance(table, str | os.PathLike)
+    if not is_csv and (not hasattr(table, "columns") or hasattr(table, "column_names")):
+        hint = "table.to_pandas()" if hasattr(table, "to_pandas") else ""
+        hint = hint or "pandas.DataFrame(table), with names of columns"
+        raise ValueError(
+            f"table is of type {type(table).__name__}; expected the path of a CSV "
+            f"file, or a DataFrame of pandas or polars. Pass {hint}."
+        )
     if is_csv:
         root = Path(table).parent if root is None else Path(root)
         columns = _read_csv(Path(table))
@@ -279,9 +287,8 @@ def load_image_table(table, path_column, label_column, root=None):
         columns = {name: list(table[name]) for name in table.columns}
     for name in (path_column, label_column):
         if name not in columns:
-            raise ValueError(
-                f"The table has no column {name!r}; it has {', '.join(columns)}."
-            )
+            found = ", ".join(map(str, columns))
+            raise ValueError(f"The table has no column {name!r}; it has {found}.")
     paths, column = columns[path_column], columns[label_column]
     if not len(paths):
         raise ValueError("The table has no rows.")
@@ -310,7 +317,16 @@ def _read_csv(path: Path) -> dict[str, list]:
     """Return the columns of a CSV file, all of them text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        rows = list(reader)
+        try:
+            rows = list(reader)
+            if any("\0" in name for name in reader.fieldnames or ()):
+                raise csv.Error("it has zeros among its letters")
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{str(path)!r}: not a CSV file in UTF-8 ({error}). Save it as one, or "
+                "pass a DataFrame, such as pandas.read_csv(path, encoding='utf-16') or "
+                "pandas.read_excel(path)."
+            ) from error
     _check_names_differ(reader.fieldnames or ())
     for row, cells in enumerate(rows):
         if None in cells:  # what DictReader calls the cells beyond the header's

@@ -78,6 +78,15 @@ def test_a_file_of_another_format_is_refused(tmp_path):
         transform(path)
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", Path()])
+def test_a_path_without_the_name_of_a_file_is_refused(name):
+    features = VGG19Features(name, layer="block1_pool", image_size=32)
+    X = np.zeros((1, 32, 32), np.uint8)
+    for method in (features.fit, features.transform):
+        with pytest.raises(ValueError, match=r"weights='[./]?' names no file\. Expect"):
+            method(X)
+
+
 def test_a_file_that_changes_is_read_again(keras_notop, tmp_path):
     keras = import_keras()
     model, _ = keras_notop

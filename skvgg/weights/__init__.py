@@ -78,7 +78,7 @@ def check_source(source: Source) -> None:
     if source == "hed":
         _hed.find_file()
     elif source is not None and source not in NAMED_SOURCES:
-        _find_reader(Path(source))
+        _find_reader(_path_of(source))
 
 
 def identify(source: Source) -> tuple:
@@ -187,13 +187,19 @@ def load(
     elif source == "hed":
         weights = _hed.load(shapes)
     else:
-        weights = _read(Path(source), list(shapes))
+        weights = _read(_path_of(source), list(shapes))
     check_parameters(weights, shapes)
     return weights
 
 
 def _path_of(source: str | os.PathLike[str]) -> Path:
-    return _hed.find_file() if source == "hed" else Path(source)
+    path = _hed.find_file() if source == "hed" else Path(source)
+    if not path.name:  # "", "." and "/"
+        raise ValueError(
+            f"weights={os.fspath(source)!r} names no file. Expected 'imagenet', 'hed', "
+            "None, or the path of a file."
+        )
+    return path
 
 
 def _files(path: Path) -> list[Path]:
