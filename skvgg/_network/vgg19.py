@@ -18,7 +18,7 @@ from skvgg._definition.preprocessing import NONE, Preprocessing
 from skvgg._network.engines import Direct, Method, Winograd
 from skvgg._network.forward import ForwardPass
 from skvgg._network.precision import Precision, dtype_of, tensor_float_32
-from skvgg._runtime.tensorflow import import_tensorflow
+from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
@@ -51,6 +51,7 @@ class VGG19:
         #: What the weights were trained with; known once some are loaded.
         self.preprocessing = NONE
 
+    @eagerly()
     def require(
         self,
         shapes: Mapping[str, tuple[int, ...]],
@@ -85,6 +86,7 @@ class VGG19:
                 name, (kernel, bias) = arrays.popitem()
                 self.parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
 
+    @eagerly()
     def features(
         self,
         inputs: np.ndarray,
