@@ -17,7 +17,12 @@ from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
 from skvgg._network.engines import Direct, Method, Winograd
 from skvgg._network.forward import ForwardPass
-from skvgg._network.precision import Precision, dtype_of, tensor_float_32
+from skvgg._network.precision import (
+    Precision,
+    dtype_of,
+    quiet_at_first,
+    tensor_float_32,
+)
 from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
@@ -141,7 +146,10 @@ class VGG19:
         while n_done < len(inputs):
             some = inputs[n_done : n_done + n_together]
             try:
-                with tensor_float_32(self._precision == "tensorfloat32"):
+                with (
+                    tensor_float_32(self._precision == "tensorfloat32"),
+                    quiet_at_first(self._precision),
+                ):
                     blocks.append(forward(some))
             except tf.errors.ResourceExhaustedError:
                 if len(some) == 1:
