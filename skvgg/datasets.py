@@ -23,6 +23,7 @@ from skvgg._images import (
     as_pictures,
     check_file,
     check_flattened_shape,
+    is_whole,
 )
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.warn import warn
@@ -298,6 +299,8 @@ def load_image_table(table, path_column, label_column, root=None):
     )
     numbers = _to_numbers(column) if is_csv else None
     labels = np.array(column) if numbers is None else numbers
+    if labels.dtype.kind == "f" and all(map(is_whole, column)):
+        labels = np.array(column, np.uint64)  # small and large ones alone make floats
     names = None
     if labels.dtype.kind not in "biuf":
         names, labels = np.unique(labels.astype(str), return_inverse=True)

@@ -126,6 +126,15 @@ def test_labels_that_are_nullable_integers_stay_integers(pictures, dtype):
     assert photos.target.tolist() == [3, 1]
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "UInt64", "uint64[pyarrow]"])
+def test_labels_that_need_all_of_uint64_stay_integers(pictures, dtype):
+    labels = pd.Series([2**63 + 1, 1], dtype=dtype)
+    table = pd.DataFrame({"file": ["a.png", "b.png"], "label": labels})
+    photos = load_image_table(table, "file", "label", pictures / "photos")
+    assert photos.target.dtype == np.uint64
+    assert photos.target.tolist() == [2**63 + 1, 1]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
