@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
-from tqdm import tqdm
 
 from skvgg._extraction.run import find_bad
 from skvgg._images import (
@@ -24,7 +23,9 @@ from skvgg._images import (
     as_pictures,
     check_file,
     check_flattened_shape,
+    is_whole,
 )
+from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.warn import warn
 
 __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
@@ -179,7 +180,8 @@ def find_bad_images(
     Warns
     -----
     UserWarning
-        If the values of a float image all lie in 0..1.
+        If the values of a float image all lie in 0..1, or those of a 16-bit one in
+        0..4095.
 
     See Also
     --------
@@ -201,7 +203,7 @@ def find_bad_images(
     """
     shape = check_flattened_shape(flattened_shape)
     pictures = as_pictures(images, shape, check_items=False)
-    with tqdm(total=len(pictures), unit="image", disable=not verbose) as bar:
+    with progress_bar(total=len(pictures), unit="image", disable=not verbose) as bar:
 
         def report(n_more: int, counts: Counter) -> None:
             bar.update(n_more)
@@ -243,9 +245,10 @@ def load_image_table(table, path_column, label_column, root=None):
     Raises
     ------
     ValueError
-        If a column is missing, the table has no rows, or a path or a label is
-        missing, or a path is one of a folder or of the web. The message names the
-        row, counted from 0 without the header.
+        If `table` is neither a CSV file in UTF-8 nor a DataFrame, a column is
+        missing, the table has no rows, or a path or a label is missing, or a path is
+        one of a folder or of the web. The message names the row, counted from 0
+        without the header.
     FileNotFoundError
         If the table or a picture does not exist.
 
@@ -269,6 +272,13 @@ def load_image_table(table, path_column, label_column, root=None):
     (array([1, 0]), ['cat', 'dog'])
     """
     is_csv = isinstance(table, str | os.PathLike)
+    if not is_csv and (not hasattr(table, "columns") or hasattr(table, "column_names")):
+        hint = "table.to_pandas()" if hasattr(table, "to_pandas") else ""
+        hint = hint or "pandas.DataFrame(table), with names of columns"
+        raise ValueError(
+            f"table is of type {type(table).__name__}; expected the path of a CSV "
+            f"file, or a DataFrame of pandas or polars. Pass {hint}."
+        )
     if is_csv:
         root = Path(table).parent if root is None else Path(root)
         columns = _read_csv(Path(table))
@@ -278,9 +288,8 @@ def load_image_table(table, path_column, label_column, root=None):
         columns = {name: list(table[name]) for name in table.columns}
     for name in (path_column, label_column):
         if name not in columns:
-            raise ValueError(
-                f"The table has no column {name!r}; it has {', '.join(columns)}."
-            )
+            found = ", ".join(map(str, columns))
+            raise ValueError(f"The table has no column {name!r}; it has {found}.")
     paths, column = columns[path_column], columns[label_column]
     if not len(paths):
         raise ValueError("The table has no rows.")
@@ -290,6 +299,8 @@ def load_image_table(table, path_column, label_column, root=None):
     )
     numbers = _to_numbers(column) if is_csv else None
     labels = np.array(column) if numbers is None else numbers
+    if labels.dtype.kind == "f" and all(map(is_whole, column)):
+        labels = np.array(column, np.uint64)  # small and large ones alone make floats
     names = None
     if labels.dtype.kind not in "biuf":
         names, labels = np.unique(labels.astype(str), return_inverse=True)
@@ -309,7 +320,16 @@ def _read_csv(path: Path) -> dict[str, list]:
     """Return the columns of a CSV file, all of them text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        rows = list(reader)
+        try:
+            rows = list(reader)
+            if any("\0" in name for name in reader.fieldnames or ()):
+                raise csv.Error("it has zeros among its letters")
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{str(path)!r}: not a CSV file in UTF-8 ({error}). Save it as one, or "
+                "pass a DataFrame, such as pandas.read_csv(path, encoding='utf-16') or "
+                "pandas.read_excel(path)."
+            ) from error
     _check_names_differ(reader.fieldnames or ())
     for row, cells in enumerate(rows):
         if None in cells:  # what DictReader calls the cells beyond the header's

@@ -349,9 +349,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If the values of a float picture all lie in 0..1, if `memory`
-            cannot be read or written, or if a GPU had no memory for
-            `batch_size` pictures and took fewer.
+            If the values of a float picture all lie in 0..1, or those of a
+            16-bit one in 0..4095; if `memory` cannot be read or written; or if
+            a GPU had no memory for `batch_size` pictures and took fewer.
         BadImageWarning
             If ``on_error="nan"`` and some pictures cannot be used.
         """

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from PIL import Image
 from sklearn.datasets import load_files
@@ -114,6 +115,48 @@ def test_a_dataframe_and_a_root(pictures, frame):
     photos = load_image_table(table, "file", "label", pictures / "photos")
     assert photos.target.tolist() == [3, 1]
     assert Path(photos.data[1]) == pictures / "photos" / "b.png"
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Int8", "UInt16", "int64[pyarrow]"])
+def test_labels_that_are_nullable_integers_stay_integers(pictures, dtype):
+    labels = pd.array([3, 1], dtype)
+    table = pd.DataFrame({"file": ["a.png", "b.png"], "label": labels})
+    photos = load_image_table(table, "file", "label", pictures / "photos")
+    assert photos.target.dtype.kind in "iu"
+    assert photos.target.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("dtype", ["uint64", "UInt64", "uint64[pyarrow]"])
+def test_labels_that_need_all_of_uint64_stay_integers(pictures, dtype):
+    labels = pd.Series([2**63 + 1, 1], dtype=dtype)
+    table = pd.DataFrame({"file": ["a.png", "b.png"], "label": labels})
+    photos = load_image_table(table, "file", "label", pictures / "photos")
+    assert photos.target.dtype == np.uint64
+    assert photos.target.tolist() == [2**63 + 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"file": ["a.png"], "label": [1]}, "type dict; expected.*pandas.DataFrame"),
+        ([("a.png", 1)], "type list; expected the path of a CSV file"),
+        (None, "type NoneType"),
+        (pd.Series(["a.png"]), "type Series"),
+        (pa.table({"file": ["a.png"], "label": [1]}), r"type Table.*to_pandas\(\)"),
+        (pd.DataFrame({0: ["a.png"], 1: [1]}), "no column 'file'; it has 0, 1"),
+    ],
+)
+def test_what_is_no_table_is_refused(table, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_table(table, "file", "label")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_a_table_of_another_encoding_is_refused_by_its_name(pictures, encoding):
+    table = pictures / "photos" / "table.csv"
+    table.write_text("file,label\na.png,Bär\n", encoding=encoding)
+    with pytest.raises(ValueError, match=r"table\.csv': not a CSV.* UTF-8.*read_csv"):
+        load_image_table(table, "file", "label")
 
 
 @pytest.mark.parametrize(

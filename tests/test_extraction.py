@@ -245,13 +245,13 @@ def test_a_failure_of_the_network_stores_nothing(pictures, tmp_path, monkeypatch
 
 def test_a_float_picture_in_0_to_1_warns_once_and_names_the_first(pictures):
     X = [pictures[0], pictures[1] / 255, pictures[2] / 255]
-    with pytest.warns(UserWarning, match=r"X\[1\].*in 0\.\.255.*X \* 255") as record:
+    with pytest.warns(UserWarning, match=r"X\[1\].*in 0\.\.255.*\* 255\.") as record:
         run(X)
     assert len(record) == 1
 
 
 def test_a_16_bit_picture_of_8_bits_warns(pictures):
-    with pytest.warns(UserWarning, match=r"X\[0\] is a uint16.*0\.\.65535.*X \* 257"):
+    with pytest.warns(UserWarning, match=r"X\[0\] is a 16-bit.*0\.\.65535.*\* 257\."):
         run(pictures.astype(np.uint16))
 
 

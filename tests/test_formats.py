@@ -14,7 +14,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageCms, ImageFile, features
 
-from skvgg._images import Framing, as_pictures, decode, load, pillow
+from skvgg._images import (
+    Framing,
+    as_pictures,
+    decode,
+    describe_unscaled,
+    load,
+    pillow,
+)
 
 from .conftest import run_python
 
@@ -200,32 +207,91 @@ def test_16_bits_become_8_by_their_share_of_white():
     assert np.abs(actual.astype(int) - expected).max() <= 1
 
 
+def forms_of(values):
+    """Return a picture of gray as an array, a PIL image and files."""
+    image = Image.fromarray(values)
+    opened = Image.open(io.BytesIO(encode(image, "TIFF")))
+    tiffs = [encode(image, "TIFF", compression=c) for c in ("raw", "tiff_lzw")]
+    return [values, image, opened, *tiffs]
+
+
+def oddity(item):
+    content = load(item, 7)
+    decode(content, Framing(SIZE, "stretch"))
+    return describe_unscaled(content)
+
+
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.full(SIZE, 65535, np.int32), 255),
-        (np.full(SIZE, 0.5, np.float32), 128),
-        (np.full(SIZE, 77.4, np.float32), 77),
-    ],
+    ("highest", "factor"), [(1, 257), (255, 257), (256, 16), (4095, 16), (4096, None)]
 )
-def test_32_bit_tiff_by_its_range(values, expected):
-    assert_colour(read(encode(Image.fromarray(values), "TIFF")), [expected] * 3, 0)
+def test_values_of_8_or_12_bits_in_16_are_noticed_however_they_come(highest, factor):
+    values = np.linspace(0, highest, 16 * 24).reshape(SIZE).round().astype(np.uint16)
+    colour = np.repeat(values[..., None], 3, axis=2)
+    forms = [*forms_of(values), encode(Image.fromarray(values), "PNG"), colour]
+    for item in forms:
+        text = oddity(item)
+        if factor is None:
+            assert text is None
+        else:
+            assert text.startswith("X[7] is a 16-bit picture whose values all lie in ")
+            assert text.endswith(f" * {factor}.")
+            assert ("PIL.Image.open" in text) == isinstance(item, bytes)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (6, 4), (4, 2)])
+def test_colours_of_12_bits_in_16_are_noticed_though_pillow_cuts_them(kind, channels):
+    for highest in (255, 4095, 4096):
+        values = np.full((*SIZE, channels), highest, np.uint16)
+        if channels != 3:
+            values[..., -1] = 65535
+        data = png(24, 16, 16, kind, values)
+        for item in (data, Image.open(io.BytesIO(data))):
+            if highest == 4096:
+                assert oddity(item) is None
+            else:
+                assert "nearly black" in oddity(item)
+    assert oddity(encode(flat((3, 3, 3)), "PNG")) is None  # 8 bits may be dark
+
+
+def test_black_of_16_bits_is_only_black():
+    for item in forms_of(np.zeros(SIZE, np.uint16)):
+        assert oddity(item) is None
+
+
+@pytest.mark.parametrize("top", [0.5, 1.0, 77.25, 255.0])
+def test_a_float_image_means_the_same_as_a_float_array_in_every_file(top):
+    values = np.linspace(0, top, 16 * 24, dtype=np.float32).reshape(SIZE)
+    for item in forms_of(values):
+        pixels = read(item)
+        assert pixels.dtype == np.float32
+        np.testing.assert_array_equal(pixels, np.repeat(values[..., None], 3, axis=2))
+        assert (oddity(item) is not None) == (top <= 1)
+
+
+def test_32_bit_integers_are_those_of_16_bits():
+    values = np.full(SIZE, 65535, np.int32)
+    assert_colour(read(encode(Image.fromarray(values), "TIFF")), WHITE, 0)
+    for value in (-1, 65536):
+        values[3, 4] = value
+        with pytest.raises(ValueError, match=r"X\[0\].*32-bit pixels lie in .*scale"):
+            read(encode(Image.fromarray(values), "TIFF"))
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (-1.0, "32-bit pixels lie in .*scale them"),
-        (1e6, "32-bit pixels lie in .*scale them"),
-        (np.nan, "contain NaN"),
-        (np.inf, "contain infinity"),
+        (-1.0, r"pixels lie in -1\.0\.\..*; expected 0\.\.255"),
+        (1e6, r"pixels lie in .*; expected 0\.\.255"),
+        (np.nan, "contains NaN"),
+        (np.inf, "contains infinity"),
     ],
 )
-def test_32_bit_tiff_out_of_range_is_refused(value, message):
+def test_float_images_out_of_range_are_refused(value, message):
     values = np.full(SIZE, 100, np.float32)
     values[3, 4] = value
-    with pytest.raises(ValueError, match=rf"X\[0\].*{message}"):
-        read(encode(Image.fromarray(values), "TIFF"))
+    for item in forms_of(values):
+        with pytest.raises(ValueError, match=rf"X\[0\].*{message}"):
+            read(item)
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
@@ -455,10 +521,12 @@ def test_a_plug_in_may_be_registered_after_pictures_have_been_read(register_heic
     assert_colour(read(image), RED)
 
 
+BAD_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"
+
+
 def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):
     first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
-    bad_exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"
-    data = encode(flat(RED), "JPEG", exif=bad_exif)
+    data = encode(flat(RED), "JPEG", exif=BAD_EXIF)
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
         Image.open(io.BytesIO(data)).getexif()
 
@@ -485,6 +553,34 @@ def test_what_pillow_warns_of_is_kept_back_in_threads_that_overlap(monkeypatch):
         warnings.warn("another's", UserWarning, stacklevel=1)
     assert [str(w.message) for w in told] == ["another's"]
     assert warnings.filters == before
+    assert Image.warnings is warnings
+
+
+def test_decoding_leaves_the_filters_of_other_threads_alone(monkeypatch):
+    """They are one list for all: who puts it back while others do, leaves theirs."""
+    decoding, caught = threading.Event(), threading.Event()
+    data = encode(flat(RED), "JPEG", exif=BAD_EXIF)
+
+    def wait(image, framing):
+        decoding.set()
+        assert caught.wait(60)
+
+    monkeypatch.setattr(pillow, "_draft", wait)
+    before = [*warnings.filters]
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(read, data)
+        assert decoding.wait(60)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            mine = [*warnings.filters]
+            Image.open(io.BytesIO(data)).getexif()
+            caught.set()
+            future.result()
+            assert warnings.filters == mine
+        assert warnings.filters == before
+    (corrupt,) = told  # by this thread; the other was silent
+    assert "Corrupt EXIF" in str(corrupt.message)
+    assert "PIL" in corrupt.filename
 
 
 def test_formats_that_run_programs_are_not_opened():

@@ -197,10 +197,11 @@ def test_the_order_of_bytes_changes_nothing(photos, dtype, order):
 @pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
 def test_a_nearly_black_picture_is_noticed_in_either_order_of_bytes(dtype):
     dark = np.ones((4, 4, 3), dtype)
-    texts = {
-        images.describe_unscaled(load(dark.astype(dark.dtype.newbyteorder(order)), 0))
-        for order in "<>"
-    }
+    texts = set()
+    for order in "<>":
+        content = load(dark.astype(dark.dtype.newbyteorder(order)), 0)
+        decode(content, Framing(SIZE, "stretch"))
+        texts.add(images.describe_unscaled(content))
     (text,) = texts
     assert "nearly black" in text
 
@@ -436,6 +437,31 @@ def test_pictures_that_are_not_flattened_may_come_all_the_same(X):
 def test_rows_of_differing_lengths_are_named():
     with pytest.raises(ValueError, match=r"X\[1\] has 3 features, expected 4: flatt"):
         as_pictures([[1, 2, 3, 4], [1, 2, 3]], (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.ones((2, 4), object), r"dtype object; expected one of numbers.*astype"),
+        (pd.DataFrame(np.ones((2, 4), object)), r"dtype object.*astype"),
+        ([np.ones(4, object)], r"dtype object.*astype"),
+        (np.array([[1, 2, 3, 4], [1, 2, None, 4]], object), r"X\[1\] has None as feat"),
+        ([[1, 2, 3, "a"]], r"X\[0\] has 'a' as feature 3; expected a number"),
+        (
+            pd.DataFrame({"a": [1] * 2, "b": 2, "c": 3, "d": [4, "x"]}),
+            r"X\[1\] has 'x' as feature 3; expected a number",
+        ),
+        (np.ones((2, 5), object), r"X has 5 features, expected 4: flattened_shape"),
+    ],
+)
+def test_a_table_of_objects_is_refused_by_its_first_cell_that_is_no_number(X, message):
+    with pytest.raises(ValueError, match=message):
+        as_pictures(X, (2, 2))
+
+
+def test_a_column_of_paths_may_come_with_a_flattened_shape(files):
+    for X in (pd.DataFrame({"path": files}), np.array(files, object)[:, None]):
+        assert as_pictures(X, (2, 2)) == files
 
 
 def test_load_checks_what_as_pictures_could_not_see():

@@ -148,6 +148,33 @@ for side in (32, 40, 48, 56, 64):
     assert (done.stdout, done.stderr) == ("", "")
 
 
+@pytest.mark.parametrize("n_threads", ["1", "2"])
+def test_within_a_graph_of_the_users_pictures_are_transformed_all_the_same(
+    monkeypatch, n_threads
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+    code = """
+import numpy as np
+import tensorflow as tf
+from skvgg import VGG19Features, release_networks
+X = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+for engine in ("direct", "winograd"):
+    features = VGG19Features(
+        None, random_state=0, layer="block2_pool", image_size=32, engine=engine
+    )
+    graph = tf.Graph()
+    with graph.as_default():
+        rows = features.transform(X)
+        assert not tf.executing_eagerly()
+    assert not graph.get_operations()
+    release_networks()
+    np.testing.assert_array_equal(rows, features.transform(X))
+    with graph.as_default():
+        np.testing.assert_array_equal(rows, features.transform(X))
+"""
+    run_python(code)
+
+
 def test_other_lines_on_standard_error_pass():
     code = """
 import os, sys

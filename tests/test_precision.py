@@ -11,7 +11,7 @@ from skvgg._network import engines, forward, precision
 from skvgg._runtime import tensorflow
 from skvgg._runtime.tensorflow import import_tensorflow
 
-from .conftest import relative_error
+from .conftest import relative_error, run_python
 
 
 def small(**params):
@@ -31,6 +31,31 @@ def test_rows_are_near_those_of_float32(tiles, precision, tolerance):
     assert relative_error(actual, expected) <= tolerance
     if precision != "tensorfloat32":  # which a CPU does not have
         assert not np.array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_what_onednn_says_once_of_fewer_bits_is_kept_back(precision):
+    """CPUs that have instructions for them say nothing, so the line is written here."""
+    code = f"""
+import os
+import numpy as np
+from skvgg import VGG19Features
+from skvgg._network.vgg19 import ForwardPass
+
+run = ForwardPass.__call__
+def say_and_run(self, inputs):
+    os.write(2, line)
+    return run(self, inputs)
+ForwardPass.__call__ = say_and_run
+line = b"E0000 00:00:1795472015.436  2639 onednn.cc:1] oneDNN supports DT_HALF only\\n"
+features = VGG19Features(
+    None, random_state=0, layer="block2_pool", image_size=32, precision={precision!r}
+)
+features.transform(np.zeros((2, 32, 32), np.uint8))
+line = b"a line of the user's\\n"
+features.transform(np.zeros((2, 32, 32), np.uint8))
+"""
+    assert run_python(code).stderr == "a line of the user's\n"
 
 
 @pytest.mark.parametrize("with_memory", [False, True])

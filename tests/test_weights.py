@@ -11,6 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
@@ -76,6 +77,15 @@ def test_a_file_of_another_format_is_refused(tmp_path):
     path.write_bytes(b"PK\x03\x04 a pickle in a zip")
     with pytest.raises(ValueError, match=r"weights\.pth.*known formats \(Keras HDF5"):
         transform(path)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", Path()])
+def test_a_path_without_the_name_of_a_file_is_refused(name):
+    features = VGG19Features(name, layer="block1_pool", image_size=32)
+    X = np.zeros((1, 32, 32), np.uint8)
+    for method in (features.fit, features.transform):
+        with pytest.raises(ValueError, match=r"weights='[./]?' names no file\. Expect"):
+            method(X)
 
 
 def test_a_file_that_changes_is_read_again(keras_notop, tmp_path):
@@ -235,6 +245,39 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(server):
     assert downloaded(server) == set()
     server.breaks_off = False
     assert _imagenet.fetch(include_top=False).is_file()
+
+
+def test_a_download_that_was_killed_is_cleared_away_after_a_day(server):
+    server.may_answer.clear()
+    command = [sys.executable, "-c", FETCH]
+    command += [server.url, server.file.name, server.digest]
+    process = subprocess.Popen(command)
+    while not server.asked:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    server.may_answer.set()
+    (killed,) = server.home.glob(".skvgg-*")
+    (killed / "part").write_bytes(b"some")
+    recent = server.home / ".skvgg-recent"  # perhaps of a download under way
+    recent.mkdir()
+    (recent / "part").write_bytes(b"some")
+    two_days_ago = time.time() - 2 * 86_400
+    for path in (*killed.iterdir(), killed, recent):
+        os.utime(path, (two_days_ago, two_days_ago))
+    assert _imagenet.fetch(include_top=False).is_file()
+    assert downloaded(server) == {server.file.name, recent.name}
+
+
+def test_a_lock_that_is_held_too_long_is_named(server, monkeypatch):
+    monkeypatch.setattr(_imagenet, "_LOCK_TIMEOUT", 0.1)
+    server.home.mkdir()
+    lock = server.home / f"{server.file.name}.lock"
+    with filelock.FileLock(lock), pytest.raises(ConnectionError) as caught:
+        _imagenet.fetch(include_top=False)
+    assert f"another process has held {str(lock)!r}" in str(caught.value)
+    assert "delete that file" in str(caught.value)
+    assert server.asked == []
 
 
 def test_a_damaged_file_in_keras_folder_is_replaced(server):

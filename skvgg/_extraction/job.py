@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from skvgg._definition.architecture import PIXELS, Output, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS
@@ -20,6 +19,7 @@ from skvgg._images import Pictures
 from skvgg._network.engines import choose_method
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
+from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
@@ -111,7 +111,11 @@ class Job:
         settings = self._settings
         with ExitStack() as stack:
             bar = self._bar or stack.enter_context(
-                tqdm(total=len(pictures), unit="picture", disable=not settings.verbose)
+                progress_bar(
+                    total=len(pictures),
+                    unit="picture",
+                    disable=not settings.verbose,
+                )
             )
 
             def report(n_more: int, counts: Counter) -> None:

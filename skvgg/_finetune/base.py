@@ -42,6 +42,7 @@ from skvgg._head.targets import Targets
 from skvgg._images import Interpolation, Pictures, as_pictures
 from skvgg._network.precision import PRECISIONS
 from skvgg._network.registry import share
+from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, anchored
@@ -305,7 +306,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def _bar(self, n_images: int) -> tqdm:
         """Return one progress bar for the whole fit, over images."""
         n_passes = len(self._views(0)) + (self.max_iter if self.trainable else 0)
-        return tqdm(total=n_passes * n_images, unit="image", disable=not self.verbose)
+        return progress_bar(
+            total=n_passes * n_images, unit="image", disable=not self.verbose
+        )
 
     def _views(self, seed: int) -> tuple:
         return make_views(self.augment, self.n_views, seed)

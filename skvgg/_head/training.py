@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from sklearn.utils import gen_batches
-from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
 
 from skvgg._head.targets import Figures
+from skvgg._runtime.progress import progress_bar
 
 #: Takes the network's loss, targets, outputs and row weights.
 Describe = Callable[[float, np.ndarray, np.ndarray, np.ndarray], Figures]
@@ -149,7 +149,7 @@ def train(
     """
     history: History = {}
     rate_factors = rate_factors or itertools.repeat(1.0)
-    with tqdm(epochs, unit="epoch", disable=not verbose) as bar:
+    with progress_bar(epochs, unit="epoch", disable=not verbose) as bar:
         for epoch in bar:
             figures = _one_epoch(network, rows, batch_size, describe, rng, rate_factors)
             if validation is not None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,19 @@ from PIL import Image, UnidentifiedImageError
 
 from skvgg._images.arrays import resize_array, to_pixels
 from skvgg._images.items import ENCODED, check_dtype, check_item, check_shape, name_of
-from skvgg._images.pillow import Framing, check_size, decode_file, is_decoded, upright
+from skvgg._images.pillow import (
+    Framing,
+    check_size,
+    decode_file,
+    is_cut_to_8_bits,
+    is_decoded,
+    is_dim,
+    upright,
+)
+
+#: What narrower ranges reach at most, and times what they fill the one expected.
+_RANGES_OF_FLOATS: tuple[tuple[int, int], ...] = ((1, 255),)
+_RANGES_OF_16_BITS = ((255, 257), (4095, 16))  # 8 and 12 bits
 
 
 @dataclass(frozen=True)
@@ -30,11 +42,14 @@ class Content:
         the contents are.
     name : str
         What an error calls the picture.
+    oddities : list of str
+        What reading and decoding it found odd; see :func:`describe_unscaled`.
     """
 
     data: bytes | np.ndarray
     digest: bytes
     name: str
+    oddities: list[str] = field(default_factory=list)
 
 
 def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
@@ -64,7 +79,11 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     name = name_of(item, index)
     if isinstance(item, Image.Image):
         with _naming_errors(name):
-            item = _pixels_of_image(item, max_pixels)
+            pixels, dim = _pixels_of_image(item, max_pixels)
+        content = _content_of_pixels(pixels, name)
+        if dim:
+            _note_dim(content)
+        return content
     if isinstance(item, np.ndarray):
         return _content_of_pixels(item, name)
     check_item(item, index)
@@ -90,8 +109,8 @@ def decode(
     Returns
     -------
     ndarray of shape (height, width, 3), uint8 or float32
-        RGB, in the range 0..255; float32 only where the picture was a float
-        array, so that its fractions are kept.
+        RGB, in the range 0..255; float32 only where the picture was of floats, so
+        that its fractions are kept.
 
     Raises
     ------
@@ -99,30 +118,58 @@ def decode(
         If the picture cannot be decoded, is too large or has pixels out of
         range. The message names its index and, for a file, its path.
     """
-    if isinstance(content.data, np.ndarray):
-        pixels = to_pixels(content.data, content.name, framing.background)
+    values = content.data
+    if not isinstance(values, np.ndarray):
         with _naming_errors(content.name):
-            return resize_array(pixels, framing)
+            values, dim = decode_file(values, framing, max_pixels)
+        if dim:
+            _note_dim(content)
+    pixels = to_pixels(values, content.name, framing.background)
+    _note_unscaled(content, values)
     with _naming_errors(content.name):
-        return decode_file(content.data, framing, max_pixels)
+        return resize_array(pixels, framing)
 
 
 def describe_unscaled(content: Content) -> str | None:
-    """Return what is odd about an array that is nearly black, or None."""
-    data = content.data
-    if not isinstance(data, np.ndarray):
-        return None
-    for right, white, seen in (
-        (data.dtype.kind == "f", 255, 1),
-        (data.dtype == np.uint16, 65535, 255),
-    ):
-        if right and 0 < data.max() <= seen:
-            return (
-                f"{content.name} is a {data.dtype} picture whose values all lie in "
+    """Return why a picture that has been decoded is nearly black, or None.
+
+    That is, if its values look like those of a narrower range than is expected.
+    """
+    return content.oddities[0] if content.oddities else None
+
+
+def _note_unscaled(content: Content, values: np.ndarray) -> None:
+    """Note that values are those of a narrower range, if they look like it."""
+    if values.dtype.kind == "f":
+        kind, white, ranges = "float", 255, _RANGES_OF_FLOATS
+    elif values.dtype == np.uint16:
+        kind, white, ranges = "16-bit", 65535, _RANGES_OF_16_BITS
+    else:
+        return
+    highest = values.max()
+    for seen, factor in ranges:
+        if 0 < highest <= seen:
+            content.oddities.append(
+                f"{content.name} is a {kind} picture whose values all lie in "
                 f"0..{seen}, which is nearly black: pixels are expected in 0..{white}. "
-                f"Use X * {white // seen} if {seen} means white."
+                f"If {seen} means white, pass {_array_of(content)} * {factor}."
             )
-    return None
+            return
+
+
+def _note_dim(content: Content) -> None:
+    content.oddities.append(
+        f"{content.name} is a colour picture of 16 bits whose values all lie in "
+        "0..4095, which is nearly black: pixels are expected in 0..65535. If they have "
+        "8 or 12 bits, read it by a library that keeps 16 bits of colour, and pass a "
+        "uint16 array, times 257 or 16."
+    )
+
+
+def _array_of(content: Content) -> str:
+    """Return how a picture is written as an array."""
+    is_file = isinstance(content.data, bytes)
+    return "np.asarray(PIL.Image.open(path))" if is_file else "np.asarray(picture)"
 
 
 def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
@@ -135,11 +182,17 @@ def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
     return Content(pixels, digest.digest(), name)
 
 
-def _pixels_of_image(image: Image.Image, max_pixels: int | None) -> np.ndarray:
-    """Return the pixels of a PIL image, with its alpha where it has one."""
+def _pixels_of_image(
+    image: Image.Image, max_pixels: int | None
+) -> tuple[np.ndarray, bool]:
+    """Return the pixels of a PIL image, with its alpha, and whether they are dim."""
     if not is_decoded(image):
         check_size(image, max_pixels)
-    return np.asarray(upright(image))
+    cuts_depth = is_cut_to_8_bits(image)
+    whole = upright(image)
+    if isinstance(whole, np.ndarray):
+        return whole, False
+    return np.asarray(whole), cuts_depth and is_dim(whole)
 
 
 def _read(item: Any) -> bytes:

@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -142,11 +142,39 @@ def _unflatten(X: Any, flattened_shape: tuple[int, ...]) -> np.ndarray | None:
                 raise ValueError(f"X[{index}] has {len(row)} features, {wanted}")
     table = _table_of(X)
     if table is None:
+        _refuse_objects(X, n_features, wanted)
         return None
     if table.shape[1] != n_features:
         raise ValueError(f"X has {table.shape[1]} features, {wanted}")
     check_dtype(table, "X")
     return table.reshape(-1, *flattened_shape)
+
+
+def _refuse_objects(X: Any, n_features: int, wanted: str) -> None:
+    """Raise if X is a table of several columns that does not hold numbers alone."""
+    if not (getattr(X, "ndim", 2) == 2 and (_has_columns(X) or _is_list_of_rows(X))):
+        return
+    table = np.asarray(X, dtype=object)  # else numbers beside text would be text
+    if table.ndim != 2 or table.shape[1] < 2:
+        return
+    if table.shape[1] != n_features:
+        raise ValueError(f"X has {table.shape[1]} features, {wanted}")
+    for index, row in enumerate(table):
+        for feature, cell in enumerate(row):
+            if not isinstance(cell, Number):
+                text = repr(str(cell) if isinstance(cell, str) else cell)
+                raise ValueError(
+                    f"X[{index}] has {text} as feature {feature}; expected a number. "
+                    "Mend or drop it, or drop the column."
+                )
+    raise ValueError(
+        f"X is a table of dtype {table.dtype}; expected one of numbers. Use "
+        "np.asarray(X).astype(float), or another dtype of pixels."
+    )
+
+
+def _has_columns(X: Any) -> bool:
+    return isinstance(X, np.ndarray) or hasattr(X, "columns")
 
 
 def _is_list_of_rows(X: Any) -> bool:

@@ -1,13 +1,15 @@
-"""What Pillow does: RGB pixels of 8 bits out of a file, and other sizes of pictures."""
+"""What Pillow does: pixels out of a file, and other sizes of pictures."""
 
 from __future__ import annotations
 
 import io
+import re
+import sys
 import threading
 import warnings
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
@@ -68,40 +70,92 @@ class Framing:
         return Image.Resampling[self.interpolation.upper()]
 
 
-def decode_file(data: bytes, framing: Framing, max_pixels: int | None) -> np.ndarray:
-    """Return the pixels of an encoded picture; see :func:`skvgg._images.decode`."""
-    with _SILENCE, Image.open(io.BytesIO(data), formats=_formats()) as image:
+def decode_file(
+    data: bytes, framing: Framing, max_pixels: int | None
+) -> tuple[np.ndarray, bool]:
+    """Return the pixels of an encoded picture and whether they are :func:`is_dim`.
+
+    They are RGB pixels of 8 bits, brought to size; or gray values as
+    :func:`deep_values` gives them.
+    """
+    formats = _formats()  # first, as it imports modules that are to be silent
+    with _SILENCE, Image.open(io.BytesIO(data), formats=formats) as image:
         check_size(image, max_pixels)
         _draft(image, framing)
-        rgb = _to_rgb(image, framing.background)
-        return np.asarray(resize_image(rgb, framing, framing.fill_value))
+        cuts_depth = is_cut_to_8_bits(image)
+        whole = upright(image)
+        if isinstance(whole, np.ndarray):
+            return whole, False
+        dim = cuts_depth and is_dim(whole)
+        rgb = _to_rgb(whole, framing.background)
+        return np.asarray(resize_image(rgb, framing, framing.fill_value)), dim
 
 
 class _Silence:
-    """Keeps Pillow's warnings back while any thread is in it.
+    """Keeps back what Pillow would warn of in the threads that are in it.
 
     It warns of odd but readable files, and of large ones, for which ours is an error.
-    What is kept back is kept back for the whole process, so the first thread to come
-    begins it and the last one to leave ends it.
+    Python's filters are those of the whole process, and so is what
+    ``warnings.catch_warnings`` puts back: neither is touched. Instead, Pillow's modules
+    find something in the place of :mod:`warnings`, as long as any thread is in here,
+    that passes on what they say in other threads.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
-        self._filters = ExitStack()
+        self._n_imported = 0
+        self._modules: list[ModuleType] = []
+        self._stand_in = _WarningsOfOtherThreads()
 
     def __enter__(self) -> None:
         with self._lock:
             self._n_inside += 1
             if self._n_inside == 1:
-                self._filters.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")
+                if len(sys.modules) != self._n_imported:  # looking takes 50 us
+                    self._n_imported = len(sys.modules)
+                    self._modules = _modules_that_warn()
+                for module in self._modules:
+                    vars(module)["warnings"] = self._stand_in
+        self._stand_in.here.is_quiet = True
 
     def __exit__(self, *_: object) -> None:
+        self._stand_in.here.is_quiet = False
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                self._filters.close()
+                for module in self._modules:
+                    vars(module)["warnings"] = warnings
+
+
+class _WarningsOfOtherThreads:
+    """The module :mod:`warnings`, but silent in the threads that are to be quiet."""
+
+    def __init__(self) -> None:
+        self.here = threading.local()
+
+    def warn(
+        self,
+        message: Warning | str,
+        category: type[Warning] | None = None,
+        stacklevel: int = 1,
+        **others: Any,
+    ) -> None:
+        """Warn as :func:`warnings.warn` does, of the same line."""
+        if not getattr(self.here, "is_quiet", False):
+            warnings.warn(message, category, stacklevel + 1, **others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(warnings, name)
+
+
+def _modules_that_warn() -> list[ModuleType]:
+    """Return Pillow's modules that have imported :mod:`warnings`."""
+    return [
+        module
+        for name, module in [*sys.modules.items()]
+        if name.startswith("PIL.") and vars(module).get("warnings") is warnings
+    ]
 
 
 _SILENCE = _Silence()
@@ -141,17 +195,18 @@ def _draft(image: Image.Image, framing: Framing) -> None:
     image.draft(None, (side, side))
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image | np.ndarray:
     """Turn as the camera was held; make sRGB of 8 bits, L, RGB or RGBA.
 
-    Returns `image` itself where nothing is to be done. Pillow would copy it, which is
-    4 % of the time of a photo of 500 x 375, and 12 % at 1600 x 1200.
+    What is deeper is returned as an array, see :func:`deep_values`. Returns `image`
+    itself where nothing is to be done. Pillow would copy it, which is 4 % of the time
+    of a photo of 500 x 375, and 12 % at 1600 x 1200.
     """
     image.load()  # turns a TIFF already, and may find the EXIF of a PNG
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_deep_to_8_bits(image))
+        return deep_values(image)
     if image.has_transparency_data:
         return _to_srgb(image.convert("RGBA"))
     if image.mode in ("CMYK", "RGB", "L"):
@@ -159,24 +214,36 @@ def upright(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep_to_8_bits(image: Image.Image) -> np.ndarray:
-    """Return the gray values of a picture of 16 or 32 bits in 0..255."""
+def deep_values(image: Image.Image) -> np.ndarray:
+    """Return the gray values of 16 or 32 bits: uint16, or float32 of floats."""
     values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return from_16_bits(values)
+    if image.mode != "I":
+        return values
     low, high = values.min(), values.max()
-    if (what := name_non_finite(low, high)) is not None:
-        raise ValueError(f"its pixels contain {what}")
-    if image.mode == "I" and low >= 0 and high <= 65535:
-        return from_16_bits(values)
-    if image.mode == "F" and low >= 0 and high <= 1:
-        return np.round(values * 255).astype(np.uint8)
-    if image.mode == "F" and low >= 0 and high <= 255:
-        return np.round(values).astype(np.uint8)
-    expected = "0..65535" if image.mode == "I" else "0..1 or 0..255"
-    raise ValueError(
-        f"its 32-bit pixels lie in {low}..{high}, expected {expected}: scale them first"
-    )
+    if not (low >= 0 and high <= 65535):
+        raise ValueError(
+            f"its 32-bit pixels lie in {low}..{high}, expected 0..65535: scale them "
+            "first"
+        )
+    return values.astype(np.uint16)
+
+
+def is_cut_to_8_bits(image: Image.Image) -> bool:
+    """Return whether decoding keeps but the high byte of each value.
+
+    Pillow has no mode for colour of 16 bits. Has to be asked before it is decoded.
+    """
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3]
+        raw = arguments if isinstance(arguments, str) else arguments[0]
+        if isinstance(raw, str) and re.match(r"(RGB[AX]?|LA);16", raw):
+            return True
+    return False
+
+
+def is_dim(image: Image.Image) -> bool:
+    """Return whether the high bytes of colours lie in 0..15, as those of 12 bits."""
+    return np.asarray(image)[..., :3].max() <= 15  # beyond them: alpha
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -195,7 +262,6 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    image = upright(image)
     if image.mode == "RGBA":
         return over(image, background)
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-from skvgg._runtime.tensorflow import has_gpu, import_tensorflow
+from skvgg._runtime.tensorflow import has_gpu, import_tensorflow, quiet_log
 
 Precision = Literal["float32", "tensorfloat32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -37,3 +37,21 @@ def tensor_float_32(enabled: bool) -> Iterator[None]:
         yield
     finally:
         config.enable_tensor_float_32_execution(before)
+
+
+_passed: set[Precision] = set()
+
+
+@contextmanager
+def quiet_at_first(precision: Precision) -> Iterator[None]:
+    """Keep TensorFlow's log from standard error in the first pass of a process.
+
+    On CPUs without instructions for fewer bits, oneDNN says there, once, that others
+    compute in its place.
+    """
+    if precision not in REDUCED or precision in _passed or has_gpu():
+        yield
+        return
+    with quiet_log():
+        yield
+    _passed.add(precision)

@@ -17,13 +17,18 @@ from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
 from skvgg._network.engines import Direct, Method, Winograd
 from skvgg._network.forward import ForwardPass
-from skvgg._network.precision import Precision, dtype_of, tensor_float_32
-from skvgg._runtime.tensorflow import import_tensorflow
+from skvgg._network.precision import (
+    Precision,
+    dtype_of,
+    quiet_at_first,
+    tensor_float_32,
+)
+from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
-#: alters the features of a picture by more than rounding.
-FORWARD_VERSION = 2
+#: or of decoding alters the features of a picture by more than rounding.
+FORWARD_VERSION = 3
 
 
 class VGG19:
@@ -51,6 +56,7 @@ class VGG19:
         #: What the weights were trained with; known once some are loaded.
         self.preprocessing = NONE
 
+    @eagerly()
     def require(
         self,
         shapes: Mapping[str, tuple[int, ...]],
@@ -85,6 +91,7 @@ class VGG19:
                 name, (kernel, bias) = arrays.popitem()
                 self.parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
 
+    @eagerly()
     def features(
         self,
         inputs: np.ndarray,
@@ -139,7 +146,10 @@ class VGG19:
         while n_done < len(inputs):
             some = inputs[n_done : n_done + n_together]
             try:
-                with tensor_float_32(self._precision == "tensorfloat32"):
+                with (
+                    tensor_float_32(self._precision == "tensorfloat32"),
+                    quiet_at_first(self._precision),
+                ):
                     blocks.append(forward(some))
             except tf.errors.ResourceExhaustedError:
                 if len(some) == 1:

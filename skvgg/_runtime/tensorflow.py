@@ -170,6 +170,16 @@ def at_device_of_this_thread(function: Callable) -> Callable:
     return there
 
 
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Compute at once, even within ``with tf.Graph().as_default():``.
+
+    ``tf.init_scope`` would leave a function under trace, but no graph of the user's.
+    """
+    with import_tensorflow().__internal__.eager_context.eager_mode():
+        yield
+
+
 def has_gpu() -> bool:
     """Return whether TensorFlow computes on a GPU in this thread."""
     return _process_has_gpu() and "CPU" not in (device_here() or "")

@@ -36,6 +36,11 @@ class FileSource(Source):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        if not self._path.name:  # "", "." and "/"
+            raise ValueError(
+                f"weights={os.fspath(path)!r} names no file. Expected 'imagenet', "
+                "'hed', None, or the path of a file."
+            )
 
     def __getstate__(self) -> dict:
         # A pickle may be loaded in another working directory.

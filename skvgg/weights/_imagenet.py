@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from skvgg._definition.architecture import DENSE_NAMES
+from skvgg._runtime.progress import progress_bar
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Source, Weights, check_parameters
 
@@ -30,6 +32,12 @@ NO_TOP = (
 
 #: Seconds that the server may keep silent, and bytes that are written at a time.
 _TIMEOUT, _CHUNK = 30, 2**20
+
+#: Seconds that another process may take for the download before we give up waiting.
+_LOCK_TIMEOUT = 3600
+
+#: How temporary folders begin, and seconds without a change after which one is stale.
+_SCRATCH, _STALE_AFTER = ".skvgg-", 86_400
 
 
 class ImageNetSource(Source):
@@ -112,14 +120,40 @@ def _is_whole(path: Path, md5: str) -> bool:
 
 def _download(path: Path, url: str, md5: str, verbose: int) -> None:
     """Download a file beside `path` and rename it, unless another process has."""
+    with _locked(Path(f"{path}.lock")):
+        _remove_stale(path.parent)
+        if not _is_whole(path, md5):
+            _download_alone(path, url, md5, verbose)
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[None]:
     import filelock
 
-    with (
-        filelock.FileLock(f"{path}.lock"),
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=".skvgg-") as scratch,
-    ):
-        if _is_whole(path, md5):
-            return
+    try:
+        with filelock.FileLock(lock, timeout=_LOCK_TIMEOUT):
+            yield
+    except filelock.Timeout:
+        raise TimeoutError(
+            f"another process has held {str(lock)!r} for {_LOCK_TIMEOUT} seconds: it "
+            "may still be downloading. Try again later, or end it if it hangs; if "
+            "there is no such process, delete that file"
+        ) from None
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what downloads left that were killed; others may be under way."""
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):  # as another process may remove it too
+            changed = max(
+                path.stat().st_mtime for path in (scratch, *scratch.iterdir())
+            )
+            if time.time() - changed > _STALE_AFTER:
+                shutil.rmtree(scratch)
+
+
+def _download_alone(path: Path, url: str, md5: str, verbose: int) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_SCRATCH) as scratch:
         part = Path(scratch, path.name)
         _copy(url, part, verbose)
         if not _is_whole(part, md5):
@@ -133,7 +167,7 @@ def _copy(url: str, path: Path, verbose: int) -> None:
     with (
         requests.get(url, stream=True, timeout=_TIMEOUT) as response,
         path.open("wb") as file,
-        tqdm(unit="B", unit_scale=True, disable=not verbose) as bar,
+        progress_bar(unit="B", unit_scale=True, disable=not verbose) as bar,
     ):
         response.raise_for_status()
         bar.reset(int(response.headers.get("Content-Length", 0)) or None)
