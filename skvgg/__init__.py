@@ -31,6 +31,7 @@ __all__ = [
     "VGG19Regressor",
     "datasets",
     "import_tflearn",
+    "plotting",
     "release_networks",
     "weights",
 ]
@@ -50,7 +51,7 @@ _HOME = {
 def __getattr__(name: str):
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
-    if name in ("datasets", "weights"):
+    if name in ("datasets", "plotting", "weights"):
         return import_module(f"skvgg.{name}")
     raise AttributeError(f"module 'skvgg' has no attribute {name!r}")
 

@@ -141,3 +141,17 @@ def test_quickstart_beats_raw_pixels(tmp_path):
     features, pixels = re.findall(r"0\.\d+", done.stdout)
     assert float(features) > float(pixels)
     assert width(tmp_path / "quickstart.png") > 500
+
+
+def test_the_layers_are_scored_and_all_of_them_selected_from(tmp_path):
+    code = (ROOT / "examples" / "plot_layers.py").read_text()
+    assert "N_PER_CLASS = 150" in code
+    few = code.replace("N_PER_CLASS = 150", "N_PER_CLASS = 24")
+    out = run_python(few, cwd=tmp_path).stdout
+    scored = re.findall(r"(block\d_pool) avg (0\.\d+) max (0\.\d+)", out)
+    assert [layer for layer, *_ in scored] == [f"block{i}_pool" for i in range(1, 6)]
+    best = max(scored, key=lambda line: max(line[1:]))[0]
+    assert f"{best} alone: " in out
+    (n_selected,) = re.findall(r"all stages: \d\.\d+, by (\d+) of 1472 features", out)
+    assert 0 < int(n_selected) < 1472
+    assert width(tmp_path / "layers.png") > 500

@@ -78,3 +78,19 @@ def test_the_guides_grid_over_layers_can_be_grouped_by_them(tiles, tmp_path):
     search = GridSearchCV(model, names["grid"], cv=2).fit(X[:6], y[:6])
     table = pd.DataFrame(search.cv_results_)
     assert len(table.groupby("param_vgg19features__layer").size()) == 3
+
+
+def test_the_layer_is_chosen_and_a_prediction_explained_as_the_guide_shows(
+    tiles, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    (choose,) = code_of("Choosing the layer")
+    (explain,) = code_of("Seeing what a prediction rests on")
+    names = {"X": tiles[0][:20], "y": tiles[1][:20]}
+    exec(choose.replace("image_size=96", "image_size=32"), names)
+    best = names["display"].best_layer
+    assert names["model"][0].layer == best
+    exec(explain.replace("block3_conv4", best), names)
+    for name in ("layers.png", "saliency.png"):
+        assert (tmp_path / name).stat().st_size > 1000

@@ -1,0 +1,13 @@
+"""Pictures of what features are worth and of what predictions rest on.
+
+In the form of scikit-learn's displays: ``from_estimator`` computes and draws, ``plot``
+draws again, on other axes or in another way. Drawing needs matplotlib:
+``pip install "skvgg[plotting]"``.
+"""
+
+from __future__ import annotations
+
+from skvgg.plotting._layer_scores import LayerScoreDisplay
+from skvgg.plotting._saliency import SaliencyDisplay
+
+__all__ = ["LayerScoreDisplay", "SaliencyDisplay"]

@@ -1,0 +1,31 @@
+"""Where a display draws; matplotlib is imported here, and only when it draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_matplotlib(caller: str) -> None:
+    """Raise if there is no matplotlib.
+
+    Raises
+    ------
+    ImportError
+        With the way to install it.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'{caller} needs matplotlib: pip install "skvgg[plotting]"'
+        ) from error
+
+
+def get_axes(ax: Any, caller: str) -> Any:
+    """Return the axes to draw on: `ax`, or those of a new figure if it is None."""
+    check_matplotlib(caller)
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(layout="constrained")[1]

@@ -1,0 +1,47 @@
+"""Gradients of functions of which nothing is known, by central differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+#: Coordinates moved together; bounds the memory.
+_TOGETHER = 128
+
+
+def difference_gradient(
+    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray
+) -> np.ndarray:
+    """Return the gradient of a function at a point.
+
+    The step is the cube root of the resolution of what the function returns, at which
+    errors of rounding and of the third derivative are of one size, relative to the
+    coordinate or to the typical one if that is larger.
+
+    Parameters
+    ----------
+    function : callable
+        Takes points of shape (n, n_dims), float64; returns n numbers.
+    x : ndarray of shape (n_dims,), float64
+        The point.
+
+    Returns
+    -------
+    ndarray of shape (n_dims,), float64
+    """
+    kind = function(x[None]).dtype
+    resolution = np.finfo(kind if kind.kind == "f" else np.float64).eps
+    typical = np.sqrt(np.mean(x**2)) or 1.0
+    steps = np.cbrt(resolution) * np.maximum(np.abs(x), typical)
+    gradient = np.empty(len(x))
+    for batch in gen_batches(len(x), _TOGETHER):
+        moved = np.arange(batch.start, batch.stop)
+        rows = np.arange(len(moved))
+        above, below = (np.repeat(x[None], len(moved), axis=0) for _ in range(2))
+        above[rows, moved] += steps[batch]
+        below[rows, moved] -= steps[batch]
+        rise = np.asarray(function(above), np.float64) - function(below)
+        gradient[batch] = rise / (above[rows, moved] - below[rows, moved])
+    return gradient

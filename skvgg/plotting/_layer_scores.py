@@ -1,0 +1,293 @@
+"""Scores of layers and poolings, and their picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skvgg._definition.architecture import Output
+from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
+from skvgg.plotting._pipeline import split_pipeline
+
+#: Distance on the axis of layers, whose ticks lie 1 apart, between points of two
+#: poolings, so that their error bars can be told apart.
+_OFFSET = 0.08
+
+
+class LayerScoreDisplay:
+    """Cross-validated score of each layer of VGG19, pooled in each way.
+
+    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_layers, n_poolings, n_folds)
+        The score of each fold. A layer without height and width has the same scores
+        under each pooling.
+    layers : sequence of str
+        Names of the layers.
+    poolings : sequence of str
+        "avg", "max" or both.
+    step : str, default="vgg19features"
+        Name of the step of the pipeline that is a :class:`~skvgg.VGG19Features`.
+    score_name : str, default="Score"
+        What the score is called in the picture.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_layers, n_poolings, n_folds), float64
+        The score of each fold.
+    layers, poolings : tuple of str
+        What the axes of `scores` stand for.
+    mean_scores, std_scores : ndarray of shape (n_layers, n_poolings), float64
+        Mean and standard deviation over the folds.
+    best_layer : str
+        The layer with the highest mean; the first of several.
+    best_pooling : str or None
+        Its pooling; None for a layer without height and width.
+    best_score : float
+        Its mean.
+    best_params : dict of str to str or None
+        Both, for the `set_params` of the pipeline.
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        Their figure.
+    errorbars_ : list of matplotlib ErrorbarContainer
+        One a pooling.
+    best_line_ : matplotlib Line2D
+        The mark around the best.
+
+    See Also
+    --------
+    sklearn.model_selection.ValidationCurveDisplay : Scores over a number.
+    skvgg.VGG19Features : Its `memory_layers` let a grid search over layers run at the
+        same price.
+
+    Notes
+    -----
+    The best of many candidates looks better than it is: score the pipeline with
+    `best_params` on pictures that were not in X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skvgg import VGG19Features
+    >>> from skvgg.plotting import LayerScoreDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> pictures = rng.integers(0, 256, (12, 32, 32, 3), dtype="uint8")
+    >>> y = np.repeat(["dark", "light"], 6)
+    >>> pictures[y == "dark"] //= 2
+    >>> features = VGG19Features(None, image_size=32, random_state=0)
+    >>> model = make_pipeline(features, StandardScaler(), LogisticRegression())
+    >>> display = LayerScoreDisplay.from_estimator(
+    ...     model, pictures, y, layers=["block1_pool", "block2_pool"], cv=3
+    ... )
+    >>> display.scores.shape
+    (2, 2, 3)
+    >>> model = model.set_params(**display.best_params)
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self, *, scores, layers, poolings, step="vgg19features", score_name="Score"
+    ):
+        self.scores = np.asarray(scores, dtype=np.float64)
+        self.layers = tuple(layers)
+        self.poolings = tuple(poolings)
+        self.step = step
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        pipeline: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        layers: str | Sequence[str] = "stages",
+        poolings: str | Sequence[str] = ("avg", "max"),
+        groups: Any = None,
+        cv: Any = 5,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        error_score: Any = np.nan,
+        score_name: str | None = None,
+        ax: Any = None,
+        errorbar_kw: Mapping[str, Any] | None = None,
+    ) -> LayerScoreDisplay:
+        """Score a pipeline on each layer and pooling, and draw the scores.
+
+        Each picture goes through the network once, and not at all if its rows are in
+        the `memory` of the transformer. All layers and poolings are scored on the
+        same folds.
+
+        Parameters
+        ----------
+        pipeline : Pipeline
+            Its first step is a :class:`~skvgg.VGG19Features`, whose `layer` and
+            `pooling` are not used; the others learn on its rows. It need not be
+            fitted, and is not changed.
+        X : pictures
+            As :meth:`skvgg.VGG19Features.transform` takes them.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Targets.
+        layers : "stages" or sequence of str, default="stages"
+            Layers to score. "stages" stands for "block1_pool" to "block5_pool".
+            "flatten", "fc1" and "fc2" are scored as they are, without a pooling.
+        poolings : sequence of {"avg", "max"}, default=("avg", "max")
+            Ways to reduce outputs that have height and width.
+        groups, cv, scoring, n_jobs, params, error_score
+            As in :func:`sklearn.model_selection.cross_val_score`. `params` are those
+            of the steps after the transformer. A `cv` that draws at random draws
+            once.
+        score_name : str, default=None
+            What the picture calls the score. None takes the name in `scoring`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        errorbar_kw : dict, default=None
+            Passed on to :meth:`matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        LayerScoreDisplay
+
+        Raises
+        ------
+        ValueError
+            If `pipeline` does not begin with a :class:`~skvgg.VGG19Features`, or
+            layers or poolings are unknown or the weights lack them.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        layers, poolings = check_layers(layers), check_poolings(poolings)
+        step, _, _ = split_pipeline(pipeline)
+        scores = score_layers(
+            pipeline,
+            X,
+            y,
+            layers,
+            poolings,
+            groups=groups,
+            cv=cv,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            params=params,
+            error_score=error_score,
+        )
+        display = cls(
+            scores=scores,
+            layers=layers,
+            poolings=poolings,
+            step=step,
+            score_name=score_name or _name_of(scoring),
+        )
+        return display.plot(ax, errorbar_kw=errorbar_kw)
+
+    @property
+    def mean_scores(self) -> np.ndarray:
+        return self.scores.mean(axis=2)
+
+    @property
+    def std_scores(self) -> np.ndarray:
+        return self.scores.std(axis=2)
+
+    @property
+    def best_layer(self) -> str:
+        return self.layers[self._best[0]]
+
+    @property
+    def best_pooling(self) -> str | None:
+        return Output.of(self.best_layer, self.poolings[self._best[1]]).pooling
+
+    @property
+    def best_score(self) -> float:
+        return float(self.mean_scores[self._best])
+
+    @property
+    def best_params(self) -> dict[str, str | None]:
+        return {
+            f"{self.step}__layer": self.best_layer,
+            f"{self.step}__pooling": self.best_pooling,
+        }
+
+    @property
+    def _best(self) -> tuple[int, int]:
+        means = np.where(np.isnan(self.mean_scores), -np.inf, self.mean_scores)
+        layer, pooling = np.unravel_index(means.argmax(), means.shape)
+        return int(layer), int(pooling)
+
+    def plot(
+        self, ax: Any = None, *, errorbar_kw: Mapping[str, Any] | None = None
+    ) -> LayerScoreDisplay:
+        """Draw the mean and the standard deviation of the scores over the layers.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        errorbar_kw : dict, default=None
+            Passed on to :meth:`matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        LayerScoreDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = get_axes(ax, f"{type(self).__name__}.plot")
+        self.figure_ = self.ax_.figure
+        places = np.arange(len(self.layers))
+        middle = (len(self.poolings) - 1) / 2
+        offsets = [_OFFSET * (i - middle) for i in range(len(self.poolings))]
+        style = {"marker": "o", "capsize": 3, **(errorbar_kw or {})}
+        self.errorbars_ = [
+            self.ax_.errorbar(places + offset, mean, std, label=pooling, **style)
+            for offset, mean, std, pooling in zip(
+                offsets,
+                self.mean_scores.T,
+                self.std_scores.T,
+                self.poolings,
+                strict=True,
+            )
+        ]
+        layer, pooling = self._best
+        (self.best_line_,) = self.ax_.plot(
+            layer + offsets[pooling],
+            self.best_score,
+            "o",
+            markersize=14,
+            markerfacecolor="none",
+            markeredgecolor="black",
+            label="best",
+        )
+        self.ax_.set_xticks(places, self.layers, rotation=30, ha="right")
+        self.ax_.set_ylabel(self.score_name)
+        self.ax_.set_title(self._describe_best())
+        self.ax_.legend()
+        return self
+
+    def _describe_best(self) -> str:
+        what = ", ".join(filter(None, (self.best_layer, self.best_pooling)))
+        deviation = self.std_scores[self._best]
+        return f"best: {what}, {self.best_score:.3f} ± {deviation:.3f}"
+
+
+def _name_of(scoring: Any) -> str:
+    """Return what a score is called, as scikit-learn's displays call it."""
+    if not isinstance(scoring, str):
+        return "Score"
+    return scoring.removeprefix("neg_").replace("_", " ").capitalize()

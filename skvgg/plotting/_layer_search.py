@@ -1,0 +1,144 @@
+"""Scores of the layers of a network, from one forward pass a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv, cross_val_score
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+from skvgg._definition.architecture import LAYER_NAMES, POOLINGS, STAGES, Output
+from skvgg.features import VGG19Features
+from skvgg.plotting._pipeline import split_pipeline
+
+
+def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of layers; "stages" stands for the five poolings."""
+    if isinstance(layers, str):
+        layers = STAGES if layers == "stages" else (layers,)
+    return _check_names("layers", layers, LAYER_NAMES)
+
+
+def check_poolings(poolings: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the ways to reduce a layer's output."""
+    if isinstance(poolings, str):
+        poolings = (poolings,)
+    return _check_names("poolings", poolings, POOLINGS)
+
+
+def _check_names(
+    parameter: str, names: Sequence[Any], known: Sequence[Any]
+) -> tuple[str, ...]:
+    names = tuple(names)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names or len(set(names)) < len(names):
+        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
+        raise ValueError(
+            f"{parameter}={names!r} is {problem}. Expected one or several different "
+            f"ones of {', '.join(map(str, known))}."
+        )
+    return tuple(map(str, names))
+
+
+def score_layers(
+    pipeline: Any,
+    X: Any,
+    y: Any,
+    layers: Sequence[str],
+    poolings: Sequence[str],
+    *,
+    groups: Any,
+    cv: Any,
+    scoring: Any,
+    n_jobs: int | None,
+    params: Mapping[str, Any] | None,
+    error_score: Any,
+) -> np.ndarray:
+    """Return cross-validated scores of a pipeline on each layer, pooled in each way.
+
+    Features depend neither on y nor on the folds, so they are computed before.
+
+    Returns
+    -------
+    ndarray of shape (n_layers, n_poolings, n_folds), float64
+    """
+    _, features, rest = split_pipeline(pipeline)
+    X, y, groups = indexable(X, y, groups)
+    splitter = _SplitOnce(check_cv(cv, y, classifier=is_classifier(rest)), X)
+    scores: dict[Output, np.ndarray] = {}
+    with _one_pass(features, X, layers) as extractor:
+        for layer in layers:
+            for pooling in poolings:
+                output = Output.of(layer, pooling)  # type: ignore[arg-type]
+                if output in scores:
+                    continue
+                extractor.set_params(layer=layer, pooling=pooling)
+                scores[output] = cross_val_score(
+                    rest,
+                    extractor.transform(X),
+                    y,
+                    groups=groups,
+                    scoring=scoring,
+                    cv=splitter,
+                    n_jobs=n_jobs,
+                    params=params,
+                    error_score=error_score,
+                )
+    outputs = [[Output.of(layer, pool) for pool in poolings] for layer in layers]  # type: ignore[arg-type]
+    return np.array([[scores[output] for output in row] for row in outputs])
+
+
+@contextmanager
+def _one_pass(
+    features: VGG19Features, X: Any, layers: Sequence[str]
+) -> Iterator[VGG19Features]:
+    """Return a fitted copy that computes all layers when it is first asked for one.
+
+    The rows are kept where the memory of `features` is, else until the end.
+    """
+    extractor = clone(features).set_params(layer=layers, memory_layers=layers)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if extractor.memory is None:
+            extractor.set_params(memory=folder)
+        yield extractor.fit(X)
+
+
+class _SplitOnce:
+    """A splitter that draws its folds once, and gives the same ever after.
+
+    Parameters
+    ----------
+    splitter : cross-validator
+        What draws them.
+    X : pictures
+        What it is given, though it is asked to split rows of features.
+    """
+
+    def __init__(self, splitter: Any, X: Any) -> None:
+        self._splitter = splitter
+        self._X = X
+        self._folds: list[tuple[np.ndarray, np.ndarray]] | None = None
+
+    def get_n_splits(self, X: Any = None, y: Any = None, **metadata: Any) -> int:
+        """Return the number of folds."""
+        return self._splitter.get_n_splits(self._X, y, **metadata)
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None, **metadata: Any
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Return the indices of the rows to train and to test on, fold by fold."""
+        if self._folds is None:
+            if groups is not None:
+                metadata["groups"] = groups
+            self._folds = list(self._splitter.split(self._X, y, **metadata))
+        return iter(self._folds)
+
+    def get_metadata_routing(self) -> Any:
+        """Return what the splitter wants to be told."""
+        return get_routing_for_object(self._splitter)

@@ -1,0 +1,76 @@
+"""How the score of a row of features changes with the features, through all steps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.feature_selection import SelectorMixin
+from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
+
+from skvgg.plotting._differences import difference_gradient
+from skvgg.plotting._scores import explain_score
+
+
+def explain_row(
+    steps: Sequence[Any], row: np.ndarray, target: Any
+) -> tuple[Any, np.ndarray]:
+    """Return whose score is explained, and its gradient with respect to a row.
+
+    Parameters
+    ----------
+    steps : sequence of estimator
+        Fitted transformers, and last a classifier or regressor.
+    row : ndarray of shape (n_features,)
+        What the first step is given.
+    target : label, int or None
+        See :func:`skvgg.plotting._scores.explain_score`.
+
+    Returns
+    -------
+    target : label or int
+    gradient : ndarray of shape (n_features,), float64
+    """
+    *transformers, head = steps
+    with warnings.catch_warnings():
+        # Steps may have been fitted on tables with names; here they get arrays.
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        given = [np.asarray(row, np.float64)]
+        for step in transformers:
+            given.append(_transform(step, given[-1][None])[0])
+        target, gradient = explain_score(head, given[-1], target)
+        for step, x in zip(transformers[::-1], given[-2::-1], strict=True):
+            gradient = _pull_back(step, x, gradient)
+    return target, gradient
+
+
+def _transform(step: Any, rows: np.ndarray) -> np.ndarray:
+    transformed = step.transform(rows)
+    if hasattr(transformed, "toarray"):
+        transformed = transformed.toarray()
+    return np.asarray(transformed, np.float64)
+
+
+def _pull_back(step: Any, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return a gradient with respect to what a step is given, from that of its output.
+
+    Parameters
+    ----------
+    step : transformer
+        A fitted one.
+    x : ndarray of shape (n_inputs,)
+        What it is given.
+    gradient : ndarray of shape (n_outputs,)
+        The gradient with respect to its output.
+    """
+    if isinstance(step, StandardScaler | RobustScaler | MaxAbsScaler):
+        clips = getattr(step, "clip", False)
+        if not clips:
+            return gradient if step.scale_ is None else gradient / step.scale_
+    if isinstance(step, SelectorMixin):
+        before = np.zeros(len(x))
+        before[step.get_support()] = gradient
+        return before
+    return difference_gradient(lambda rows: _transform(step, rows) @ gradient, x)

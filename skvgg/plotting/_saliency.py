@@ -1,0 +1,204 @@
+"""What a prediction rests on, drawn over the picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._grad_cam import check_layer, grad_cam, read_picture
+from skvgg.plotting._pipeline import split_fitted
+from skvgg.plotting._row_gradient import explain_row
+
+
+class SaliencyDisplay:
+    """The places of a picture that a prediction rests on, by Grad-CAM [1]_.
+
+    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+
+    Parameters
+    ----------
+    saliency : array-like of shape (map height, map width)
+        How much each place of the layer's map speaks for the target; not negative.
+    image : array-like of shape (height, width, 3), uint8
+        The picture, as the network saw it.
+    target : label or int
+        The class, or the index of the output, whose score is explained.
+    layer : str
+        The layer whose map it is.
+
+    Attributes
+    ----------
+    saliency : ndarray of shape (map height, map width), float32
+        The map, in units of the score times the number of its places.
+    image : ndarray of shape (height, width, 3), uint8
+        RGB.
+    target : label or int
+        The class, or the index of the output, whose score is explained.
+    layer : str
+        The layer whose map it is.
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        Their figure.
+    im_ : matplotlib AxesImage
+        The picture.
+    heatmap_ : matplotlib AxesImage
+        The map over it, resized to it.
+
+    See Also
+    --------
+    skvgg.plotting.LayerScoreDisplay : Which layers are worth how much.
+
+    Notes
+    -----
+    The score of a class is its output before the softmax or logistic function. It is
+    that of the linear models and the multi-layer perceptrons of scikit-learn and
+    skvgg; of other classifiers it is the decision function or the logarithm of the
+    odds, whose gradient is measured by central differences. The map shows what speaks
+    for the target, not what speaks against it. Maps of early layers are fine but
+    follow edges; those of late layers are coarse but follow things.
+
+    References
+    ----------
+    .. [1] R. R. Selvaraju et al., "Grad-CAM: Visual explanations from deep networks
+       via gradient-based localization", ICCV 2017, equations 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skvgg import VGG19Features
+    >>> from skvgg.plotting import SaliencyDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> pictures = rng.integers(0, 256, (8, 32, 32, 3), dtype="uint8")
+    >>> y = np.repeat(["dark", "light"], 4)
+    >>> pictures[y == "dark"] //= 2
+    >>> features = VGG19Features(
+    ...     None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
+    ... )
+    >>> model = make_pipeline(features, StandardScaler(), LogisticRegression())
+    >>> display = SaliencyDisplay.from_estimator(
+    ...     model.fit(pictures, y), pictures[0], layer="block3_conv4", target="dark"
+    ... )
+    >>> display.saliency.shape, display.image.shape
+    ((8, 8), (32, 32, 3))
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, saliency, image, target, layer):
+        self.saliency = np.asarray(saliency, dtype=np.float32)
+        self.image = np.asarray(image, dtype=np.uint8)
+        self.target = target
+        self.layer = layer
+
+    @classmethod
+    def from_estimator(
+        cls,
+        model: Any,
+        picture: Any,
+        *,
+        layer: str = "block5_conv4",
+        target: Any = None,
+        ax: Any = None,
+        cmap: Any = "inferno",
+        alpha: float = 0.5,
+    ) -> SaliencyDisplay:
+        """Explain what a fitted model says of a picture, and draw it.
+
+        Parameters
+        ----------
+        model : estimator
+            A fitted pipeline of a :class:`~skvgg.VGG19Features`, any transformers and
+            a classifier or regressor; or a fitted search over such.
+        picture : picture
+            One picture, as :meth:`skvgg.VGG19Features.transform` takes many: a path,
+            bytes, an open binary file, a PIL image or an array.
+        layer : str, default="block5_conv4"
+            A convolution or pooling whose map is weighted: one that the features
+            consist of, or one below.
+        target : label or int, default=None
+            The class whose score is explained; None is the one that is predicted. For
+            a regressor with several outputs, the index of one; None is the first.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        cmap : str or Colormap, default="inferno"
+            Colours of the map.
+        alpha : float, default=0.5
+            Opacity of the map, in 0..1.
+
+        Returns
+        -------
+        SaliencyDisplay
+
+        Raises
+        ------
+        ValueError
+            If `model`, `layer` or `target` is wrong, the picture cannot be used, or
+            the score has a gradient of zero, as that of trees.
+        sklearn.exceptions.NotFittedError
+            If `model` is not fitted.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        features, steps = split_fitted(model)
+        check_layer(features, layer)
+        X, pixels = read_picture(features, picture)
+        (row,) = np.asarray(features.transform(X))
+        target, row_gradient = explain_row(steps, row, target)
+        display = cls(
+            saliency=grad_cam(features, pixels, layer, row_gradient),
+            image=np.clip(np.round(pixels), 0, 255),
+            target=target,
+            layer=layer,
+        )
+        return display.plot(ax, cmap=cmap, alpha=alpha)
+
+    def plot(
+        self, ax: Any = None, *, cmap: Any = "inferno", alpha: float = 0.5
+    ) -> SaliencyDisplay:
+        """Draw the map over the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        cmap : str or Colormap, default="inferno"
+            Colours of the map.
+        alpha : float, default=0.5
+            Opacity of the map, in 0..1.
+
+        Returns
+        -------
+        SaliencyDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = get_axes(ax, f"{type(self).__name__}.plot")
+        self.figure_ = self.ax_.figure
+        heatmap = self._resized()
+        self.im_ = self.ax_.imshow(self.image)
+        self.heatmap_ = self.ax_.imshow(
+            heatmap, cmap=cmap, alpha=alpha, vmin=0, vmax=heatmap.max() or 1
+        )
+        self.ax_.set_axis_off()
+        self.ax_.set_title(f"{self.target}: {self.layer}")
+        return self
+
+    def _resized(self) -> np.ndarray:
+        """Return the map in the size of the picture."""
+        height, width, _ = self.image.shape
+        resized = Image.fromarray(self.saliency).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        return np.asarray(resized)
