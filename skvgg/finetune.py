@@ -259,7 +259,8 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         ndarray of shape (n_samples,)
             Labels out of `classes_`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(self, X):
         """Return the probability of each class.

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from tqdm import tqdm
 
 import skvgg
-from skvgg._definition.architecture import STAGES, parameter_shapes
+from skvgg._definition.architecture import LAYER_NAMES, STAGES, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.job import Job
 from skvgg._extraction.recipe import weights_fingerprint
@@ -112,7 +112,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "weights": [str, os.PathLike, Source, None],
         "trainable": [str, None],
         "head": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "layer": [str, list, tuple, np.ndarray],
+        "layer": [StrOptions({"stages", *LAYER_NAMES}), list, tuple, np.ndarray],
         "pooling": [StrOptions({"avg", "max"}), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
@@ -315,10 +315,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def _make_features(self, weights: Any) -> VGG19Features:
         """Return the transformer with such weights and these parameters."""
-        layer = STAGES if self.layer is not None and self._is_stages() else self.layer
+        stages = isinstance(self.layer, str) and self.layer == "stages"
         return VGG19Features(
             weights,
-            layer=layer,
+            layer=STAGES if stages else self.layer,
             pooling=self.pooling,
             image_size=self.image_size,
             resize=self.resize,
@@ -329,9 +329,6 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             random_state=getattr(self, "seed_", None),
             verbose=self.verbose,
         )
-
-    def _is_stages(self) -> bool:
-        return isinstance(self.layer, str) and self.layer == "stages"
 
     def _prepare(
         self,

@@ -74,7 +74,7 @@ def fit_linear_classifier(
         coef = np.zeros((X.shape[1], 1), np.float32)
         return _as_classifier(inputs, coef, np.zeros(1), targets, 0), [0.0]
     if n_folds < 2:
-        label = targets.classes[int(counts.argmin())]
+        label = targets.classes.tolist()[int(counts.argmin())]
         warn(
             f"The class {label!r} has one image, so that the strength of the head's "
             "penalty cannot be chosen by cross-validation: a medium one is used. Add "

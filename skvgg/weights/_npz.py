@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from skvgg._definition.architecture import (
+    CONV_NAMES,
+    PRETRAINED_IMAGE_SIZE,
+    parameter_shapes,
+)
 from skvgg._definition.preprocessing import CAFFE, PREPROCESSINGS, Preprocessing
-from skvgg.weights._base import LayerArrays
+from skvgg.weights._base import LayerArrays, Source
 
 _PREPROCESSING = "preprocessing"
 
@@ -44,11 +51,18 @@ def read(path: Path, names: Iterable[str]) -> LayerArrays:
 def preprocessing_in(path: Path) -> Preprocessing:
     """Return the preprocessing that :func:`save` was given."""
     with np.load(path, allow_pickle=False) as file:
-        return PREPROCESSINGS.get(str(file[_PREPROCESSING]), CAFFE)
+        text = str(file[_PREPROCESSING])
+    if text.startswith("{"):
+        fields = json.loads(text)
+        means = {name: tuple(fields[name]) for name in ("mean", "std")}
+        return Preprocessing(fields["channels"], fields["divisor"], **means)
+    return PREPROCESSINGS.get(text, CAFFE)
 
 
 def save(
-    path: str | os.PathLike[str], parameters: LayerArrays, preprocessing: str = "caffe"
+    path: str | os.PathLike[str],
+    parameters: LayerArrays | Source,
+    preprocessing: str = "caffe",
 ) -> None:
     """Write weights to a file that ``VGG19Features(weights=path)`` reads.
 
@@ -57,12 +71,14 @@ def save(
     path : path
         Of the file, by custom with the extension ``.npz``. It is replaced if
         it exists, in one step: an error leaves it as it was.
-    parameters : mapping of str to (ndarray, ndarray)
-        For each layer its kernel, (3, 3, channels in, channels out) or
-        (features in, units), and its bias. fc1 takes its inputs in the order
-        (height, width, channel).
+    parameters : mapping of str to (ndarray, ndarray), or Source
+        Fine-tuned weights, ``model.features_.weights``, of which all convolutions are
+        written and what they were trained with; or for each layer its kernel, (3, 3,
+        channels in, channels out) or (features in, units), and its bias. fc1 takes its
+        inputs in the order (height, width, channel).
     preprocessing : {"caffe", "torch", "none"}, default="caffe"
         What the weights were trained with, and ``preprocessing="auto"`` will be.
+        Unused for a Source, which knows.
 
     Raises
     ------
@@ -72,7 +88,8 @@ def save(
     Examples
     --------
     >>> import tempfile
-    >>> from pathlib import Path
+    >>> from dataclasses import asdict
+    from pathlib import Path
     >>> from skvgg import VGG19Features, weights
     >>> from skvgg._definition.architecture import parameter_shapes
     >>> shapes = parameter_shapes(["block5_pool"], (224, 224))
@@ -85,6 +102,8 @@ def save(
             f"preprocessing={preprocessing!r}; expected one of "
             f"{', '.join(PREPROCESSINGS)}."
         )
+    if isinstance(parameters, Source):
+        parameters, preprocessing = _read_source(parameters)
     arrays = {_PREPROCESSING: np.array(preprocessing)}
     for name, (kernel, bias) in parameters.items():
         arrays[f"{name}/kernel"] = np.asarray(kernel, np.float32)
@@ -97,3 +116,13 @@ def save(
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _read_source(source: Source) -> tuple[LayerArrays, str]:
+    """Return the convolutions of a source, and its preprocessing as it is written."""
+    size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
+    loaded = source.load(parameter_shapes(CONV_NAMES, size))
+    for name, preprocessing in PREPROCESSINGS.items():
+        if preprocessing == loaded.preprocessing:
+            return loaded.parameters, name
+    return loaded.parameters, json.dumps(asdict(loaded.preprocessing))
