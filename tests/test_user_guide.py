@@ -85,8 +85,8 @@ def test_the_layer_is_chosen_and_a_prediction_explained_as_the_guide_shows(
 ):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.chdir(tmp_path)
-    (choose,) = code_of("Choosing the layer")
-    (explain,) = code_of("Seeing what a prediction rests on")
+    (choose,) = code_of("Comparing layers")
+    (explain,) = code_of("Explaining a prediction")
     names = {"X": tiles[0][:20], "y": tiles[1][:20]}
     exec(choose.replace("image_size=96", "image_size=32"), names)
     best = names["display"].best_layer
