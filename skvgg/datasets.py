@@ -1,4 +1,4 @@
-"""Labelled pictures from folders and tables."""
+"""Labelled images from folders and tables, and which images cannot be used."""
 
 from __future__ import annotations
 

@@ -478,7 +478,7 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     ...     None, layer="block2_pool", trainable="block2", image_size=32, max_iter=2,
     ...     random_state=0,
     ... )
-    >>> reg.fit(images.astype(np.uint8), brightness)
+    >>> reg = reg.fit(images.astype(np.uint8), brightness)
     >>> reg.score(images.astype(np.uint8), brightness) > 0.9
     True
     """

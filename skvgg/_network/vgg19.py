@@ -1,7 +1,7 @@
 """VGG19 in TensorFlow, with its weights: pixels in, rows of features out.
 
-Arrays in, arrays out; nothing here knows of estimators. How a batch goes through the
-layers is the affair of `forward`.
+Arrays in, arrays out; nothing here knows of estimators.
+:mod:`skvgg._network.forward` takes a batch through the layers.
 """
 
 from __future__ import annotations

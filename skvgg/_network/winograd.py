@@ -7,9 +7,10 @@ that of Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVP
 the matrices are made here, from the points of :data:`POINTS`, by the construction of
 Cook and Toom.
 
-Pure functions of arrays and tensors; what is compiled, and when, is x.
-They are written for XLA: a stack of tensors is computed once and kept in memory; all
-else is computed again for each element that uses it, in one loop over memory.
+Pure functions of arrays and tensors; :mod:`skvgg._network.engines` decides what is
+compiled, and when. They are written for XLA: a stack of tensors is computed once and
+kept in memory; all else is computed again for each element that uses it, in one loop
+over memory.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a process has: TensorFlow, threads, seeds, warnings."""
+"""What a process has: TensorFlow, threads, seeds, warnings, progress bars."""

@@ -1,6 +1,7 @@
 """Arrays on disk, found by a key: SQLite files that several processes share.
 
-Nothing here knows of pictures, and of joblib only `backend`. What is promised:
+Nothing here knows of images. joblib is known to :mod:`skvgg._store.backend` and
+:mod:`skvgg._store.cache` only. What is promised:
 
 - an array that comes back is the one that was stored: each carries a checksum
   of its key, its form and its bytes;

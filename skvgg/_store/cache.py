@@ -1,6 +1,6 @@
 """``memory=``: arrays by key, through joblib.Memory.
 
-What the keys stand for is not known here; see :mod:`skvgg._extraction.run`.
+What the keys stand for is not known here; see :mod:`skvgg._extraction.recipe`.
 """
 
 from __future__ import annotations

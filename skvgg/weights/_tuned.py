@@ -67,7 +67,18 @@ class TunedWeights(Source):
         self.fits_any_size = base.fits_any_size
 
     def changed(self, parameters: LayerArrays) -> TunedWeights:
-        """Return these weights with some layers replaced."""
+        """Return these weights with some layers replaced.
+
+        Parameters
+        ----------
+        parameters : mapping of str to (ndarray, ndarray)
+            Kernel and bias of each layer to replace.
+
+        Returns
+        -------
+        TunedWeights
+            New weights over the same base.
+        """
         return TunedWeights(
             self.base,
             self.base_fingerprint,
@@ -89,6 +100,19 @@ class TunedWeights(Source):
 
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
         """Return trained layers, and the other ones from the base.
+
+        Parameters
+        ----------
+        shapes : mapping of str to tuple of int
+            The layers wanted and the shapes of their kernels.
+        verbose : int, default=0
+            1 shows the progress of a download.
+
+        Returns
+        -------
+        Weights
+            `parameters`, a kernel and a bias by the name of the layer, and
+            `preprocessing`.
 
         Raises
         ------
