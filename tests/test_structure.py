@@ -1,0 +1,55 @@
+"""Packages import only what lies below them in the picture of the documentation."""
+
+import ast
+from pathlib import Path
+
+import skvgg
+
+#: From the top down; those of a line know nothing of each other.
+FLOORS = [
+    ["finetune"],
+    ["_finetune", "plotting"],
+    ["mlp", "features", "datasets"],
+    ["_head", "_extraction"],
+    ["_store", "_network", "_images"],
+    ["weights"],
+    ["_definition", "exceptions"],
+    ["_runtime"],
+]
+FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}
+ROOT = Path(skvgg.__file__).parent
+
+
+def imports_of(path):
+    """Yield what of skvgg a module imports, but for the eyes of a type checker."""
+    for node in ast.walk(without_type_checking(ast.parse(path.read_text()))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            first, *rest = node.module.split(".")
+            if first == "skvgg":
+                yield from rest[:1] or [alias.name for alias in node.names]
+
+
+def without_type_checking(tree):
+    class Drop(ast.NodeTransformer):
+        def visit_If(self, node):
+            name = getattr(node.test, "id", None)
+            return None if name == "TYPE_CHECKING" else self.generic_visit(node)
+
+    return Drop().visit(tree)
+
+
+def test_every_package_has_a_floor():
+    found = {path.stem for path in ROOT.iterdir() if path.name[:2] != "__"}
+    assert found == FLOOR.keys()
+
+
+def test_no_import_leads_upward():
+    upward = []
+    for path in ROOT.rglob("*.py"):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for other in imports_of(path):
+            if other != room and FLOOR[other] <= FLOOR[room]:
+                upward.append(f"{path.relative_to(ROOT)} imports {other}")
+    assert upward == []
