@@ -68,10 +68,10 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "block5_pool", "flatten", "fc1" or "fc2". The outputs of several are
         concatenated in the order given; in a grid of parameters, write them as
         tuples. All are after their ReLU.
-    pooling : {"avg", "max"} or None, default=None
+    pooling : {"avg", "max"}, sequence of these or None, default=None
         Reduce outputs that have height and width to their mean or maximum, one
-        number a channel. None keeps them whole, flattened in the order
-        (height, width, channel). Has no effect on "flatten", "fc1", "fc2".
+        number a channel, or both, ("avg", "max"). None keeps them whole, flattened
+        in the order (height, width, channel). Has no effect on "flatten", "fc1", "fc2".
     image_size : int or (int, int), default=224
         Side, or height and width, in pixels to which pictures are brought. It
         must be 224 for "fc1" and "fc2" of pretrained weights, and at least 32
@@ -202,7 +202,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "weights": [str, os.PathLike, Source, None],
         "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
-        "pooling": [StrOptions({"avg", "max"}), None],
+        "pooling": [StrOptions({"avg", "max"}), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "flattened_shape": [list, tuple, None],
         "resize": [StrOptions({"stretch", "crop", "pad"})],

@@ -42,8 +42,9 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     layer : str or sequence of str, default="stages"
         Layers whose outputs the head takes, side by side. "stages" stands for
         "block1_pool" to "block5_pool". Those below `trainable` stay as they are.
-    pooling : {"avg", "max"} or None, default="avg"
-        How outputs with height and width are reduced to a number a channel.
+    pooling : {"avg", "max"}, sequence of these or None, default="avg"
+        How outputs with height and width are reduced to a number a channel, or to two
+        of them, ("avg", "max").
     image_size : int or (int, int), default=224
         Side, or height and width, in pixels to which images are brought.
     resize : {"stretch", "crop", "pad"}, default="stretch"
@@ -354,8 +355,9 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     layer : str or sequence of str, default="stages"
         Layers whose outputs the head takes, side by side. "stages" stands for
         "block1_pool" to "block5_pool". Those below `trainable` stay as they are.
-    pooling : {"avg", "max"} or None, default="avg"
-        How outputs with height and width are reduced to a number a channel.
+    pooling : {"avg", "max"}, sequence of these or None, default="avg"
+        How outputs with height and width are reduced to a number a channel, or to two
+        of them, ("avg", "max").
     image_size : int or (int, int), default=224
         Side, or height and width, in pixels to which images are brought.
     resize : {"stretch", "crop", "pad"}, default="stretch"

@@ -499,3 +499,23 @@ for module in (joblib, sklearn.utils.parallel):
 """
     monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning")
     assert run_python(code).stdout == "[0, 1] True\n[0, 1] True\n"
+
+
+def test_both_poolings_stand_side_by_side(tiles):
+    X = tiles[0][:3]
+    params = {"layer": ("block1_pool", "fc1"), "image_size": 32, "random_state": 0}
+    both = VGG19Features(None, pooling=("avg", "max"), **params)
+    avg, high = (
+        VGG19Features(None, pooling=p, **params).transform(X) for p in ("avg", "max")
+    )
+    expected = np.hstack([avg[:, :64], high])
+    np.testing.assert_array_equal(both.transform(X), expected)
+    names = both.get_feature_names_out()
+    assert [names[0], names[64], names[128]] == [
+        "block1_pool_avg_0",
+        "block1_pool_max_0",
+        "fc1_0",
+    ]
+    for pooling in (("avg", "avg"), ("mean",), ()):
+        with pytest.raises(ValueError, match="expected None, 'avg', 'max', or several"):
+            VGG19Features(None, pooling=pooling, **params).transform(X)

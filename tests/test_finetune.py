@@ -250,6 +250,13 @@ def test_any_layer_may_be_the_first_that_is_trained(cuts, trainable):
     assert small(trainable=trainable).fit(X, y).score(X, y) > 0.9
 
 
+def test_the_head_may_take_both_poolings(cuts):
+    X, y = cuts
+    clf = small(pooling=("avg", "max")).fit(X, y)
+    assert clf.head_.n_features_in_ == 2 * (64 + 128)
+    assert clf.score(X, y) > 0.9
+
+
 @pytest.mark.parametrize("head", [(8,), 8])
 def test_the_head_may_have_hidden_layers(cuts, head):
     X, y = cuts

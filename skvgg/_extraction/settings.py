@@ -17,6 +17,7 @@ from skvgg._definition.architecture import (
     STAGES,
     WITHOUT_DENSE,
     Output,
+    Pooling,
     n_features,
     needs_dense,
 )
@@ -78,8 +79,11 @@ class Settings:
         check_memory(estimator.memory)
         stored_layers = memory_layers if estimator.memory is not None else ()
         stored = [(name, pooling) for name in stored_layers for pooling in POOLINGS]
+        poolings = _check_poolings(estimator.pooling)
+        wanted = [(name, pooling) for name in layers for pooling in poolings]
         return cls(
-            outputs=tuple(Output.of(name, estimator.pooling) for name in layers),
+            # Layers without height and width come once.
+            outputs=tuple(dict.fromkeys(Output.of(*output) for output in wanted)),
             also_stored=tuple(Output.of(*output) for output in stored),
             framing=framing,
             flattened_shape=flattened_shape,
@@ -118,6 +122,19 @@ def check_layers(layer: str | Sequence[str], parameter: str) -> tuple[str, ...]:
             f"ones of {', '.join(LAYER_NAMES)}."
         )
     return layers
+
+
+def _check_poolings(pooling: Any) -> tuple[Pooling, ...]:
+    if pooling is None or isinstance(pooling, str):
+        return (pooling,)  # type: ignore[return-value]
+    poolings = tuple(pooling)
+    unknown = [some for some in poolings if some not in POOLINGS]
+    if unknown or not poolings or len({*poolings}) < len(poolings):
+        raise ValueError(
+            f"pooling={pooling!r}; expected None, 'avg', 'max', or several different "
+            "ones, such as ('avg', 'max')."
+        )
+    return poolings
 
 
 def _check_memory_layers(layers: str | Sequence[str] | None) -> tuple[str, ...]:

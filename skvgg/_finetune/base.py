@@ -113,7 +113,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "trainable": [str, None],
         "head": ["array-like", Interval(Integral, 1, None, closed="left")],
         "layer": [StrOptions({"stages", *LAYER_NAMES}), list, tuple, np.ndarray],
-        "pooling": [StrOptions({"avg", "max"}), None],
+        "pooling": [StrOptions({"avg", "max"}), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],
