@@ -302,10 +302,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         return y
 
     def _learn_targets(self, y: np.ndarray) -> ClassTargets:
-        return ClassTargets(np.unique(y[self._counts(y)]))
-
-    def _counts(self, y: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(self._class_weights(y), y.shape) > 0
+        return ClassTargets(np.unique(y))
 
     def _get_targets(self) -> ClassTargets:
         return ClassTargets(self.classes_)

@@ -344,6 +344,17 @@ def test_images_of_weight_zero_are_as_if_removed(cuts):
     assert_same(weighted, small().fit(X[kept], y[kept]))
 
 
+def test_classes_whose_images_have_no_weight_are_none(cuts):
+    X, y = cuts
+    y = np.where(np.arange(len(y)) < 4, "none", y)
+    w = (y != "none").astype(float)
+    for class_weight in (None, "balanced"):
+        clf = small(class_weight=class_weight).fit(X, y, sample_weight=w)
+        assert list(clf.classes_) == ["china", "flower"]
+        kept = small(class_weight=class_weight).fit(X[w > 0], y[w > 0])
+        assert_same(clf, kept)
+
+
 def test_weights_are_relative(cuts):
     X, y = cuts
     even = small().fit(X, y)

@@ -77,6 +77,8 @@ class _Task:
         For each view and output, the rows of all images.
     train, validation : ndarray of int
         Images to learn from and to watch.
+    targets : Targets
+        What the targets are.
     Y : ndarray of shape (n, n_outputs)
         Encoded targets of all images.
     w : ndarray of shape (n,), float32
@@ -91,6 +93,7 @@ class _Task:
     rows: list[list[np.ndarray]]
     train: np.ndarray
     validation: np.ndarray
+    targets: Targets
     Y: np.ndarray
     w: np.ndarray
 
@@ -279,15 +282,13 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         with all_or_nothing(self):
             continues = self.warm_start and hasattr(self, "head_")
             y = self._check_targets(y)
-            targets = self._get_targets() if continues else self._learn_targets(y)
             with self._opened_cache() as (cache, folder), self._bar(len(y)) as bar:
                 self.seed_ = draw_seed(self.random_state)
-                task = self._prepare(
-                    X, y, sample_weight, targets, cache, folder, bar, continues
-                )
-                self._fit_head(task, targets, continues)
-                self._tune(task, targets, bar)
-            self._keep_targets(targets)
+                task = self._prepare(X, y, sample_weight, cache, folder, bar, continues)
+                if not continues:
+                    self._fit_head(task)
+                self._tune(task, bar)
+            self._keep_targets(task.targets)
         return self
 
     @contextmanager
@@ -335,7 +336,6 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         X: Any,
         y: np.ndarray,
         sample_weight: Any,
-        targets: Targets,
         cache: Cache,
         folder: str | None,
         bar: tqdm,
@@ -364,9 +364,19 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 f"Negative values in data passed to `sample_weight`: "
                 f"sample_weight[{index}] is {w[index]:g}, expected 0 or more."
             )
-        w = w * self._class_weights(y)
-        Y = targets.encode(y)
-        train, validation = self._split(np.flatnonzero(w), Y, targets)
+        # Images of weight zero are as if they were not there.
+        w[w > 0] *= self._class_weights(y[w > 0])
+        kept = np.flatnonzero(w)
+        if not len(kept):
+            raise ValueError(
+                "sample_weight is zero for all samples (with class_weight applied), "
+                "so there is nothing to learn from."
+            )
+        targets = self._get_targets() if continues else self._learn_targets(y[kept])
+        encoded = targets.encode(y[kept])
+        Y = np.zeros((len(y), encoded.shape[1]), encoded.dtype)
+        Y[kept] = encoded
+        train, validation = self._split(kept, Y, targets)
         w = (w / w[train].mean()).astype(np.float32)
         fingerprint = weights_fingerprint(source, cache)
         stored = self._store(
@@ -374,17 +384,22 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
         rows = [stored.rows(view) for view in range(stored.n_views)]
         return _Task(
-            plan, settings, source, fingerprint, stored, rows, train, validation, Y, w
+            plan,
+            settings,
+            source,
+            fingerprint,
+            stored,
+            rows,
+            train,
+            validation,
+            targets,
+            Y,
+            w,
         )
 
     def _split(
         self, kept: np.ndarray, Y: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        if not len(kept):
-            raise ValueError(
-                "sample_weight is zero for all samples (with class_weight applied), "
-                "so there is nothing to learn from."
-            )
         if not self.early_stopping:
             return kept, kept[:0]
         rng = np.random.RandomState(self.seed_)
@@ -436,10 +451,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     # The head
 
-    def _fit_head(self, task: _Task, targets: Targets, continues: bool) -> None:
+    def _fit_head(self, task: _Task) -> None:
         """Fit the head on what does not change; keep it and its penalties."""
-        if continues:
-            return
         blocks = [np.hstack(rows)[task.train] for rows in task.rows]
         X = np.concatenate(blocks)
         n_views, first = len(blocks), len(task.train)
@@ -449,7 +462,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
         hidden = check_hidden_layer_sizes(self.head)
         if not hidden:
-            self.head_, self._penalties = self._fit_linear(X, Y, w, first, targets)
+            self.head_, self._penalties = self._fit_linear(X, Y, w, first, task.targets)
             return
         self.head_ = self._make_head(
             hidden_layer_sizes=hidden,
@@ -458,20 +471,23 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             dropout=self.dropout,
             random_state=self.seed_,
         )
-        self.head_.fit(X, self._to_labels(Y, targets), sample_weight=w)
+        self.head_.fit(X, self._to_labels(Y, task.targets), sample_weight=w)
         self._penalties = [*[self.head_.weight_decay] * len(hidden), 0.0]
 
     # The layers below it
 
-    def _tune(self, task: _Task, targets: Targets, bar: tqdm) -> None:
+    def _tune(self, task: _Task, bar: tqdm) -> None:
         """Train the layers that are to be, and keep what was learned."""
         self.history_, self.loss_curve_, self.n_iter_ = {}, [], 0
         if hasattr(self, "best_validation_score_"):
             del self.best_validation_score_
         if not task.plan.trained:
-            self.features_ = self._make_features(task.source)
+            is_tuned = isinstance(task.source, TunedWeights)
+            weights = task.source if is_tuned else self.weights
+            self.features_ = self._make_features(weights)
             self.features_.weights_fingerprint_ = task.fingerprint
             return
+        targets = task.targets
         scaling, head_parameters = get_learned(self.head_)
         assert scaling.inputs is not None
         if scaling.outputs is not None:
@@ -566,7 +582,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         samples = self._samples(task, task.train, scaling, None)
         guessing = targets.guessing_loss(samples.Y, samples.w)
-        if self.history_["loss"][-1] < 0.9 * guessing and scaling.outputs is None:
+        last = {name: figures[-1] for name, figures in self.history_.items()}
+        # The loss of numbers is in their own units.
+        is_clear = last["r2"] > 0.1 if "r2" in last else last["loss"] < 0.9 * guessing
+        if is_clear:
             return  # with dropout, even, and without another pass
         loss, output = tuner.evaluate(samples.X, samples.Y, samples.w)
         if targets.is_learned(loss, samples.Y, output, samples.w):
