@@ -9,6 +9,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError, SkipTestWarning
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -135,6 +136,15 @@ def test_the_head_alone_is_the_ridge_regression_of_scikit_learn(cuts, numbers):
         for c in candidates
     ]
     assert min(errors) < 1e-3
+
+
+@pytest.mark.parametrize("make", [VGG19Classifier, VGG19Regressor])
+def test_metadata_routing_is_for_the_searches_of_the_user(cuts, make):
+    X, y = cuts
+    y = (y == "china").astype(int)
+    with config_context(enable_metadata_routing=True):
+        routed = small(make, trainable=None).fit(X, y)
+    assert_same(routed, small(make, trainable=None).fit(X, y))
 
 
 # The second phase
