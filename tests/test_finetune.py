@@ -9,6 +9,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError, SkipTestWarning
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -135,6 +136,15 @@ def test_the_head_alone_is_the_ridge_regression_of_scikit_learn(cuts, numbers):
         for c in candidates
     ]
     assert min(errors) < 1e-3
+
+
+@pytest.mark.parametrize("make", [VGG19Classifier, VGG19Regressor])
+def test_metadata_routing_is_for_the_searches_of_the_user(cuts, make):
+    X, y = cuts
+    y = (y == "china").astype(int)
+    with config_context(enable_metadata_routing=True):
+        routed = small(make, trainable=None).fit(X, y)
+    assert_same(routed, small(make, trainable=None).fit(X, y))
 
 
 # The second phase
@@ -334,6 +344,39 @@ def test_warm_start_goes_on_from_the_last_layers(cuts, passes):
     assert clf.score(X, y) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer": "block2_pool"}, r"outputs of layers \(\('block1_pool_avg', 64\)"),
+        ({"layer": LAYERS[::-1]}, "outputs of layers"),
+        ({"pooling": "max"}, "'block1_pool_max'"),
+        ({"pooling": None}, "'block1_pool', 16384"),
+        ({"head": (4,)}, r"hidden layers of the head \(\); now they would be \(4,\)"),
+    ],
+)
+@pytest.mark.parametrize("trainable", [None, "block2"])
+def test_warm_start_refuses_what_the_last_head_cannot_take(
+    cuts, trainable, change, message
+):
+    X, y = cuts
+    clf = small(warm_start=True, trainable=None).fit(X, y)
+    before = clf.predict_proba(X)
+    clf.set_params(**change, trainable=trainable)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+
+@pytest.mark.parametrize("trainable", [None, "block2"])
+def test_warm_start_keeps_random_weights_without_a_seed(cuts, trainable):
+    X, y = cuts
+    params = {"random_state": None, "max_iter": 1, "learning_rate_init": 1e-9}
+    clf = small(trainable=None, warm_start=True, **params).fit(X, y)
+    before = clf.predict_proba(X)
+    clf.set_params(trainable=trainable).fit(X, y)
+    np.testing.assert_allclose(clf.predict_proba(X), before, atol=1e-4)
+
+
 # Weights of images
 
 
@@ -519,6 +562,21 @@ def test_a_pickle_predicts_the_same_in_a_new_process(cuts, tmp_path):
     assert len(pickle.dumps(clf)) < 2e6
     run_python(LOAD, path, out, cwd=tmp_path)
     np.testing.assert_array_equal(np.load(out), clf.predict_proba(X))
+
+
+@pytest.mark.parametrize("trainable", [None, "block2"])
+def test_a_relative_path_of_weights_is_that_of_the_fit(
+    cuts, tmp_path, monkeypatch, trainable
+):
+    X, y = cuts
+    weights.save(tmp_path / "w.npz", weights.as_source(None, 1))
+    monkeypatch.chdir(tmp_path)
+    clf = small(weights="w.npz", trainable=trainable).fit(X, y)
+    before = clf.predict_proba(X)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for model in (clf, pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
+        np.testing.assert_array_equal(model.predict_proba(X), before)
 
 
 def test_other_weights_below_are_refused(cuts, tmp_path):

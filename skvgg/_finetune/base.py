@@ -345,8 +345,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         weights = self.features_.weights if continues else self.weights
         features = self._make_features(weights)
         features._validate_params()
-        source = as_source(weights, self.seed_)
+        source = as_source(weights, self.seed_).anchored()
         settings = Settings.of(features, source)
+        if continues:
+            self._check_goes_on(settings)
         plan = Plan.of(self.trainable, settings.outputs)
         check_hidden_layer_sizes(self.head)
         if self.average_views and not isinstance(self.augment, str):
@@ -396,6 +398,22 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             Y,
             w,
         )
+
+    def _check_goes_on(self, settings: Settings) -> None:
+        """Raise if the last head takes other features, or is not the one wanted."""
+        last = Settings.of(self.features_, self.features_.weights)
+        hidden = check_hidden_layer_sizes(self.head)
+        trained = tuple(len(b) for b in self.head_.intercepts_[:-1])
+        for name, before, now in (
+            ("outputs of layers", _named(last), _named(settings)),
+            ("hidden layers of the head", trained, hidden),
+        ):
+            if before != now:
+                raise ValueError(
+                    f"warm_start=True goes on from the last fit, which had the {name} "
+                    f"{before}; now they would be {now}. Set warm_start=False to start "
+                    "anew."
+                )
 
     def _split(
         self, kept: np.ndarray, Y: np.ndarray, targets: Targets
@@ -482,9 +500,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if hasattr(self, "best_validation_score_"):
             del self.best_validation_score_
         if not task.plan.trained:
-            is_tuned = isinstance(task.source, TunedWeights)
-            weights = task.source if is_tuned else self.weights
-            self.features_ = self._make_features(weights)
+            self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
             return
         targets = task.targets
@@ -680,6 +696,11 @@ def _warm_up_and_fall(n_steps: int, n_batches: int) -> Iterator[float]:
         else:
             done = (step - n_up + 1) / (n_steps - n_up + 1)
             yield (1 + math.cos(math.pi * done)) / 2
+
+
+def _named(settings: Settings) -> tuple:
+    """Return the names and lengths of outputs, in their order."""
+    return tuple((o.name, settings.n_features_of(o)) for o in settings.outputs)
 
 
 def _check_finite(layers: dict, head_parameters: Any) -> None:

@@ -7,9 +7,11 @@ they come, that predict in NumPy.
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
@@ -90,7 +92,7 @@ def fit_linear_classifier(
             cv=folds,
             refit=False,
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _weights_for_all():
             # Of strengths that are not chosen.
             warnings.simplefilter("ignore", ConvergenceWarning)
             search.fit(Z[:first], y[:first], sample_weight=w[:first])
@@ -137,7 +139,8 @@ def fit_linear_regressor(
             cv=folds,
             refit=False,
         )
-        search.fit(Z[:first], T[:first], sample_weight=w[:first])
+        with _weights_for_all():
+            search.fit(Z[:first], T[:first], sample_weight=w[:first])
         strength = search.best_params_["alpha"]
     model = Ridge(strength).fit(Z, T, sample_weight=w * first / len(Y))
     scaling = Scaling(inputs, outputs)
@@ -147,6 +150,14 @@ def fit_linear_regressor(
     n_outputs = Y.shape[1]
     # Ridge sums squares over samples and targets; the loss is their mean.
     return head, [2 * strength / (float(w[:first].sum()) * n_outputs)]
+
+
+def _weights_for_all() -> AbstractContextManager:
+    """Let a search hand weights on, whatever the user has set for searches of theirs.
+
+    With ``enable_metadata_routing`` it would ask for requests first.
+    """
+    return config_context(enable_metadata_routing=False)
 
 
 def _as_classifier(

@@ -44,6 +44,10 @@ class Source(ABC):
     fits_any_size: bool = False
     takes_reading: bool = False
 
+    def anchored(self) -> Source:
+        """Return the same source, whatever the working directory will be."""
+        return self
+
     @abstractmethod
     def check(self) -> None:
         """Raise if the weights cannot be had, as far as that is cheap to find out."""

@@ -46,6 +46,10 @@ class FileSource(Source):
         # A pickle may be loaded in another working directory.
         return {"_path": self._path.absolute()}
 
+    def anchored(self) -> FileSource:
+        """Return the source with an absolute path."""
+        return FileSource(self._path.absolute())
+
     def check(self) -> None:
         """Raise if there is no such file, or one of no known format."""
         _find_reader(self._path)
