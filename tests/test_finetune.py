@@ -606,6 +606,21 @@ def test_features_have_the_tuned_layers_and_can_be_saved(cuts, tmp_path):
     np.testing.assert_array_equal(clone(features).transform(X), rows)
 
 
+def test_tuned_weights_know_the_preprocessing_that_they_were_trained_with(
+    cuts, tmp_path
+):
+    X, y = cuts
+    clf = small(weights="hed", preprocessing="torch", warm_start=True, max_iter=1)
+    for _ in range(2):  # the second fit is over tuned weights
+        clf.fit(X, y)
+        rows = clf.to_features().transform(X)
+        weights.save(tmp_path / "tuned.npz", clf.features_.weights)
+        for some in (clf.features_.weights, tmp_path / "tuned.npz"):
+            params = {"layer": LAYERS, "pooling": "avg", "image_size": 32}
+            again = VGG19Features(some, **params).transform(X)
+            np.testing.assert_allclose(again, rows, rtol=1e-4, atol=1e-4)
+
+
 def test_memory_tells_tuned_weights_apart(cuts, tmp_path):
     X, y = cuts
     first = small(memory=tmp_path).fit(X, y)

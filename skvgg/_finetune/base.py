@@ -511,6 +511,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         image_size = task.settings.image_size
         shapes = parameter_shapes([o.layer for o in task.plan.outputs], image_size)
         loaded = task.source.load({name: shapes[name] for name in task.plan.trained})
+        preprocessing = PREPROCESSINGS.get(self.preprocessing, loaded.preprocessing)
         tuner = Tuner(
             task.plan,
             loaded.parameters,
@@ -530,7 +531,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 self.precision,
                 self.seed_,
             ),
-            PREPROCESSINGS.get(self.preprocessing, loaded.preprocessing),
+            preprocessing,
             image_size,
         )
         rng = np.random.RandomState(self.seed_)
@@ -574,7 +575,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         set_learned(self.head_, scaling, head_parameters, targets)
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = len(self.loss_curve_)
-        self._keep_layers(task, layers, loaded.preprocessing)
+        self._keep_layers(task, layers, preprocessing)
 
     def _samples(
         self, task: _Task, images: np.ndarray, scaling: Any, rng: Any
@@ -619,7 +620,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         base = task.source
         if isinstance(base, TunedWeights):
-            tuned = base.changed(layers)
+            tuned = base.changed(layers, preprocessing)
         else:
             tuned = TunedWeights(base, task.fingerprint, layers, preprocessing)
         self.features_ = self._make_features(tuned)
