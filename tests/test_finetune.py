@@ -606,6 +606,22 @@ def test_features_have_the_tuned_layers_and_can_be_saved(cuts, tmp_path):
     np.testing.assert_array_equal(clone(features).transform(X), rows)
 
 
+def test_fully_connected_layers_that_were_trained_are_saved(tmp_path):
+    shapes = {"fc1": (512, 4096), "fc2": (4096, 4096)}
+    base = weights.as_source(None, 0)
+    loaded = base.load(shapes)
+    for names in (["fc1"], ["fc1", "fc2"]):
+        layers = {name: loaded.parameters[name] for name in names}
+        tuned = weights.TunedWeights(
+            base, base.fingerprint(), layers, loaded.preprocessing
+        )
+        weights.save(tmp_path / "tuned.npz", tuned)
+        again = weights.load(tmp_path / "tuned.npz", {n: shapes[n] for n in names})
+        for name in names:
+            for a, b in zip(again.parameters[name], layers[name], strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
 def test_tuned_weights_know_the_preprocessing_that_they_were_trained_with(
     cuts, tmp_path
 ):
