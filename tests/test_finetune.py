@@ -6,6 +6,7 @@ import pickle
 import warnings
 from collections import namedtuple
 
+import joblib
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -20,7 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor, weights
 from skvgg._definition.architecture import Output
 from skvgg._extraction import views
-from skvgg._finetune import stored
+from skvgg._finetune import base, stored
 from skvgg._finetune.base import _warm_up_and_fall
 from skvgg._finetune.plan import Plan
 from skvgg._network import vgg19
@@ -284,6 +285,27 @@ def test_a_regressor_learns_one_or_several_targets(cuts, numbers):
         assert reg.history_["loss"][-1] < y.var(axis=0).mean()
 
 
+def test_a_graph_of_the_user_does_not_matter(cuts):
+    X, y = cuts
+    with import_tensorflow().Graph().as_default():
+        within = small(early_stopping=True, validation_fraction=0.4).fit(X, y)
+    assert_same(within, small(early_stopping=True, validation_fraction=0.4).fit(X, y))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
+def test_a_gpu_rounds_products_in_training_only_if_asked(cuts, monkeypatch, precision):
+    switches = []
+    within = base.tensor_float_32
+
+    def note(enabled):
+        switches.append(enabled)
+        return within(enabled)
+
+    monkeypatch.setattr(base, "tensor_float_32", note)
+    small(precision=precision, max_iter=1).fit(*cuts)
+    assert switches == [precision == "tensorfloat32"]
+
+
 def test_reduced_precision_learns_the_same(cuts):
     X, y = cuts
     for precision in ("bfloat16", "float32"):
@@ -468,10 +490,19 @@ def test_much_room_is_announced_and_too_little_is_refused(cuts, monkeypatch, tmp
         small(memory=tmp_path).fit(*cuts)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(stored.shutil, "disk_usage", lambda path: usage(1, 1, 1000))
-    model = small(memory=tmp_path)
+    monkeypatch.setattr(stored, "MUCH", 1e10)
+    small(memory=tmp_path, trainable="block2_conv1").fit(*cuts)  # they are there
+    model = small(memory=tmp_path / "other")
     with pytest.raises(OSError, match=r"0\.0 GB are free. Choose another `memory`"):
         model.fit(*cuts)
     assert not hasattr(model, "head_")
+
+
+def test_a_joblib_memory_without_a_folder_is_none(cuts):
+    X, y = cuts
+    without = small(memory=joblib.Memory(None, verbose=0)).fit(X, y)
+    assert_same(without, small().fit(X, y))
+    np.testing.assert_array_equal(without.predict(X), y)
 
 
 def test_a_store_that_is_full_is_named_and_nothing_is_learned(cuts, monkeypatch):
@@ -608,12 +639,12 @@ def test_features_have_the_tuned_layers_and_can_be_saved(cuts, tmp_path):
 
 def test_fully_connected_layers_that_were_trained_are_saved(tmp_path):
     shapes = {"fc1": (512, 4096), "fc2": (4096, 4096)}
-    base = weights.as_source(None, 0)
-    loaded = base.load(shapes)
+    below = weights.as_source(None, 0)
+    loaded = below.load(shapes)
     for names in (["fc1"], ["fc1", "fc2"]):
         layers = {name: loaded.parameters[name] for name in names}
         tuned = weights.TunedWeights(
-            base, base.fingerprint(), layers, loaded.preprocessing
+            below, below.fingerprint(), layers, loaded.preprocessing
         )
         weights.save(tmp_path / "tuned.npz", tuned)
         again = weights.load(tmp_path / "tuned.npz", {n: shapes[n] for n in names})

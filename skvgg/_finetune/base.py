@@ -40,10 +40,11 @@ from skvgg._head.base import (
 )
 from skvgg._head.targets import Targets
 from skvgg._images import Interpolation, Pictures, as_pictures
-from skvgg._network.precision import PRECISIONS
+from skvgg._network.precision import PRECISIONS, tensor_float_32
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
+from skvgg._runtime.tensorflow import eagerly
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, anchored
 from skvgg.features import VGG19Features
@@ -107,6 +108,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     features_: VGG19Features
     head_: BaseTFLearnMLP
     history_: training.History
+    loss_curve_: list[float]
     n_iter_: int
     seed_: int
     best_validation_score_: float
@@ -294,10 +296,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     @contextmanager
     def _opened_cache(self) -> Iterator[tuple[Cache, str | None]]:
         """Open `memory`, or a folder for this fit; give it and its folder."""
-        if self.memory is not None:
-            with closing(Cache(self.memory)) as cache:
+        with closing(Cache(self.memory)) as cache:
+            if cache.keeps:
                 yield cache, cache.location
-            return
+                return
         with (
             tempfile.TemporaryDirectory(prefix="skvgg-") as folder,
             closing(Cache(folder)) as cache,
@@ -451,7 +453,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             shape = shape_of_map(plan, settings.image_size)
             n_bytes = 1 if plan.start_layer is None else np.dtype(_MAP_DTYPE).itemsize
             n_maps = len(images) * len(views)
-            check_disk(folder, n_maps * math.prod(shape) * n_bytes)
+            check_disk(folder, n_maps * math.prod(shape) * n_bytes, cache)
         keys = []
         for view in views:
             job = Job(
@@ -503,6 +505,11 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
             return
+        with eagerly(), tensor_float_32(self.precision == "tensorfloat32"):
+            self._train_layers(task, bar)
+
+    def _train_layers(self, task: _Task, bar: tqdm) -> None:
+        """Train some layers and the head with them."""
         targets = task.targets
         scaling, head_parameters = get_learned(self.head_)
         assert scaling.inputs is not None
