@@ -26,6 +26,7 @@ from skvgg._finetune.base import _warm_up_and_fall
 from skvgg._finetune.plan import Plan
 from skvgg._network import vgg19
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg.exceptions import BadImageWarning
 from tests.conftest import run_python
 
 LAYERS = ("block1_pool", "block2_pool")
@@ -356,6 +357,11 @@ def test_early_stopping_keeps_the_best_of_all_epochs_and_of_none(cuts):
     assert clf.score(X, y) > 0.9
 
 
+def test_nothing_is_held_out_of_a_head_alone(cuts):
+    alone = small(trainable=None).fit(*cuts)
+    assert_same(alone, small(trainable=None, early_stopping=True).fit(*cuts))
+
+
 def test_warm_start_goes_on_from_the_last_layers(cuts, passes):
     X, y = cuts
     clf = small(warm_start=True).fit(X, y)
@@ -524,6 +530,21 @@ def test_flips_are_those_of_numpy(cuts):
     flipped = [X, X[:, :, ::-1], X[:, ::-1], X[:, ::-1, ::-1]]
     expected = np.mean([alone.transform(some) for some in flipped], axis=0)
     np.testing.assert_allclose(mean, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_bad_images_are_told_of_once_for_all_views(cuts):
+    features = VGG19Features(
+        None,
+        layer="block1_pool",
+        image_size=32,
+        views="flips",
+        on_error="nan",
+        random_state=0,
+    )
+    with pytest.warns(BadImageWarning, match="1 of the pictures") as told:
+        rows = features.transform([*cuts[0][:2], "nowhere.png"])
+    assert len(told) == 1
+    assert np.isnan(rows).all(axis=1).tolist() == [False, False, True]
 
 
 def test_predictions_may_be_means_over_views(cuts):

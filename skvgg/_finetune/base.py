@@ -420,7 +420,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def _split(
         self, kept: np.ndarray, Y: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        if not self.early_stopping:
+        if not self.early_stopping or self.trainable is None:
             return kept, kept[:0]
         rng = np.random.RandomState(self.seed_)
         fraction = self.validation_fraction
