@@ -91,8 +91,8 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         has not grown by `tol` in `n_iter_no_change` epochs, and keep the weights of
         the best epoch, which may be those that the second phase began with.
     validation_fraction : float, default=0.1
-        Share of the images that is held out, within each class in
-        proportion. Unused without `early_stopping`.
+        Share of the images that is held out, within each class in proportion. Unused
+        without `early_stopping`, and without a second phase (``trainable=None``).
     n_iter_no_change : int or inf, default=3
         Epochs without an improvement that end the training.
     tol : float, default=1e-4
@@ -397,7 +397,8 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         has not grown by `tol` in `n_iter_no_change` epochs, and keep the weights of
         the best epoch, which may be those that the second phase began with.
     validation_fraction : float, default=0.1
-        Share of the images that is held out. Unused without `early_stopping`.
+        Share of the images that is held out. Unused without `early_stopping`, and
+        without a second phase (``trainable=None``).
     n_iter_no_change : int or inf, default=3
         Epochs without an improvement that end the training.
     tol : float, default=1e-4

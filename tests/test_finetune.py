@@ -6,6 +6,7 @@ import pickle
 import warnings
 from collections import namedtuple
 
+import joblib
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -20,11 +21,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor, weights
 from skvgg._definition.architecture import Output
 from skvgg._extraction import views
-from skvgg._finetune import stored
+from skvgg._finetune import base, stored
 from skvgg._finetune.base import _warm_up_and_fall
 from skvgg._finetune.plan import Plan
 from skvgg._network import vgg19
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg.exceptions import BadImageWarning
 from tests.conftest import run_python
 
 LAYERS = ("block1_pool", "block2_pool")
@@ -284,6 +286,27 @@ def test_a_regressor_learns_one_or_several_targets(cuts, numbers):
         assert reg.history_["loss"][-1] < y.var(axis=0).mean()
 
 
+def test_a_graph_of_the_user_does_not_matter(cuts):
+    X, y = cuts
+    with import_tensorflow().Graph().as_default():
+        within = small(early_stopping=True, validation_fraction=0.4).fit(X, y)
+    assert_same(within, small(early_stopping=True, validation_fraction=0.4).fit(X, y))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
+def test_a_gpu_rounds_products_in_training_only_if_asked(cuts, monkeypatch, precision):
+    switches = []
+    within = base.tensor_float_32
+
+    def note(enabled):
+        switches.append(enabled)
+        return within(enabled)
+
+    monkeypatch.setattr(base, "tensor_float_32", note)
+    small(precision=precision, max_iter=1).fit(*cuts)
+    assert switches == [precision == "tensorfloat32"]
+
+
 def test_reduced_precision_learns_the_same(cuts):
     X, y = cuts
     for precision in ("bfloat16", "float32"):
@@ -332,6 +355,11 @@ def test_early_stopping_keeps_the_best_of_all_epochs_and_of_none(cuts):
     assert clf.n_iter_ < 4
     assert clf.best_validation_score_ >= max(clf.history_["val_accuracy"])
     assert clf.score(X, y) > 0.9
+
+
+def test_nothing_is_held_out_of_a_head_alone(cuts):
+    alone = small(trainable=None).fit(*cuts)
+    assert_same(alone, small(trainable=None, early_stopping=True).fit(*cuts))
 
 
 def test_warm_start_goes_on_from_the_last_layers(cuts, passes):
@@ -468,10 +496,19 @@ def test_much_room_is_announced_and_too_little_is_refused(cuts, monkeypatch, tmp
         small(memory=tmp_path).fit(*cuts)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(stored.shutil, "disk_usage", lambda path: usage(1, 1, 1000))
-    model = small(memory=tmp_path)
+    monkeypatch.setattr(stored, "MUCH", 1e10)
+    small(memory=tmp_path, trainable="block2_conv1").fit(*cuts)  # they are there
+    model = small(memory=tmp_path / "other")
     with pytest.raises(OSError, match=r"0\.0 GB are free. Choose another `memory`"):
         model.fit(*cuts)
     assert not hasattr(model, "head_")
+
+
+def test_a_joblib_memory_without_a_folder_is_none(cuts):
+    X, y = cuts
+    without = small(memory=joblib.Memory(None, verbose=0)).fit(X, y)
+    assert_same(without, small().fit(X, y))
+    np.testing.assert_array_equal(without.predict(X), y)
 
 
 def test_a_store_that_is_full_is_named_and_nothing_is_learned(cuts, monkeypatch):
@@ -493,6 +530,21 @@ def test_flips_are_those_of_numpy(cuts):
     flipped = [X, X[:, :, ::-1], X[:, ::-1], X[:, ::-1, ::-1]]
     expected = np.mean([alone.transform(some) for some in flipped], axis=0)
     np.testing.assert_allclose(mean, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_bad_images_are_told_of_once_for_all_views(cuts):
+    features = VGG19Features(
+        None,
+        layer="block1_pool",
+        image_size=32,
+        views="flips",
+        on_error="nan",
+        random_state=0,
+    )
+    with pytest.warns(BadImageWarning, match="1 of the pictures") as told:
+        rows = features.transform([*cuts[0][:2], "nowhere.png"])
+    assert len(told) == 1
+    assert np.isnan(rows).all(axis=1).tolist() == [False, False, True]
 
 
 def test_predictions_may_be_means_over_views(cuts):
@@ -604,6 +656,37 @@ def test_features_have_the_tuned_layers_and_can_be_saved(cuts, tmp_path):
     again = clone(features).set_params(weights=tmp_path / "tuned.npz")
     np.testing.assert_array_equal(again.transform(X), rows)
     np.testing.assert_array_equal(clone(features).transform(X), rows)
+
+
+def test_fully_connected_layers_that_were_trained_are_saved(tmp_path):
+    shapes = {"fc1": (512, 4096), "fc2": (4096, 4096)}
+    below = weights.as_source(None, 0)
+    loaded = below.load(shapes)
+    for names in (["fc1"], ["fc1", "fc2"]):
+        layers = {name: loaded.parameters[name] for name in names}
+        tuned = weights.TunedWeights(
+            below, below.fingerprint(), layers, loaded.preprocessing
+        )
+        weights.save(tmp_path / "tuned.npz", tuned)
+        again = weights.load(tmp_path / "tuned.npz", {n: shapes[n] for n in names})
+        for name in names:
+            for a, b in zip(again.parameters[name], layers[name], strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_tuned_weights_know_the_preprocessing_that_they_were_trained_with(
+    cuts, tmp_path
+):
+    X, y = cuts
+    clf = small(weights="hed", preprocessing="torch", warm_start=True, max_iter=1)
+    for _ in range(2):  # the second fit is over tuned weights
+        clf.fit(X, y)
+        rows = clf.to_features().transform(X)
+        weights.save(tmp_path / "tuned.npz", clf.features_.weights)
+        for some in (clf.features_.weights, tmp_path / "tuned.npz"):
+            params = {"layer": LAYERS, "pooling": "avg", "image_size": 32}
+            again = VGG19Features(some, **params).transform(X)
+            np.testing.assert_allclose(again, rows, rtol=1e-4, atol=1e-4)
 
 
 def test_memory_tells_tuned_weights_apart(cuts, tmp_path):

@@ -132,7 +132,7 @@ class Job:
                 report=report,
             )
             bad = extraction.run(pictures, rows)
-        if bad:
+        if bad and self._recipe.view is None:  # said once, not for each view
             warn_of_bad(bad)
         if self._trouble is not None:
             warn(self._trouble)

@@ -40,10 +40,11 @@ from skvgg._head.base import (
 )
 from skvgg._head.targets import Targets
 from skvgg._images import Interpolation, Pictures, as_pictures
-from skvgg._network.precision import PRECISIONS
+from skvgg._network.precision import PRECISIONS, tensor_float_32
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
+from skvgg._runtime.tensorflow import eagerly
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, anchored
 from skvgg.features import VGG19Features
@@ -107,6 +108,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     features_: VGG19Features
     head_: BaseTFLearnMLP
     history_: training.History
+    loss_curve_: list[float]
     n_iter_: int
     seed_: int
     best_validation_score_: float
@@ -294,10 +296,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     @contextmanager
     def _opened_cache(self) -> Iterator[tuple[Cache, str | None]]:
         """Open `memory`, or a folder for this fit; give it and its folder."""
-        if self.memory is not None:
-            with closing(Cache(self.memory)) as cache:
+        with closing(Cache(self.memory)) as cache:
+            if cache.keeps:
                 yield cache, cache.location
-            return
+                return
         with (
             tempfile.TemporaryDirectory(prefix="skvgg-") as folder,
             closing(Cache(folder)) as cache,
@@ -418,7 +420,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def _split(
         self, kept: np.ndarray, Y: np.ndarray, targets: Targets
     ) -> tuple[np.ndarray, np.ndarray]:
-        if not self.early_stopping:
+        if not self.early_stopping or self.trainable is None:
             return kept, kept[:0]
         rng = np.random.RandomState(self.seed_)
         fraction = self.validation_fraction
@@ -451,7 +453,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             shape = shape_of_map(plan, settings.image_size)
             n_bytes = 1 if plan.start_layer is None else np.dtype(_MAP_DTYPE).itemsize
             n_maps = len(images) * len(views)
-            check_disk(folder, n_maps * math.prod(shape) * n_bytes)
+            check_disk(folder, n_maps * math.prod(shape) * n_bytes, cache)
         keys = []
         for view in views:
             job = Job(
@@ -503,6 +505,11 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
             return
+        with eagerly(), tensor_float_32(self.precision == "tensorfloat32"):
+            self._train_layers(task, bar)
+
+    def _train_layers(self, task: _Task, bar: tqdm) -> None:
+        """Train some layers and the head with them."""
         targets = task.targets
         scaling, head_parameters = get_learned(self.head_)
         assert scaling.inputs is not None
@@ -511,6 +518,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         image_size = task.settings.image_size
         shapes = parameter_shapes([o.layer for o in task.plan.outputs], image_size)
         loaded = task.source.load({name: shapes[name] for name in task.plan.trained})
+        preprocessing = PREPROCESSINGS.get(self.preprocessing, loaded.preprocessing)
         tuner = Tuner(
             task.plan,
             loaded.parameters,
@@ -530,7 +538,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 self.precision,
                 self.seed_,
             ),
-            PREPROCESSINGS.get(self.preprocessing, loaded.preprocessing),
+            preprocessing,
             image_size,
         )
         rng = np.random.RandomState(self.seed_)
@@ -574,7 +582,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         set_learned(self.head_, scaling, head_parameters, targets)
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = len(self.loss_curve_)
-        self._keep_layers(task, layers, loaded.preprocessing)
+        self._keep_layers(task, layers, preprocessing)
 
     def _samples(
         self, task: _Task, images: np.ndarray, scaling: Any, rng: Any
@@ -619,7 +627,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         base = task.source
         if isinstance(base, TunedWeights):
-            tuned = base.changed(layers)
+            tuned = base.changed(layers, preprocessing)
         else:
             tuned = TunedWeights(base, task.fingerprint, layers, preprocessing)
         self.features_ = self._make_features(tuned)

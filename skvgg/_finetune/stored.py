@@ -125,7 +125,7 @@ class Batches:
         return self._stored.maps(images, views), np.stack(frozen)
 
 
-def check_disk(folder: str | None, n_bytes: float) -> None:
+def check_disk(folder: str | None, n_bytes: float, cache: Cache) -> None:
     """Warn if maps will take much room, and raise if there is none.
 
     Parameters
@@ -134,10 +134,12 @@ def check_disk(folder: str | None, n_bytes: float) -> None:
         Where they will be; None if it is not on a disk that we know.
     n_bytes : float
         What they will take.
+    cache : Cache
+        What is there; some or all of the maps may be.
     """
     where = f"in {folder!r}" if folder else "in memory"
     free = _free_bytes(folder)
-    if free is not None and n_bytes > free:
+    if free is not None and n_bytes > free and n_bytes > free + cache.info().bytes:
         raise OSError(
             f"The maps of the frozen layers will take {n_bytes / 1e9:.1f} GB {where}, "
             f"where {free / 1e9:.1f} GB are free. Choose another `memory`, a later "

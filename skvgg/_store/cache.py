@@ -100,6 +100,11 @@ class Cache:
             self._call = memory.cache(_stored)
 
     @property
+    def keeps(self) -> bool:
+        """Whether there is a store: None and ``joblib.Memory(None)`` have none."""
+        return self._store is not None or self._call is not None
+
+    @property
     def counts(self) -> Counter:
         """Hits and misses of this process; add to them."""
         location = getattr(self._backend, "location", None)

@@ -13,6 +13,7 @@ import numpy as np
 
 from skvgg._definition.architecture import (
     CONV_NAMES,
+    DENSE_NAMES,
     PRETRAINED_IMAGE_SIZE,
     parameter_shapes,
 )
@@ -73,7 +74,8 @@ def save(
         it exists, in one step: an error leaves it as it was.
     parameters : mapping of str to (ndarray, ndarray), or Source
         Fine-tuned weights, ``model.features_.weights``, of which all convolutions are
-        written and what they were trained with; or for each layer its kernel, (3, 3,
+        written, fully connected layers if any was trained, and what they were trained
+        with; or for each layer its kernel, (3, 3,
         channels in, channels out) or (features in, units), and its bias. fc1 takes its
         inputs in the order (height, width, channel).
     preprocessing : {"caffe", "torch", "none"}, default="caffe"
@@ -118,9 +120,14 @@ def save(
 
 
 def _read_source(source: Source) -> tuple[LayerArrays, str]:
-    """Return the convolutions of a source, and its preprocessing as it is written."""
+    """Return the layers of a source, and its preprocessing as it is written."""
     size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
-    loaded = source.load(parameter_shapes(CONV_NAMES, size))
+    # Fully connected layers if they were trained: without them that would be lost.
+    trained = [n for n in getattr(source, "parameters", ()) if n in DENSE_NAMES]
+    shapes = parameter_shapes([*CONV_NAMES, *trained], size)
+    if "fc1" in trained:  # made for other sizes, if the base is random
+        shapes["fc1"] = source.parameters["fc1"][0].shape  # type: ignore[attr-defined]
+    loaded = source.load(shapes)
     for name, preprocessing in PREPROCESSINGS.items():
         if preprocessing == loaded.preprocessing:
             return loaded.parameters, name

@@ -29,7 +29,7 @@ class TunedWeights(Source):
     parameters : mapping of str to (ndarray, ndarray)
         Kernel and bias of each layer that was trained, float32.
     preprocessing : Preprocessing
-        What the base was trained with, and this is.
+        What the layers were trained with, and ``preprocessing="auto"`` will be.
 
     Examples
     --------
@@ -66,13 +66,17 @@ class TunedWeights(Source):
         self.has_dense = base.has_dense
         self.fits_any_size = base.fits_any_size
 
-    def changed(self, parameters: LayerArrays) -> TunedWeights:
+    def changed(
+        self, parameters: LayerArrays, preprocessing: Preprocessing | None = None
+    ) -> TunedWeights:
         """Return these weights with some layers replaced.
 
         Parameters
         ----------
         parameters : mapping of str to (ndarray, ndarray)
             Kernel and bias of each layer to replace.
+        preprocessing : Preprocessing or None
+            What they were trained with; None if that is as it was.
 
         Returns
         -------
@@ -83,7 +87,7 @@ class TunedWeights(Source):
             self.base,
             self.base_fingerprint,
             {**self.parameters, **parameters},
-            self.preprocessing,
+            preprocessing or self.preprocessing,
         )
 
     def check(self) -> None:
