@@ -9,12 +9,15 @@ BIN := $(VENV)/bin
 DATA ?=
 WEIGHTS ?=
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test test-all lint format docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.lint
@@ -44,6 +47,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/extract.py forward
 	$(BIN)/python benchmarks/extract.py start
 	$(BIN)/python benchmarks/extract.py photos
+	$(BIN)/python benchmarks/finetune.py speed
 
 clean:
 	rm -rf $(VENV) docs/_build docs/api demo-output

@@ -105,11 +105,11 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         are predicted, as in :class:`VGG19Features`: other fits, folds and sessions
         find it there. A map of "block4_pool" takes 0.2 MB an image at 224 pixels.
         None keeps maps in a temporary folder for the length of a fit.
-    precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
-            default="float32"
+    precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
         What the layers compute in, as in :class:`VGG19Features`; weights and their
         updates are float32 in any case. On CPUs that have instructions for it,
-        "bfloat16" trains several times as fast.
+        "bfloat16" trains several times as fast. (The small gradients of training
+        would be zero in "float16".)
     random_state : int, RandomState instance or None, default=None
         Seed of random weights, of the views, the order of the images, the images held
         out, and the dropout. With an int, fits are identical to the last bit on one
@@ -411,11 +411,11 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         are predicted, as in :class:`VGG19Features`: other fits, folds and sessions
         find it there. A map of "block4_pool" takes 0.2 MB an image at 224 pixels.
         None keeps maps in a temporary folder for the length of a fit.
-    precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
-            default="float32"
+    precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
         What the layers compute in, as in :class:`VGG19Features`; weights and their
         updates are float32 in any case. On CPUs that have instructions for it,
-        "bfloat16" trains several times as fast.
+        "bfloat16" trains several times as fast. (The small gradients of training
+        would be zero in "float16".)
     random_state : int, RandomState instance or None, default=None
         Seed of random weights, of the views, the order of the images, the images held
         out, and the dropout. With an int, fits are identical to the last bit on one

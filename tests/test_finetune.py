@@ -585,6 +585,14 @@ def test_a_callable_makes_views(cuts):
         small(augment=lambda pixels, rng: pixels[0, 0]).fit(X, y)
 
 
+def test_local_functions_are_pickled_with_the_model(cuts):
+    X, y = cuts
+    clf = small(augment=lambda pixels, rng: pixels[::-1], n_views=2).fit(X, y)
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    assert again.augment(X[0], None).shape == X[0].shape
+
+
 def test_averages_need_views_with_names(cuts):
     with pytest.raises(ValueError, match="average_views=True averages over the views"):
         small(average_views=True).fit(*cuts)
@@ -776,6 +784,7 @@ def test_a_fit_says_nothing_or_shows_one_bar():
         ({"weights": "hed", "layer": "fc1"}, "no fully connected layers"),
         ({"layer": "block9"}, "'layer' parameter of VGG19Classifier must be"),
         ({"image_size": 16}, "at least 32"),
+        ({"precision": "float16"}, "'precision' parameter of VGG19Classifier must"),
         ({"head": (0,)}, "sequence of positive integers"),
         ({"class_weight": {"china": -1}}, r"class_weight\['china'\] is -1"),
         ({"early_stopping": True, "validation_fraction": 0.01}, "leaves none"),

@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, get_args
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
@@ -38,6 +38,7 @@ from skvgg._head.base import (
     get_learned,
     set_learned,
 )
+from skvgg._head.persistence import pack_function, unpack_callbacks
 from skvgg._head.targets import Targets
 from skvgg._images import Interpolation, Pictures, as_pictures
 from skvgg._network.precision import PRECISIONS, tensor_float_32
@@ -141,7 +142,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "memory": [str, os.PathLike, HasMethods("cache"), None],
-        "precision": [StrOptions(set(PRECISIONS))],
+        "precision": [StrOptions({*PRECISIONS} - {"float16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -451,7 +452,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if plan.map_output is not None:
             settings = replace(settings, outputs=(plan.map_output, *plan.outputs))
             shape = shape_of_map(plan, settings.image_size)
-            n_bytes = 1 if plan.start_layer is None else np.dtype(_MAP_DTYPE).itemsize
+            is_half = plan.map_output.is_map
+            n_bytes = np.dtype(_MAP_DTYPE if is_half else np.float32).itemsize
+            n_bytes = 1 if plan.start_layer is None else n_bytes  # pixels
             n_maps = len(images) * len(views)
             check_disk(folder, n_maps * math.prod(shape) * n_bytes, cache)
         keys = []
@@ -666,7 +669,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             With the other parameters of this estimator.
         """
         check_is_fitted(self)
-        features = self._make_features(self.features_.weights)
+        features = clone(self.features_)
         if layer is not None:
             features.set_params(layer=layer, pooling=pooling)
         return features
@@ -676,7 +679,12 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def __getstate__(self):
         state = dict(super().__getstate__())
         state["memory"] = anchored(state["memory"])
+        state["augment"] = pack_function(state["augment"], "augment")
         return state
+
+    def __setstate__(self, state):
+        state = {**state, "augment": unpack_callbacks(state["augment"])}
+        super().__setstate__(state)
 
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()

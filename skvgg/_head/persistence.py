@@ -60,7 +60,8 @@ class _ByValue:
         except Exception as error:
             raise TypeError(
                 f"{self.name} ({self.function!r}) cannot be pickled: {error}. Use "
-                "set_params(callbacks=None) before saving, if it is for training only."
+                f"set_params({self.name.partition('[')[0]}=None) before saving, if it "
+                "is for training only."
             ) from error
         finally:
             _being_pickled.remove(call)
@@ -74,12 +75,21 @@ _being_pickled: set[tuple[int, Callable]] = set()
 def pack_callbacks(callbacks: Any) -> Any:
     """Return what to pickle of callbacks: lambdas and local functions by value."""
     if isinstance(callbacks, list | tuple):
-        packed = [_pack_callback(f, f"callbacks[{i}]") for i, f in enumerate(callbacks)]
+        packed = [pack_function(f, f"callbacks[{i}]") for i, f in enumerate(callbacks)]
         return type(callbacks)(packed)
-    return _pack_callback(callbacks, "callbacks")
+    return pack_function(callbacks, "callbacks")
 
 
-def _pack_callback(callback: Any, name: str) -> Any:
+def pack_function(callback: Any, name: str) -> Any:
+    """Return what to pickle of a parameter that may be a function.
+
+    Parameters
+    ----------
+    callback : object
+        A lambda or a local function is pickled by value, all else as it is.
+    name : str
+        What an error calls it: the parameter, maybe with an index.
+    """
     is_local = isinstance(callback, FunctionType) and "<" in callback.__qualname__
     return _ByValue(callback, name) if is_local else callback
 
