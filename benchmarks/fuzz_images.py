@@ -155,7 +155,8 @@ def try_picture(data):
         pixels = decode(load(data, 7), FRAMING)
     except ValueError as error:
         return "named" if str(error).startswith("X[7]") else f"unnamed: {error}"
-    right = pixels.shape == (16, 24, 3) and pixels.dtype == np.uint8
+    # Images of floats keep their fractions.
+    right = pixels.shape == (16, 24, 3) and pixels.dtype in (np.uint8, np.float32)
     return "pixels" if right else f"wrong shape {pixels.shape} {pixels.dtype}"
 
 

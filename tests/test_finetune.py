@@ -568,6 +568,13 @@ def test_crops_follow_from_the_image_and_the_seed_alone():
         assert not np.array_equal(crop(pixels, b"a"), other)
 
 
+def test_images_of_floats_have_views_as_well(cuts):
+    X, y = cuts
+    for augment in ("crop", "flips", lambda pixels, rng: pixels[::-1]):
+        clf = small(augment=augment, n_views=2).fit(X + np.float32(0.25), y)
+        assert clf.score(X + np.float32(0.25), y) > 0.9
+
+
 def test_a_callable_makes_views(cuts):
     X, y = cuts
     seen = []

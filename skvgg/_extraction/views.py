@@ -26,15 +26,15 @@ class View(Protocol):
 
         Parameters
         ----------
-        pixels : ndarray of shape (height, width, 3), uint8
-            RGB.
+        pixels : ndarray of shape (height, width, 3), uint8 or float32
+            RGB in 0..255.
         digest : bytes
             Of the image's content: a view that is random draws from it, so that the
             same image has the same views wherever it comes.
 
         Returns
         -------
-        ndarray of the same shape and type
+        ndarray of the same shape
         """
 
 
@@ -62,7 +62,7 @@ class RandomCrop:
     seed: int
 
     def __call__(self, pixels: np.ndarray, digest: bytes) -> np.ndarray:
-        rng = _rng(self.seed, self.index, digest)
+        rng, pixels = _rng(self.seed, self.index, digest), _whole(pixels)
         height, width = pixels.shape[:2]
         area = height * width * rng.uniform(_LEAST_AREA, 1)
         low, high = map(math.log, _RATIOS)
@@ -89,7 +89,7 @@ class Changed:
     fit: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __call__(self, pixels: np.ndarray, digest: bytes) -> np.ndarray:
-        rng = _rng(self.seed, self.index, digest)
+        rng, pixels = _rng(self.seed, self.index, digest), _whole(pixels)
         changed = np.asarray(self.function(pixels.copy(), rng))
         if changed.shape != pixels.shape or changed.dtype != np.uint8:
             raise TypeError(
@@ -98,6 +98,13 @@ class Changed:
                 "given."
             )
         return changed
+
+
+def _whole(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels as uint8: images of floats come with fractions."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def _rng(seed: int, index: int, digest: bytes) -> np.random.Generator:
