@@ -569,10 +569,10 @@ def test_crops_follow_from_the_image_and_the_seed_alone():
 
 
 def test_images_of_floats_have_views_as_well(cuts):
-    X, y = cuts
+    X, y = cuts[0] * np.float32(0.9), cuts[1]
     for augment in ("crop", "flips", lambda pixels, rng: pixels[::-1]):
-        clf = small(augment=augment, n_views=2).fit(X + np.float32(0.25), y)
-        assert clf.score(X + np.float32(0.25), y) > 0.9
+        clf = small(augment=augment, n_views=2).fit(X, y)
+        assert clf.score(X, y) > 0.9
 
 
 def test_a_callable_makes_views(cuts):
