@@ -284,6 +284,7 @@ def test_a_damaged_row_is_computed_again(tiles, tmp_path, passes):
     np.testing.assert_array_equal(small(tmp_path).transform(tiles[0][:6]), again)
 
 
+@pytest.mark.slow
 def test_four_processes_that_extract_the_same_agree(tiles, tmp_path):
     def extract():
         return small(tmp_path, batch_size=2).transform(tiles[0][:16])
@@ -308,6 +309,7 @@ print(*features.cache_info()[:3])
 """
 
 
+@pytest.mark.slow
 def test_an_edit_of_our_source_leaves_joblibs_own_store_as_it_is(tmp_path, monkeypatch):
     package = tmp_path / "skvgg"
     shutil.copytree(Path(skvgg.__file__).parent, package)

@@ -135,6 +135,7 @@ def test_make_passes_data_and_weights_on():
         assert f'{option} "$({variable})"' in makefile
 
 
+@pytest.mark.slow
 def test_quickstart_beats_raw_pixels(tmp_path):
     code = (ROOT / "examples" / "quickstart.py").read_text()
     done = run_python(code, cwd=tmp_path)
@@ -143,6 +144,7 @@ def test_quickstart_beats_raw_pixels(tmp_path):
     assert width(tmp_path / "quickstart.png") > 500
 
 
+@pytest.mark.slow
 def test_the_layers_are_scored_and_all_of_them_selected_from(tmp_path):
     code = (ROOT / "examples" / "plot_layers.py").read_text()
     assert "N_PER_CLASS = 150" in code

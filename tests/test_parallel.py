@@ -151,6 +151,7 @@ child.join(timeout=30)
     assert run_python(code).stdout.strip() == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
 @pytest.mark.parametrize("rates", [1, 20])
 def test_many_fits_do_not_make_the_process_grow(rates):
@@ -246,6 +247,7 @@ def test_one_thread_is_one_thread(monkeypatch, variable):
     assert run_python(LIMIT + "print(*count_both())").stdout.split() == ["1", "1"]
 
 
+@pytest.mark.slow
 @needs_schedstat
 def test_workers_of_joblib_keep_to_their_share():
     code = """

@@ -380,6 +380,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_the_batch_in_flight_at_most(tmp_path):
     rng = np.random.default_rng(0)
     for turn in range(8):

@@ -79,6 +79,7 @@ def seen_of_winograd():
         yield seen
 
 
+@pytest.mark.slow
 def test_a_batch_at_224_is_that_of_keras(keras_top, seen_of_winograd):
     model, path = keras_top
     names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
@@ -141,6 +142,7 @@ def test_error_is_that_of_direct_convolution():
     assert ratio <= 4
 
 
+@pytest.mark.slow
 def test_few_pictures_at_224_go_one_by_one_and_are_those_of_keras(
     keras_top, seen_of_winograd
 ):
