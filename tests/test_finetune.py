@@ -432,6 +432,13 @@ def test_weights_are_relative(cuts):
     assert_same(even, small().fit(X, y, sample_weight=np.full(len(X), 0.25)))
 
 
+def test_the_weights_that_are_passed_stay_as_they_are(cuts):
+    X, y = cuts
+    w = np.ones(len(X))
+    small(class_weight={"china": 3.0, "flower": 1.0}).fit(X, y, sample_weight=w)
+    np.testing.assert_array_equal(w, 1)
+
+
 def test_class_weight_multiplies_the_weights(cuts):
     X, y = cuts
     some = {"china": 3.0, "flower": 1.0}
@@ -822,6 +829,13 @@ def test_a_class_with_one_image_is_named(cuts):
     y = np.where(np.arange(len(y)) == 0, "lonely", y)
     with pytest.warns(UserWarning, match="The class 'lonely' has one image"):
         small().fit(X, y)
+
+
+@pytest.mark.parametrize("make", [VGG19Classifier, VGG19Regressor])
+def test_a_head_alone_that_learned_nothing_says_so(make):
+    X = np.zeros((20, 32, 32, 3), np.uint8)
+    with pytest.warns(ConvergenceWarning, match="learned nothing, .* Try other layers"):
+        small(make, trainable=None).fit(X, [0, 1] * 10)
 
 
 def test_nothing_learned_is_said():

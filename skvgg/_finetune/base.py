@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 import skvgg
@@ -27,6 +27,7 @@ from skvgg._extraction.job import Job
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import FLIPS, make_views
+from skvgg._finetune.heads import linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._finetune.stored import Batches, Stored, check_disk
 from skvgg._finetune.tuner import HeadSpec, Tuner, TuningSpec
@@ -35,6 +36,7 @@ from skvgg._head.base import (
     BaseTFLearnMLP,
     all_or_nothing,
     check_hidden_layer_sizes,
+    check_weights,
     get_learned,
     set_learned,
 )
@@ -362,13 +364,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         source.check()
         images = as_pictures(X, None, check_items=True)
         check_consistent_length(images, y)
-        w = _check_sample_weight(sample_weight, images, dtype=np.float64)
-        if (w < 0).any():
-            index = int(np.argmax(w < 0))
-            raise ValueError(
-                f"Negative values in data passed to `sample_weight`: "
-                f"sample_weight[{index}] is {w[index]:g}, expected 0 or more."
-            )
+        w = check_weights(sample_weight, images).copy()  # it may be the user's array
         # Images of weight zero are as if they were not there.
         w[w > 0] *= self._class_weights(y[w > 0])
         kept = np.flatnonzero(w)
@@ -507,6 +503,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if not task.plan.trained:
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
+            self._warn_if_head_learned_nothing(task)
             return
         with eagerly(), tensor_float_32(self.precision == "tensorfloat32"):
             self._train_layers(task, bar)
@@ -545,10 +542,11 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             image_size,
         )
         rng = np.random.RandomState(self.seed_)
-        samples = self._samples(task, task.train, scaling, rng)
+        frozen = _frozen_rows(task)
+        samples = _samples(task, task.train, frozen, scaling, rng)
         stopping, validation = None, None
         if self.early_stopping:
-            validation = self._samples(task, task.validation, scaling, None)
+            validation = _samples(task, task.validation, frozen, scaling, None)
             targets.check_score(validation.Y, validation.w)
             stopping = training.EarlyStopping(
                 f"val_{targets.score_name}", self.n_iter_no_change, self.tol
@@ -579,7 +577,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if stopping is not None and stopping.best_parameters is not None:
             tuner.set_parameters(stopping.best_parameters)
             self.best_validation_score_ = stopping.best_score
-        self._warn_if_nothing_learned(task, tuner, scaling, targets)
+        plain = _samples(task, task.train, frozen, scaling, None)
+        self._warn_if_nothing_learned(plain, tuner, targets)
         layers, head_parameters = tuner.get_parameters()
         _check_finite(layers, head_parameters)
         set_learned(self.head_, scaling, head_parameters, targets)
@@ -587,27 +586,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self.n_iter_ = len(self.loss_curve_)
         self._keep_layers(task, layers, preprocessing)
 
-    def _samples(
-        self, task: _Task, images: np.ndarray, scaling: Any, rng: Any
-    ) -> training.Samples:
-        """Return images to train on, or to look at if `rng` is None."""
-        outputs, frozen = task.plan.outputs, task.plan.frozen_outputs
-        blocks = []
-        for rows in task.rows:
-            by_output = dict(zip(outputs, rows, strict=True))
-            some = [by_output[output] for output in frozen]
-            none = np.empty((len(task.Y), 0), np.float32)
-            blocks.append(np.hstack([none, *some]))
-        Y = task.Y[images]
-        if scaling.outputs is not None:
-            Y = scaling.outputs(Y)
-        X = Batches(task.stored, images, blocks, rng)
-        return training.Samples(X, Y.astype(np.float32), task.w[images])
-
     def _warn_if_nothing_learned(
-        self, task: _Task, tuner: Tuner, scaling: Any, targets: Targets
+        self, samples: training.Samples, tuner: Tuner, targets: Targets
     ) -> None:
-        samples = self._samples(task, task.train, scaling, None)
         guessing = targets.guessing_loss(samples.Y, samples.w)
         last = {name: figures[-1] for name, figures in self.history_.items()}
         # The loss of numbers is in their own units.
@@ -615,13 +596,27 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if is_clear:
             return  # with dropout, even, and without another pass
         loss, output = tuner.evaluate(samples.X, samples.Y, samples.w)
-        if targets.is_learned(loss, samples.Y, output, samples.w):
+        if not targets.is_learned(loss, samples.Y, output, samples.w):
+            rate = f"a smaller learning_rate_init than {self.learning_rate_init:g}"
+            self._say_nothing_learned(loss, guessing, f"{rate}, trainable=None")
+
+    def _warn_if_head_learned_nothing(self, task: _Task) -> None:
+        """Do the same for a linear head alone; others warn when they are fitted."""
+        if check_hidden_layer_sizes(self.head):
             return
+        Y, w = task.Y[task.train], task.w[task.train]
+        loss, output = linear_loss(
+            self.head_, np.hstack(task.rows[0])[task.train], Y, w
+        )
+        if not task.targets.is_learned(loss, Y, output, w):
+            guessing = task.targets.guessing_loss(Y, w)
+            self._say_nothing_learned(loss, guessing, "other layers")
+
+    def _say_nothing_learned(self, loss: float, guessing: float, remedy: str) -> None:
         warn(
             f"{type(self).__name__} learned nothing, or hardly anything: on the images "
             f"that it was trained on, its loss is {loss:.4g} and that of the best "
-            f"constant prediction is {guessing:.4g}. Try a smaller learning_rate_init "
-            f"than {self.learning_rate_init:g}, trainable=None, or other weights.",
+            f"constant prediction is {guessing:.4g}. Try {remedy}, or other weights.",
             ConvergenceWarning,
         )
 
@@ -701,6 +696,28 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
+
+
+def _frozen_rows(task: _Task) -> list[np.ndarray]:
+    """Return for each view the rows of all images that the training does not change."""
+    outputs, frozen = task.plan.outputs, task.plan.frozen_outputs
+    none = np.empty((len(task.Y), 0), np.float32)
+    blocks = []
+    for rows in task.rows:
+        by_output = dict(zip(outputs, rows, strict=True))
+        blocks.append(np.hstack([none, *(by_output[output] for output in frozen)]))
+    return blocks
+
+
+def _samples(
+    task: _Task, images: np.ndarray, frozen: list[np.ndarray], scaling: Any, rng: Any
+) -> training.Samples:
+    """Return images to train on, or to look at if `rng` is None."""
+    Y = task.Y[images]
+    if scaling.outputs is not None:
+        Y = scaling.outputs(Y)
+    X = Batches(task.stored, images, frozen, rng)
+    return training.Samples(X, Y.astype(np.float32), task.w[images])
 
 
 def _warm_up_and_fall(n_steps: int, n_batches: int) -> Iterator[float]:

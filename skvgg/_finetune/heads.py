@@ -152,6 +152,23 @@ def fit_linear_regressor(
     return head, [2 * strength / (float(w[:first].sum()) * n_outputs)]
 
 
+def linear_loss(
+    head: TFLearnMLPClassifier | TFLearnMLPRegressor,
+    X: np.ndarray,
+    Y: np.ndarray,
+    w: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """Return the loss of a fitted head on encoded targets, and its outputs."""
+    if isinstance(head, TFLearnMLPClassifier):
+        output, log = head.predict_proba(X), head.predict_log_proba(X)
+        # Where Y is zero, the logarithm may be infinite.
+        losses = -np.where(Y > 0, Y * log, 0).sum(axis=1)
+    else:
+        output = head.predict(X).reshape(Y.shape)
+        losses = np.square(output - Y).mean(axis=1)
+    return float(np.mean(w * losses)), output
+
+
 def _weights_for_all() -> AbstractContextManager:
     """Let a search hand weights on, whatever the user has set for searches of theirs.
 

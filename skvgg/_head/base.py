@@ -271,7 +271,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         """Check, encode and train; see :meth:`_train` for the last arguments."""
         with all_or_nothing(self):
             X, y = self._validate(X, y, reset=not continues)
-            weights = _check_weights(sample_weight, X)
+            weights = check_weights(sample_weight, X)
             X, y, weights = _drop_weightless(X, y, weights)
             if targets is None:
                 targets = self._get_targets() if continues else self._learn_targets(y)
@@ -296,7 +296,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             Y = targets.encode(y)
         except ValueError as error:
             raise ValueError(f"X_val or y_val: {error}") from error
-        weights = _check_weights(sample_weight, X, "sample_weight_val")
+        weights = check_weights(sample_weight, X, "sample_weight_val")
         if not weights.any():
             raise ValueError("sample_weight_val is zero for all samples.")
         return training.Samples(X, Y, (weights / weights.mean()).astype(np.float32))
@@ -695,7 +695,8 @@ def check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
     return tuple(map(int, given))
 
 
-def _check_weights(sample_weight, X, name: str = "sample_weight") -> np.ndarray:
+def check_weights(sample_weight, X, name: str = "sample_weight") -> np.ndarray:
+    """Return weights as float64; raise a ValueError if one is negative."""
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weights < 0).any():
         index = int(np.argmax(weights < 0))
