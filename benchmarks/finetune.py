@@ -6,14 +6,16 @@ fine-tuned a VGG19 on a GPU: 2,624 cells, three quarters to train on, stratified
 defective where the probability is 0.5 or more, uncertain labels weighted less. Theirs:
 hand-made features and a support vector machine 82.44 %, VGG19 88.42 %. Here with the
 weights "hed", on a CPU. Classifiers on fixed features choose their stage and penalty by
-cross-validation on the training part; so were the settings of the fine-tuning chosen.
+cross-validation on the training part; the settings of the fine-tuning were chosen on a
+part of the training part of the first split.
 ``digits``: the same for scikit-learn's digits, where fine-tuning has little to gain.
 ``speed``: an epoch from block5 at 224 pixels, beside Keras running the frozen layers in
 every epoch, in turn, each in a process of its own.
 
     pip install -e ".[bench]"
     python benchmarks/finetune.py accuracy                      # hours
-    python benchmarks/finetune.py accuracy --seeds 2 --only fixed block5 block4
+    python benchmarks/finetune.py accuracy --short              # two hours of two cores
+    python benchmarks/finetune.py digits --short
     python benchmarks/finetune.py speed
 """
 
@@ -59,42 +61,37 @@ def load_digit_images():
 
 #: Size of the images for fixed features and for fine-tuning, and the views.
 SETS = {
-    "accuracy": (load_solar_cells, 224, 160, "flips"),
+    "accuracy": (load_solar_cells, 224, 128, "flips"),
     "digits": (load_digit_images, 32, 32, None),
 }
 
-STRENGTHS = np.logspace(-4, 0, 5)
+STRENGTHS = np.logspace(-4, -1, 4)
+
+#: Where fine-tuning begins; None is the head alone.
+STARTS = (None, "block5", "block4", "block3")
 
 
 class FixedFeatures:
-    """Rows of all stages and poolings, by their names, computed once."""
+    """Rows of all stages and poolings, by their names, from one pass an image."""
 
     def __init__(self, images, image_size, memory):
-        self._blocks = {}
-        for pooling in ("avg", "max"):
-            features = VGG19Features(
-                "hed",
-                layer=STAGES,
-                pooling=pooling,
-                image_size=image_size,
-                memory=memory,
-                memory_layers="stages",
-            )
-            rows = features.transform(images)
-            names = features.get_feature_names_out().astype(str)
-            for stage in STAGES:
-                name = f"{stage}_{pooling}"
-                self._blocks[name] = rows[:, np.char.startswith(names, f"{name}_")]
-
-    @property
-    def names(self):
-        return list(self._blocks)
+        features = VGG19Features(
+            "hed",
+            layer=STAGES,
+            pooling=("avg", "max"),
+            image_size=image_size,
+            memory=memory,
+        )
+        self._rows = features.fit_transform(images)
+        names = features.get_feature_names_out().astype(str)
+        self._outputs = np.array([name.rpartition("_")[0] for name in names])
+        self.names = list(dict.fromkeys(self._outputs))
 
     def __getitem__(self, name):
-        return self._blocks[name]
+        return self._rows[:, self._outputs == name]
 
     def all(self):
-        return np.hstack(list(self._blocks.values()))
+        return self._rows
 
 
 def search(model, grid, X, y, weights, seed):
@@ -145,12 +142,16 @@ def run_fixed(features, y, weights, train, test, seed):
         picks = SelectFromModel(
             LinearSVC(penalty="l1", C=0.01, dual=False, random_state=0)
         )
-        model = make_pipeline(
-            StandardScaler(), picks, LogisticRegression(max_iter=2000)
-        )
-        found = search(
-            model, {"C": STRENGTHS}, X[train], y[train], weights[train], seed
-        )
+        with tempfile.TemporaryDirectory() as folder:  # select once a fold
+            model = make_pipeline(
+                StandardScaler(),
+                picks,
+                LogisticRegression(max_iter=2000),
+                memory=folder,
+            )
+            found = search(
+                model, {"C": STRENGTHS}, X[train], y[train], weights[train], seed
+            )
         kept = found.best_estimator_[1].get_support().sum()
         return found.score(X[test], y[test]), f"{kept} of {X.shape[1]} features"
 
@@ -166,38 +167,43 @@ def run_fixed(features, y, weights, train, test, seed):
 
 
 def make_tuned(trainable, image_size, augment, memory, seed, options):
-    settings = {"max_iter": options.epochs, "learning_rate_init": options.rate}
     return VGG19Classifier(
         "hed",
         trainable=trainable,
+        pooling=("avg", "max"),
         image_size=image_size,
         augment=augment,
         average_views=augment is not None,
+        max_iter=options.epochs,
+        learning_rate_init=options.rate,
+        layer_decay=options.layer_decay,
         precision=options.precision,
         memory=memory,
         random_state=seed,
-        **settings,
     )
 
 
-def print_scores(name, scores):
+def print_scores(name, scores, seconds):
     scores = np.array(scores)
     error = scores.std(ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else np.nan
-    print(f"{name:36} {scores.mean():.4f} ± {error:.4f}", flush=True)
+    print(
+        f"{name:36} {scores.mean():.4f} ± {error:.4f}  {np.median(seconds):7.0f} s, "
+        f"{len(scores)} splits",
+        flush=True,
+    )
 
 
 def compare(load, fixed_size, tuned_size, augment, options, memory):
     images, y, weights = load()
-    scores: dict = {}
+    found: dict = {}
 
     def note(name, score, seconds, remark=""):
-        scores.setdefault(name, []).append(score)
+        found.setdefault(name, []).append((score, seconds))
         print(f"  {name:36} {score:.4f} {seconds:7.0f} s  {remark}", flush=True)
 
-    wanted = options.only or ["fixed", "None", "block5", "block4", "block3"]
-    if "fixed" in wanted:
+    if "fixed" in options.only:
         start = time.perf_counter()
-        features = FixedFeatures(images, fixed_size, memory)
+        features = FixedFeatures(images, options.fixed_size or fixed_size, memory)
         print(f"features: {time.perf_counter() - start:.0f} s", flush=True)
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         train, test = train_test_split(
@@ -206,12 +212,11 @@ def compare(load, fixed_size, tuned_size, augment, options, memory):
         print(
             f"split {seed}: {len(train)} to train on, {len(test)} to test", flush=True
         )
-        if "fixed" in wanted:
-            part = features, y, weights, train, test, seed
-            for found in run_fixed(*part):
-                note(*found)
-        for trainable in (None, "block5", "block4", "block3"):
-            if str(trainable) not in wanted:
+        if "fixed" in options.only:
+            for of_one in run_fixed(features, y, weights, train, test, seed):
+                note(*of_one)
+        for trainable in STARTS:
+            if str(trainable) not in options.only:
                 continue
             start = time.perf_counter()
             model = make_tuned(trainable, tuned_size, augment, memory, seed, options)
@@ -219,11 +224,11 @@ def compare(load, fixed_size, tuned_size, augment, options, memory):
             seconds = time.perf_counter() - start
             name = f"fine-tuned from {trainable}" if trainable else "head alone, views"
             score = model.score(images[test], y[test])
-            n_views = len(model._views(0))
             saved = (model.n_iter_ - 1) * len(train) if trainable else 0
-            note(name, score, seconds, f"{saved} passes saved, {n_views} views")
-    for name, some in scores.items():
-        print_scores(name, some)
+            note(name, score, seconds, f"{saved} passes saved")
+    print("mean over splits, its standard error, median time to fit")
+    for name, pairs in found.items():
+        print_scores(name, *zip(*pairs, strict=True))
 
 
 # Speed
@@ -316,16 +321,26 @@ def compare_speed(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*SETS, "speed", "one"])
-    parser.add_argument("--seeds", type=int, default=5, help="how many splits")
+    parser.add_argument("--seeds", type=int, help="how many splits; 5 unless --short")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="fixed, None, block5, block4, block3")
+    parser.add_argument(
+        "--only", nargs="*", help=f"fixed, {', '.join(map(str, STARTS))}"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="three splits, nothing from block3"
+    )
+    parser.add_argument("--fixed-size", type=int, help="pixels, for fixed features")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-4)
-    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--layer-decay", type=float, default=1.0)
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--memory", help="a folder to keep features and maps in")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contender", choices=CONTENDERS)
     options = parser.parse_args()
+    starts = STARTS[:-1] if options.short else STARTS
+    options.only = options.only or ["fixed", *map(str, starts)]
+    options.seeds = options.seeds or (3 if options.short else 5)
     if options.what == "one":
         report_speed(options.contender, 64, 224, 4)
     elif options.what == "speed":

@@ -24,7 +24,7 @@ from skvgg._extraction import views
 from skvgg._finetune import base, stored
 from skvgg._finetune.base import _warm_up_and_fall
 from skvgg._finetune.plan import Plan
-from skvgg._network import vgg19
+from skvgg._network import vgg19, winograd_training
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.exceptions import BadImageWarning
 from tests.conftest import run_python
@@ -319,6 +319,32 @@ def test_the_rate_rises_and_falls():
     halves = [(1 + math.cos(math.pi * i / 91)) / 2 for i in range(1, 91)]
     assert factors[10:] == pytest.approx(halves)
     assert len([*_warm_up_and_fall(1, 1)]) == 1
+
+
+@pytest.mark.parametrize("n", [40, 20])
+def test_winograds_convolution_learns_the_same(cuts, n, monkeypatch):
+    """In batches of 16: the last one is filled up with zeros."""
+    X, y = (part[:n] for part in cuts)
+    params = {"layer": "block3_pool", "trainable": "block3", "batch_size": 16}
+    params |= {"early_stopping": True, "validation_fraction": 0.25, "image_size": 32}
+    direct = small(**params).fit(X, y)
+    asked = []
+    make = winograd_training.make_convolution
+
+    def count(shape, n_out):
+        asked.append(shape)
+        return make(shape, n_out)
+
+    monkeypatch.setattr(winograd_training, "make_convolution", count)
+    monkeypatch.setattr(winograd_training, "_WORTH_COMPILING", 0)
+    ours = small(**params).fit(X, y)
+    n_together = min(16, n * 3 // 4)
+    assert asked == [(n_together, 8, 8, 256)] * 3  # not that of 128 channels
+    for name in ("loss", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(ours.history_[name], direct.history_[name], 1e-3)
+    for a, b in zip(arrays_of(ours), arrays_of(direct), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-2 * np.abs(b).max())
+    assert_same(ours, small(**params).fit(X, y))
 
 
 def test_lower_blocks_learn_more_slowly(cuts):

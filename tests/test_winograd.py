@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import correlate
 
 from skvgg import VGG19Features
-from skvgg._network import engines, winograd
+from skvgg._network import engines, layers, winograd, winograd_training
 from skvgg._runtime import threads
 from skvgg._runtime.tensorflow import import_tensorflow
 
@@ -123,8 +123,8 @@ def test_pictures_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
     assert not np.array_equal(rows, expected)
 
 
-def test_error_is_that_of_direct_convolution():
-    """Both against float64, at the depth of block 5: 512 channels."""
+def test_error_is_that_of_float32():
+    """Against float64, at the depth of block 5: 512 channels."""
     tf = import_tensorflow()
     rng = np.random.default_rng(0)
     x = np.maximum(rng.normal(size=(2, 8, 8, 512)), 0).astype(np.float32)
@@ -133,13 +133,8 @@ def test_error_is_that_of_direct_convolution():
     expected = reference(x, kernel, bias)
     u = [tf.constant(part) for part in winograd.transform_kernel(kernel)]
     convolve = engines._winograd_function(x.shape, 32, False, None)
-    fast = convolve(x, u, bias)
-    direct = engines._direct_function(x.shape[1:], 32, tf.float32, False)
-    assert relative_error(fast.numpy(), expected) <= 1e-5
-    ratio = relative_error(fast.numpy(), expected) / relative_error(
-        direct(x, kernel, bias).numpy(), expected
-    )
-    assert ratio <= 4
+    # That of TensorFlow's own is 2e-7 to 2e-6, depending on the processor.
+    assert relative_error(convolve(x, u, bias).numpy(), expected) <= 5e-6
 
 
 @pytest.mark.slow
@@ -207,3 +202,48 @@ def test_auto_computes_a_small_job_directly(tiles, monkeypatch):
     assert not np.array_equal(direct[:64], fast[:64])
     assert relative_error(fast, direct) <= 1e-5
     np.testing.assert_array_equal(fast[96:], direct[96:])  # too few for it
+
+
+# With gradients
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3])
+@pytest.mark.parametrize("size", [(8, 8), (5, 10)])
+def test_gradients_are_those_of_tensorflows_convolution(size, n_parts, monkeypatch):
+    tf = import_tensorflow()
+    rng = np.random.default_rng(0)
+    shape = (5, *size, 8)
+    x, kernel, bias, dy = (
+        tf.constant(rng.normal(size=s), tf.float32)
+        for s in (shape, (3, 3, 8, 6), (6,), (*shape[:3], 6))
+    )
+    of_one = winograd_training._transformed_bytes(shape, 6)
+    monkeypatch.setattr(winograd_training, "_MAP_BYTES", 5 * of_one / n_parts)
+    convolutions = layers.convolve, winograd_training.make_convolution(shape, 6)
+    found = []
+    for convolve in convolutions:
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel, bias])
+            y = convolve(x, kernel, bias)
+        found.append([y, *tape.gradient(y, [x, kernel, bias], dy)])
+    for ours, theirs in zip(*found[::-1], strict=True):
+        assert relative_error(ours.numpy(), theirs.numpy()) < 1e-5
+
+
+def test_layers_are_trained_by_winograd_where_it_pays():
+    kernels = {
+        "block2_conv2": (3, 3, 128, 128),
+        "block3_conv2": (3, 3, 256, 256),
+        "block5_conv1": (3, 3, 512, 512),
+        "fc1": (25088, 4096),
+    }
+
+    def chosen(precision="float32", n_passes=10_000, side=224):
+        size = (side, side)
+        make = winograd_training.convolutions_to_train
+        return [*make(kernels, size, precision, 32, n_passes)]
+
+    assert chosen() == ["block3_conv2", "block5_conv1"]
+    assert chosen("bfloat16") == chosen("tensorfloat32") == []
+    assert chosen(n_passes=300) == ["block3_conv2"]  # block 5 is done too soon
+    assert chosen(n_passes=10) == chosen(n_passes=1000, side=32) == []

@@ -537,6 +537,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 float(self.dropout),
                 self.precision,
                 self.seed_,
+                min(self.batch_size, len(task.train)),
+                self.max_iter * len(task.train),
             ),
             preprocessing,
             image_size,

@@ -20,6 +20,7 @@ from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._head.dense import Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
+from skvgg._network.winograd_training import convolutions_to_train
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
 from skvgg.weights._base import LayerArrays
 
@@ -79,6 +80,10 @@ class TuningSpec:
         What the layers compute in; weights and the loss are float32.
     seed : int
         Of the dropout.
+    batch_size : int
+        Images a step.
+    n_passes : int
+        Images times epochs that the whole training is expected to take.
     """
 
     learning_rate: float
@@ -87,6 +92,8 @@ class TuningSpec:
     dropout: float
     precision: Precision
     seed: int
+    batch_size: int
+    n_passes: int
 
 
 class Tuner:
@@ -135,11 +142,22 @@ class Tuner:
             ]
         self._slots = self._make_slots()
         self._n_steps = 0
+        self._convolutions = convolutions_to_train(
+            {name: kernel.shape for name, (kernel, _) in self._layers.items()},
+            image_size,
+            tuning.precision,
+            tuning.batch_size,
+            tuning.n_passes,
+        )
+        # These take one number of images: the last ones have zeros after them.
+        self._n_together = tuning.batch_size if self._convolutions else None
         shapes = self._shapes(image_size, len(head_parameters[1][-1]))
         dtypes = (dtype_of(tuning.precision), *["float32"] * 3)
         specs = [
-            tf.TensorSpec((None, *s), d) for s, d in zip(shapes, dtypes, strict=True)
+            tf.TensorSpec((self._n_together, *s), d)
+            for s, d in zip(shapes, dtypes, strict=True)
         ]
+        specs.append(tf.TensorSpec((), tf.float32))
         rate_and_step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]
         self._step = compiled(self._learn, [*specs, *rate_and_step])
         self._look = compiled(self._evaluate, specs)
@@ -176,18 +194,18 @@ class Tuner:
             batch = self._tensors(X, Y, w, positions)
             loss, output = self._step(*batch, rate, step)
             self._n_steps += 1
-            yield float(loss), output.numpy()
+            yield float(loss), output.numpy()[: len(positions)]
 
     def evaluate(
         self, X: Any, Y: np.ndarray, w: np.ndarray, batch_size: int = 32
     ) -> tuple[float, np.ndarray]:
         """Return loss and outputs as :meth:`train_epoch` does, learning nothing."""
         total, outputs = 0.0, []
-        for part in gen_batches(len(Y), batch_size):
+        for part in gen_batches(len(Y), self._n_together or batch_size):
             positions = np.arange(part.start, part.stop)
             loss, output = self._look(*self._tensors(X, Y, w, positions))
             total += float(loss) * len(positions)
-            outputs.append(output.numpy())
+            outputs.append(output.numpy()[: len(positions)])
         return total / len(Y), np.concatenate(outputs)
 
     def get_parameters(self) -> Learned:
@@ -220,15 +238,20 @@ class Tuner:
     def _tensors(
         self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
     ) -> list[Any]:
+        """Return what the compiled functions take: a batch, and its length."""
         tf = import_tensorflow()
         maps, frozen = X[positions]
         if self._plan.start == PIXELS:
             maps = _preprocess(maps, self._preprocessing)
         dtype = dtype_of(self._tuning.precision)
-        rest = [
-            tf.constant(a, tf.float32) for a in (frozen, Y[positions], w[positions])
-        ]
-        return [tf.cast(maps, dtype), *rest]
+        arrays = [maps, frozen, Y[positions], w[positions]]
+        n = len(positions)
+        if self._n_together is not None and n < self._n_together:
+            # Weights of zero among them, so that nothing is learned from the rest.
+            arrays = [_with_zeros(a, self._n_together) for a in arrays]
+        maps, *rest = arrays
+        tensors = [tf.constant(a, tf.float32) for a in (*rest, n)]
+        return [tf.cast(maps, dtype), *tensors]
 
     def _make_slots(self) -> list[tuple[Any, Any, Any, float, float]]:
         """Return for each variable Adam's two means, its rate's factor, its decay."""
@@ -247,12 +270,12 @@ class Tuner:
             ]
 
     def _learn(
-        self, maps: Any, frozen: Any, Y: Any, w: Any, rate: Any, step: Any
+        self, maps: Any, frozen: Any, Y: Any, w: Any, n: Any, rate: Any, step: Any
     ) -> tuple[Any, Any]:
         tf = import_tensorflow()
         with tf.GradientTape() as tape:
             logits = self._forward(maps, frozen, step)
-            loss = self._loss(logits, Y, w)
+            loss = self._loss(logits, Y, w, n)
             total = loss + self._penalty()
         gradients = tape.gradient(total, [variable for variable, *_ in self._slots])
         output = self._activate(logits)  # before the variables change
@@ -285,9 +308,11 @@ class Tuner:
                 grad=gradient,
             )
 
-    def _evaluate(self, maps: Any, frozen: Any, Y: Any, w: Any) -> tuple[Any, Any]:
+    def _evaluate(
+        self, maps: Any, frozen: Any, Y: Any, w: Any, n: Any
+    ) -> tuple[Any, Any]:
         logits = self._forward(maps, frozen, None)
-        return self._loss(logits, Y, w), self._activate(logits)
+        return self._loss(logits, Y, w, n), self._activate(logits)
 
     def _forward(self, maps: Any, frozen: Any, step: Any) -> Any:
         """Return what the head gives, before the output's activation.
@@ -300,7 +325,8 @@ class Tuner:
             name: (tf.cast(kernel, maps.dtype), tf.cast(bias, maps.dtype))
             for name, (kernel, bias) in self._layers.items()
         }
-        rows = apply_layers(maps, self._plan.start_layer, outputs, parameters)
+        start = self._plan.start_layer
+        rows = apply_layers(maps, start, outputs, parameters, self._convolutions)
         x = self._standardize(
             self._in_order(frozen, dict(zip(outputs, rows, strict=True)))
         )
@@ -336,13 +362,14 @@ class Tuner:
         tf = import_tensorflow()
         return tf.nn.softmax(logits) if self._classifies else logits
 
-    def _loss(self, logits: Any, Y: Any, w: Any) -> Any:
+    def _loss(self, logits: Any, Y: Any, w: Any, n: Any) -> Any:
+        """Return the mean over the `n` images of a batch."""
         tf = import_tensorflow()
         if self._classifies:
             losses = tf.nn.softmax_cross_entropy_with_logits(Y, logits)
         else:
             losses = tf.reduce_mean(tf.square(logits - Y), axis=1)
-        return tf.reduce_mean(w * losses)
+        return tf.reduce_sum(w * losses) / n
 
     def _penalty(self) -> Any:
         tf = import_tensorflow()
@@ -352,6 +379,13 @@ class Tuner:
     @property
     def _classifies(self) -> bool:
         return self._head.out_activation == "softmax"
+
+
+def _with_zeros(array: np.ndarray, n: int) -> np.ndarray:
+    """Return an array of n entries, those missing as zeros."""
+    return np.concatenate(
+        [array, np.zeros((n - len(array), *array.shape[1:]), array.dtype)]
+    )
 
 
 def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

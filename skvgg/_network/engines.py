@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from skvgg._network import winograd
+from skvgg._network import layers, winograd
 from skvgg._network.precision import REDUCED, Precision
-from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow, quiet_log
+from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
 
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -229,8 +229,7 @@ def _direct_function(
     tf = import_tensorflow()
 
     def convolve(x, kernel, bias):
-        y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
-        y = tf.nn.relu(tf.nn.bias_add(y, bias))
+        y = layers.convolve(x, kernel, bias)
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools else y
 
     shapes = (None, *shape), (3, 3, shape[-1], n_out), (n_out,)
@@ -260,7 +259,5 @@ def _compile_winograd(
         tf.TensorSpec((n_out,), tf.float32),
     ]
     function = compiled(convolve, specs, by_xla=True)
-    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), specs)
-    with quiet_log():  # the first use of XLA writes to it
-        function(*zeros)
+    function(*tf.nest.map_structure(lambda spec: tf.zeros(spec.shape), specs))
     return function

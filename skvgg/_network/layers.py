@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,23 @@ import numpy as np
 from skvgg._definition.architecture import Layer, Output, Pooling, layers_between
 from skvgg._runtime.tensorflow import import_tensorflow
 
+#: Takes a map, kernel and bias; returns relu(conv(map) + bias).
+Convolution = Callable[[Any, Any, Any], Any]
 
-def apply_layer(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]]) -> Any:
+
+def convolve(x: Any, kernel: Any, bias: Any) -> Any:
+    """Return relu(conv(x) + bias), by TensorFlow's own convolution."""
+    tf = import_tensorflow()
+    y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+    return tf.nn.relu(tf.nn.bias_add(y, bias))
+
+
+def apply_layer(
+    layer: Layer,
+    x: Any,
+    parameters: Mapping[str, tuple[Any, Any]],
+    convolution: Convolution = convolve,
+) -> Any:
     """Return a layer's output, with its ReLU.
 
     Parameters
@@ -22,6 +38,8 @@ def apply_layer(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]])
         What the layer before gives.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer that has them.
+    convolution : callable
+        What computes the layer, if it is a convolution.
     """
     tf = import_tensorflow()
     if layer.kind == "pool":
@@ -30,10 +48,8 @@ def apply_layer(layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]])
         return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
     kernel, bias = parameters[layer.name]
     if layer.kind == "conv":
-        y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
-    else:
-        y = tf.matmul(x, kernel)
-    return tf.nn.relu(tf.nn.bias_add(y, bias))
+        return convolution(x, kernel, bias)
+    return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))
 
 
 def to_row(y: Any, pooling: Pooling) -> Any:
@@ -53,6 +69,7 @@ def apply_layers(
     start: str | None,
     outputs: Sequence[Output],
     parameters: Mapping[str, tuple[Any, Any]],
+    convolutions: Mapping[str, Convolution] = MappingProxyType({}),
 ) -> list[Any]:
     """Return the rows of outputs above a layer, from that layer's output.
 
@@ -66,6 +83,8 @@ def apply_layers(
         Layers above `start`, and how they are reduced.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer above `start` that has them.
+    convolutions : mapping of str to callable
+        What computes a layer, where it is not TensorFlow's own convolution.
 
     Returns
     -------
@@ -73,7 +92,8 @@ def apply_layers(
     """
     rows: dict[Output, Any] = {}
     for layer in layers_between(start, [output.layer for output in outputs]):
-        x = apply_layer(layer, x, parameters)
+        convolution = convolutions.get(layer.name, convolve)
+        x = apply_layer(layer, x, parameters, convolution)
         for output in outputs:
             if output.layer == layer.name:
                 rows[output] = to_row(x, output.pooling)

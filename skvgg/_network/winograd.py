@@ -73,6 +73,14 @@ def transform_kernel(kernel: np.ndarray) -> list[np.ndarray]:
     return list(u.astype(np.float32))
 
 
+def transform_variable(kernel: Any) -> list[Any]:
+    """Return what :func:`transform_kernel` does, of a tensor, with a gradient."""
+    tf = import_tensorflow()
+    g = matrices()[1]
+    lines = _combine(g, tf.unstack(kernel))
+    return [tf.stack(_combine(g, tf.unstack(line))) for line in lines]
+
+
 def n_tiles(size: int) -> int:
     """Return how many tiles cover `size` pixels."""
     return -(-size // TILE)
@@ -83,13 +91,15 @@ def convolve(
 ) -> Any:
     """Return relu(conv(x) + bias), with zeros around x, or its 2x2 max-pooling.
 
+    Without a bias, return conv(x) alone, with neither bias nor ReLU.
+
     Parameters
     ----------
     x : tensor of shape (n, height, width, n_in), float32
         All sizes must be known.
     u : sequence of 6 tensors of shape (6, n_in, n_out), float32
         From :func:`transform_kernel`. One tensor would have to be cut first.
-    bias : tensor of shape (n_out,), float32
+    bias : tensor of shape (n_out,), float32, or None
     pools : bool
         Whether the output is reduced to the maxima of 2x2 pixels.
     rows : int or None
@@ -112,7 +122,7 @@ def convolve(
     if not in_stripes:
         return part(x, size=(height, width))
     shrink = 2 if pools else 1
-    shape = height // shrink, width // shrink, bias.shape[0]
+    shape = height // shrink, width // shrink, u[0].shape[-1]
     return _by_stripes(part, x, shape, stripe, shrink)
 
 
@@ -208,7 +218,7 @@ def _multiply(v: Sequence[Any], u: Any) -> list[Any]:
 def _transform_back(
     products: Sequence[Sequence[Any]], bias: Any, size: tuple[int, int], pools: bool
 ) -> Any:
-    """Return relu(A^T m A + bias) of all tiles m, put together, maybe pooled."""
+    """Return A^T m A of all tiles m, put together, maybe pooled; see `convolve`."""
     tf = import_tensorflow()
     at = matrices()[0]
     n, rows, columns, width = products[0][0].shape
@@ -221,7 +231,8 @@ def _transform_back(
         parts = [tf.maximum(*parts[i : i + 2]) for i in range(0, TILE, 2)]
         parts = [tf.maximum(part[:, :, ::2], part[:, :, 1::2]) for part in parts]
         size = size[0] // 2, size[1] // 2
-    parts = [tf.nn.relu(part + bias) for part in parts]
+    if bias is not None:
+        parts = [tf.nn.relu(part + bias) for part in parts]
     y = tf.reshape(tf.stack(parts, axis=4), [n, rows * side, columns * side, width])
     return y[:, : size[0], : size[1]]
 

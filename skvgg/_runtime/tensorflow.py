@@ -208,6 +208,8 @@ def compiled(
         Whether XLA compiles it, when it is first called.
     """
     tf = import_tensorflow()
+    if by_xla:
+        _start_xla()
     # Autograph has nothing to do here and leaves files in the temporary folder.
     return tf.function(
         function,
@@ -215,6 +217,14 @@ def compiled(
         autograph=False,
         jit_compile=by_xla or None,
     ).get_concrete_function()
+
+
+@cache
+def _start_xla() -> None:
+    """Use XLA, and the part of it that translates a ReLU, which write to the log."""
+    tf = import_tensorflow()
+    with quiet_log(), eagerly():
+        tf.function(tf.nn.relu, jit_compile=True, autograph=False)(tf.zeros(1))
 
 
 _QUIET_LOCK = threading.Lock()
