@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# The demo's own options: a folder with a sub-folder of pictures a class, and
+# The demo's own options: a folder with a sub-folder of images a class, and
 # the weights: imagenet, hed, none or the path of a file.
 DATA ?=
 WEIGHTS ?=

@@ -236,7 +236,7 @@ def run_warm(args):
             np.testing.assert_array_equal(again, first[name])
             what = "224x224x3 uint8" if name == "arrays" else f"JPEG of {size:.0f} kB"
             rate = n / statistics.median(seconds)
-            print(f"{name:8} ({what}) {rate:8.0f} pictures/s")
+            print(f"{name:8} ({what}) {rate:8.0f} images/s")
 
 
 # search
@@ -267,7 +267,7 @@ def run_search(args):
         }
         base = VGG19Features(None, image_size=side, random_state=0, **layer)
         base.transform(X[:64])  # so that building the network counts for none
-        print(f"GridSearchCV, 5 folds, 6 heads, {n} pictures of {side} x {side} pixels")
+        print(f"GridSearchCV, 5 folds, 6 heads, {n} images of {side} x {side} pixels")
         first = None
         for name, (memory, pipeline_memory) in cases.items():
             passes.clear()
@@ -284,7 +284,7 @@ def run_search(args):
             seconds = time.perf_counter() - start
             first = first or seconds
             print(
-                f"{name:22} {sum(passes) / n:6.2f} passes a picture {seconds:8.1f} s "
+                f"{name:22} {sum(passes) / n:6.2f} passes an image {seconds:8.1f} s "
                 f"{seconds / first:6.3f}"
             )
     vgg19.VGG19.features = real

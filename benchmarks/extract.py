@@ -1,4 +1,4 @@
-"""Pictures a second through VGG19 up to fc1, beside the peers.
+"""Images a second through VGG19 up to fc1, beside the peers.
 
     python benchmarks/extract.py forward    # skvgg and nine peers, in turn
     python benchmarks/extract.py start      # cold processes, and peak memory at 32
@@ -421,7 +421,7 @@ def start(arguments):
                 for _ in range(arguments.rounds)
             ]
             ours, theirs = np.median(both, axis=0)
-            name = f"{n} picture{'s' * (n > 1)}"
+            name = f"{n} image{'s' * (n > 1)}"
             print(f"{name:28} {ours / theirs:6.2f} {ours:8.2f} {theirs:8.2f}")
         theirs = cold("Keras", path, 64)[1]
         print(f"{'peak memory, 64 by 32':28} {'ratio':>6} {'MB':>8}")

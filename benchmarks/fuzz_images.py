@@ -1,7 +1,7 @@
-"""Damage pictures and weights files at random; count how each attempt to read ends.
+"""Damage images and weights files at random; count how each attempt to read ends.
 
     pip install -e ".[bench]"
-    python benchmarks/fuzz_images.py --pictures 5000 --weights 500
+    python benchmarks/fuzz_images.py --images 5000 --weights 500
 
 Each must end in a result of the right shape or in a ValueError that names the thing:
 not in another exception, a crash, a hang of more than 5 seconds, or 1 GB of memory.
@@ -36,7 +36,7 @@ SHAPES = {"block1_conv1": (3, 3, 3, 64), "block1_conv2": (3, 3, 64, 64)}
 # What is damaged
 
 
-def make_pictures():
+def make_images():
     """Return files of many formats, by name."""
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
@@ -73,9 +73,9 @@ def make_pictures():
     if features.check("avif"):
         cases["avif"] = (image, "AVIF", {})
     files = {}
-    for name, (picture, form, options) in cases.items():
+    for name, (image, form, options) in cases.items():
         stream = io.BytesIO()
-        picture.save(stream, form, **options)
+        image.save(stream, form, **options)
         files[name] = stream.getvalue()
     return files
 
@@ -149,8 +149,8 @@ def mutate(data, rng):
     return bytes(data)
 
 
-def try_picture(data):
-    """Return how reading a picture ends."""
+def try_image(data):
+    """Return how reading an image ends."""
     try:
         pixels = decode(load(data, 7), FRAMING)
     except ValueError as error:
@@ -174,7 +174,7 @@ def try_weights(data):
 
 
 KINDS = {
-    "pictures": (make_pictures, try_picture),
+    "images": (make_images, try_image),
     "weights": (make_weights, try_weights),
 }
 
@@ -224,7 +224,7 @@ def run(kind, n):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--weights", type=int, default=500)
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -232,7 +232,7 @@ def main():
         kind, start, stop = args.work
         work(kind, int(start), int(stop))
         return 0
-    well = [run("pictures", args.pictures), run("weights", args.weights)]
+    well = [run("images", args.images), run("weights", args.weights)]
     return 0 if all(well) else 1
 
 

@@ -1,12 +1,12 @@
 """
-From a folder of pictures to a tuned, pickled classifier
+From a folder of images to a tuned, pickled classifier
 ========================================================
 
-Pictures go through a pretrained VGG19 once; a dense head is tuned on what comes
-out; the result is held against two honest baselines on pictures that no part of
+Images go through a pretrained VGG19 once; a dense head is tuned on what comes
+out; the result is held against two honest baselines on images that no part of
 it has seen, saved, and used again from a new process.
 
-By default the pictures are photos of solar cells, sound and defective, under
+By default the images are photos of solar cells, sound and defective, under
 electroluminescence [1]_, which the package elpv-dataset ships. With ``--data`` they
 are those of a folder that has one sub-folder a class.
 
@@ -49,17 +49,17 @@ GRID = [
 def main(argv=None):
     args = parse_arguments(argv)
     if args.predict:
-        predict_again(args.predict, args.pictures)
+        predict_again(args.predict, args.images)
         return
     started = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
-    paths, labels = load_pictures(args.data, args.max_per_class)
+    paths, labels = load_images(args.data, args.max_per_class)
     train, test, y_train, y_test = train_test_split(
         paths, labels, test_size=0.3, stratify=labels, random_state=0
     )
     classes, counts = np.unique(labels, return_counts=True)
     shares = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
-    print(f"{len(paths)} pictures ({shares}); {len(test)} of them are held out")
+    print(f"{len(paths)} images ({shares}); {len(test)} of them are held out")
 
     with stopwatch("tuning the head, 3-fold grid search"):
         search = tune(make_features(args.weights, args.out), train, y_train)
@@ -68,7 +68,7 @@ def main(argv=None):
 
     with stopwatch("both baselines"):
         baselines = fit_baselines(args.out, train, y_train)
-    print("\naccuracy on the held-out pictures, and its standard error")
+    print("\naccuracy on the held-out images, and its standard error")
     for name, model in {**baselines, "this pipeline": search}.items():
         score = model.score(test, y_test)
         error = np.sqrt(score * (1 - score) / len(test))
@@ -79,7 +79,7 @@ def main(argv=None):
     save_predictions(search, test, y_test, args.out / "predictions.png")
     print(f"\nsaved {model} ({model.stat().st_size / 1e6:.1f} MB)")
     print(f"saved {args.out / 'predictions.png'}")
-    print("\na new process loads it and looks at three held-out pictures:", flush=True)
+    print("\na new process loads it and looks at three held-out images:", flush=True)
     again = [sys.executable, __file__, "--predict", model, *test[:3]]
     subprocess.run(again, check=True)
     print(f"\ntotal {time.perf_counter() - started:.0f} s")
@@ -96,12 +96,12 @@ def parse_arguments(argv):
     parser.add_argument(
         "--predict", type=Path, help="a saved model to use, no training"
     )
-    parser.add_argument("pictures", nargs="*", help="with --predict: paths of pictures")
+    parser.add_argument("images", nargs="*", help="with --predict: paths of images")
     return parser.parse_args(argv)
 
 
-def load_pictures(folder, max_per_class):
-    """Return paths and class names, at most `max_per_class` pictures of each."""
+def load_images(folder, max_per_class):
+    """Return paths and class names, at most `max_per_class` images of each."""
     if folder is None:
         paths, labels = list_solar_cells()
     else:
@@ -133,7 +133,7 @@ def make_features(weights, out):
     memory = out / "cache"
     if weights == "imagenet":
         return VGG19Features("imagenet", layer="fc1", memory=memory)
-    # Pooled outputs of several stages: what serves pictures unlike ImageNet's.
+    # Pooled outputs of several stages: what serves images unlike ImageNet's.
     return VGG19Features(
         None if weights == "none" else weights,
         layer=("block2_pool", "block3_pool", "block4_pool", "block5_pool"),
@@ -160,7 +160,7 @@ def fit_baselines(out, train, y_train):
     models = {
         "always the most frequent class": DummyClassifier(),
         "raw pixels (32 x 32) + logistic regression": make_pipeline(
-            FunctionTransformer(read_small_pictures),
+            FunctionTransformer(read_small_images),
             StandardScaler(),
             LogisticRegression(C=0.01, max_iter=1000),
         ),
@@ -171,14 +171,14 @@ def fit_baselines(out, train, y_train):
     return {**models, "random VGG19 weights, head tuned alike": random_network}
 
 
-def read_small_pictures(paths):
-    """Return one row of 32 x 32 x 3 pixels a picture."""
+def read_small_images(paths):
+    """Return one row of 32 x 32 x 3 pixels an image."""
     small = (Image.open(path).convert("RGB").resize((32, 32)) for path in paths)
     return np.stack([np.asarray(image).ravel() for image in small]).astype(float)
 
 
 def save_predictions(model, paths, labels, file):
-    """Draw sixteen pictures with what the model says of them."""
+    """Draw sixteen images with what the model says of them."""
     shown = paths[:16]
     predicted, sure = model.predict(shown), model.predict_proba(shown).max(axis=1)
     figure, axes = plt.subplots(4, 4, figsize=(9, 10), layout="constrained")
@@ -190,16 +190,16 @@ def save_predictions(model, paths, labels, file):
         axis.imshow(Image.open(path).convert("RGB"))
         colour = "tab:green" if guess == label else "tab:red"
         axis.set_title(f"{guess} ({p:.0%})\nin truth {label}", color=colour, size=9)
-    figure.suptitle("Held-out pictures and what the pipeline says of them")
+    figure.suptitle("Held-out images and what the pipeline says of them")
     figure.savefig(file, dpi=100)
     plt.close(figure)
 
 
-def predict_again(model, pictures):
+def predict_again(model, images):
     """Do what the new process does: load the pipeline and use it."""
     pipeline = joblib.load(model)
-    predicted = pipeline.predict(pictures)
-    for path, label in zip(pictures, predicted, strict=True):
+    predicted = pipeline.predict(images)
+    for path, label in zip(images, predicted, strict=True):
         print(f"  {Path(path).name}: {label}")
 
 

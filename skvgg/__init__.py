@@ -1,7 +1,7 @@
-"""Transfer learning on pictures, the scikit-learn way.
+"""Transfer learning on images, the scikit-learn way.
 
 ``import skvgg`` is cheap: neither TensorFlow nor TFLearn is imported before a
-picture goes through the network or a head is trained.
+image goes through the network or a head is trained.
 """
 
 from __future__ import annotations

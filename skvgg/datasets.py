@@ -20,7 +20,7 @@ from skvgg._extraction.run import find_bad
 from skvgg._images import (
     FORMATS,
     MAX_PIXELS,
-    as_pictures,
+    as_images,
     check_file,
     check_flattened_shape,
     is_whole,
@@ -36,7 +36,7 @@ _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
 
 
 def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
-    """List the pictures of a folder that has one sub-folder a class.
+    """List the images of a folder that has one sub-folder a class.
 
     Nothing is decoded: `data` holds paths, which
     :class:`skvgg.VGG19Features` reads when it needs them.
@@ -44,7 +44,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     Parameters
     ----------
     path : str or path-like
-        The folder. Each of its sub-folders is a class; pictures may lie deeper
+        The folder. Each of its sub-folders is a class; images may lie deeper
         within it. Files whose extension is not of a format that Pillow reads,
         and hidden ones, are left out.
 
@@ -53,13 +53,13 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     :class:`~sklearn.utils.Bunch`
         With the attributes
 
-        data : ndarray of shape (n_pictures,), dtype object
-            Path of each picture (str), in sorted order.
-        target : ndarray of shape (n_pictures,), dtype int64
-            Index of each picture's class in `target_names`.
+        data : ndarray of shape (n_images,), dtype object
+            Path of each image (str), in sorted order.
+        target : ndarray of shape (n_images,), dtype int64
+            Index of each image's class in `target_names`.
         target_names : ndarray of shape (n_classes,), dtype str
             Names of the sub-folders, sorted.
-        filenames : ndarray of shape (n_pictures,), dtype object
+        filenames : ndarray of shape (n_images,), dtype object
             Same as `data`, the name under which
             :func:`sklearn.datasets.load_files` gives it.
         n_skipped : int
@@ -70,7 +70,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If the folder has fewer than two sub-folders with pictures in them, or
+        If the folder has fewer than two sub-folders with images in them, or
         `path` is a file.
 
     Examples
@@ -100,16 +100,16 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
         if not folder.is_dir() or folder.name.startswith("."):
             continue
         files = sorted(file for file in folder.rglob("*") if file.is_file())
-        pictures = [
+        images = [
             file
             for file in files
             if file.suffix.lower() in extensions and not _is_hidden(file, folder)
         ]
-        n_skipped += len(files) - len(pictures)
-        if pictures:
-            target += [len(names)] * len(pictures)
+        n_skipped += len(files) - len(images)
+        if images:
+            target += [len(names)] * len(images)
             names.append(folder.name)
-            paths += [str(picture) for picture in pictures]
+            paths += [str(image) for image in images]
         elif files:
             warn(
                 f"{str(folder)!r} holds {len(files)} file(s) but none with the "
@@ -119,7 +119,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
             )
     if len(names) < 2:
         raise ValueError(
-            f"{str(root)!r} has {len(names)} sub-folder(s) with pictures; expected one "
+            f"{str(root)!r} has {len(names)} sub-folder(s) with images; expected one "
             f"a class and at least two, such as {str(root / 'cats')!r} and "
             f"{str(root / 'dogs')!r}."
         )
@@ -202,17 +202,17 @@ def find_bad_images(
     array([0])
     """
     shape = check_flattened_shape(flattened_shape)
-    pictures = as_pictures(images, shape, check_items=False)
-    with progress_bar(total=len(pictures), unit="image", disable=not verbose) as bar:
+    images = as_images(images, shape, check_items=False)
+    with progress_bar(total=len(images), unit="image", disable=not verbose) as bar:
 
         def report(n_more: int, counts: Counter) -> None:
             bar.update(n_more)
 
-        return find_bad(pictures, max_pixels, report)
+        return find_bad(images, max_pixels, report)
 
 
 def load_image_table(table, path_column, label_column, root=None):
-    """Return the paths and the labels of pictures that a table lists.
+    """Return the paths and the labels of images that a table lists.
 
     Parameters
     ----------
@@ -229,9 +229,9 @@ def load_image_table(table, path_column, label_column, root=None):
     data : :class:`~sklearn.utils.Bunch`
         With the attributes
 
-        data : ndarray of shape (n_pictures,), dtype object
+        data : ndarray of shape (n_images,), dtype object
             The paths.
-        target : ndarray of shape (n_pictures,)
+        target : ndarray of shape (n_images,)
             The labels: numbers as they are; text as indices into
             `target_names`, int64. A column of a CSV file is numbers if each of its
             cells is written as plain decimals, such as 1, -2 or 0.50, and different
@@ -239,7 +239,7 @@ def load_image_table(table, path_column, label_column, root=None):
             of a column with one of them in it, or with both 1.1 and 1.10.
         target_names : ndarray of shape (n_classes,) or None
             The different labels, sorted; None if they are numbers.
-        filenames : ndarray of shape (n_pictures,), dtype object
+        filenames : ndarray of shape (n_images,), dtype object
             The same as `data`.
 
     Raises
@@ -250,7 +250,7 @@ def load_image_table(table, path_column, label_column, root=None):
         one of a folder or of the web. The message names the row, counted from 0
         without the header.
     FileNotFoundError
-        If the table or a picture does not exist.
+        If the table or an image does not exist.
 
     See Also
     --------
@@ -295,7 +295,7 @@ def load_image_table(table, path_column, label_column, root=None):
         raise ValueError("The table has no rows.")
     _check_labels(column, label_column)
     data = np.array(
-        [_find_picture(path, root, row) for row, path in enumerate(paths)], object
+        [_find_image(path, root, row) for row, path in enumerate(paths)], object
     )
     numbers = _to_numbers(column) if is_csv else None
     labels = np.array(column) if numbers is None else numbers
@@ -370,7 +370,7 @@ def _is_missing(label: Any) -> bool:
         return True
 
 
-def _find_picture(path: Any, root: Path, row: int) -> str:
+def _find_image(path: Any, root: Path, row: int) -> str:
     if not isinstance(path, str | os.PathLike) or path == "":
         hint = ""
         if isinstance(path, Number) and path == path:

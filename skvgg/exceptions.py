@@ -6,7 +6,7 @@ __all__ = ["BadImageWarning"]
 
 
 class BadImageWarning(UserWarning):
-    """Some pictures could not be used, and their rows are NaN.
+    """Some images could not be used, and their rows are NaN.
 
     Parameters
     ----------
@@ -23,10 +23,10 @@ class BadImageWarning(UserWarning):
     >>> features = VGG19Features(
     ...     None, layer="block1_pool", image_size=32, random_state=0, on_error="nan"
     ... )
-    >>> pictures = [np.zeros((32, 32), "uint8"), "nowhere.jpg"]
+    >>> images = [np.zeros((32, 32), "uint8"), "nowhere.jpg"]
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always", BadImageWarning)
-    ...     rows = features.transform(pictures)
+    ...     rows = features.transform(images)
     >>> list(caught[0].message.bad_images)
     [1]
     """

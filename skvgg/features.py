@@ -19,7 +19,7 @@ from skvgg._extraction.job import Job
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
-from skvgg._images import MAX_PIXELS, Interpolation, Pictures, as_pictures
+from skvgg._images import MAX_PIXELS, Images, Interpolation, as_images
 from skvgg._network.engines import ENGINE_NAMES
 from skvgg._network.precision import PRECISIONS
 from skvgg._network.registry import share
@@ -31,13 +31,13 @@ __all__ = ["VGG19Features"]
 
 
 class VGG19Features(TransformerMixin, BaseEstimator):
-    """Turn pictures into the features that a pretrained VGG19 sees in them.
+    """Turn images into the features that a pretrained VGG19 sees in them.
 
-    Each picture becomes one row: the outputs of one or several layers of the
+    Each image becomes one row: the outputs of one or several layers of the
     network. A classifier or regressor learns on those rows.
 
     The transformer needs no :meth:`fit` (unless the weights are random without
-    a seed), as it learns nothing from the pictures. It holds parameters only:
+    a seed), as it learns nothing from the images. It holds parameters only:
     a pickle of it is small, and the machine that loads the pickle needs the
     weights (for ``weights="imagenet"`` they are downloaded there).
 
@@ -73,19 +73,19 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         number a channel, or both, ("avg", "max"). None keeps them whole, flattened
         in the order (height, width, channel). Has no effect on "flatten", "fc1", "fc2".
     image_size : int or (int, int), default=224
-        Side, or height and width, in pixels to which pictures are brought. It
+        Side, or height and width, in pixels to which images are brought. It
         must be 224 for "fc1" and "fc2" of pretrained weights, and at least 32
         otherwise.
     flattened_shape : (h, w), (h, w, 3) or None, default=None
-        If given, X may also be a table whose rows are flattened pictures of this
-        shape, as scikit-learn's own sets of pictures have them.
+        If given, X may also be a table whose rows are flattened images of this
+        shape, as scikit-learn's own sets of images have them.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        How a picture of other proportions is brought to `image_size`: change
+        How an image of other proportions is brought to `image_size`: change
         its proportions; scale it to cover the size and cut what sticks out
         evenly; or scale it to fit into the size and put `fill_value` around it.
     fill_value : int or (int, int, int), default=0
         Gray or RGB colour, in 0..255, of what ``resize="pad"`` puts around a
-        picture. Unused otherwise.
+        image. Unused otherwise.
     interpolation : {"nearest", "box", "bilinear", "hamming", "bicubic", \
 "lanczos"}, default="bilinear"
         Pillow's filter of that resampling. All but "nearest" widen with the
@@ -102,19 +102,19 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         that have no up and down. Each view is a pass through the network. None
         takes the image alone.
     on_error : {"raise", "nan"}, default="raise"
-        What becomes of a picture that cannot be used: an error that names its
+        What becomes of an image that cannot be used: an error that names its
         index and path; or a row of NaN, and one :class:`BadImageWarning` at the
         end, whose attribute `bad_images` has them all. With "raise" too, the
-        rows computed before the error stay in `memory`. To drop such pictures
+        rows computed before the error stay in `memory`. To drop such images
         with their labels, see :func:`skvgg.datasets.find_bad_images`.
     max_pixels : int or None, default=89478485
-        Larger pictures are refused before they are decoded, since a small file
-        can hold a picture that fills the memory. That includes PIL images that
+        Larger images are refused before they are decoded, since a small file
+        can hold an image that fills the memory. That includes PIL images that
         are open but not decoded yet; those that are, and arrays, fill the memory
         already and are taken at any size. The default is Pillow's; its own
         limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds at twice its value too.
     batch_size : int, default=32
-        Pictures that go through the network together. Bounds the memory.
+        Images that go through the network together. Bounds the memory.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
             default="float32"
         What the network computes in; rows are float32 in any case. "bfloat16"
@@ -128,32 +128,32 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         accurate, and is compiled first, for about 10 seconds a process and
         `image_size`. (In batches of up to 6 it takes them one by one, which is
         compiled apart, and a little more than half the time.) "auto" computes
-        the first 96 pictures of a call directly, the others by "winograd". The
+        the first 96 images of a call directly, the others by "winograd". The
         features differ by rounding only, so `memory` does not tell them apart.
         "winograd" computes in float32 only: with the precisions "bfloat16" and
         "float16", "auto" is "direct".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
-        Where the rows of pictures are kept, so that a picture goes through the
+        Where the rows of images are kept, so that an image goes through the
         network once: in cross-validation, in a grid search, in the next
-        session. Rows are found by the content of the picture and by all the
+        session. Rows are found by the content of the image and by all the
         settings that they depend on. A path means
         ``joblib.Memory(path, backend="skvgg")``, skvgg's own store, where "~"
         stands for the home folder; a :class:`joblib.Memory` is used as it is. A
         pickle of the transformer holds a relative path as an absolute one.
-        None keeps nothing; pictures that occur several times in one call are
+        None keeps nothing; images that occur several times in one call are
         still computed once.
     memory_layers : {"stages"}, sequence of str or None, default=None
         Layers whose outputs, pooled with "avg" and with "max", are stored in
         the same pass as those of `layer`, so that a search over `layer` and
-        `pooling` costs one pass a picture in all. "stages" stands for
-        "block1_pool" to "block5_pool" and takes 14 kB a picture. Has no
+        `pooling` costs one pass an image in all. "stages" stands for
+        "block1_pool" to "block5_pool" and takes 14 kB an image. Has no
         effect without `memory`, nor on what :meth:`transform` returns.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights if ``weights=None``; unused otherwise. With an int
         the transformer needs no fit; else `fit` draws the seed and keeps it as
         `seed_`.
     verbose : int, default=0
-        1 shows a progress bar over the pictures, and over a download.
+        1 shows a progress bar over the images, and over a download.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     Notes
     -----
     The network is configuration E of [1]_. Which layer serves best depends on
-    how much the pictures resemble those of the pretraining: late layers for
+    how much the images resemble those of the pretraining: late layers for
     similar ones, earlier ones, pooled, for others [2]_.
 
     References
@@ -186,11 +186,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> from skvgg import VGG19Features
-    >>> pictures = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3))
+    >>> images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3))
     >>> features = VGG19Features(
     ...     None, layer="block2_pool", pooling="avg", image_size=32, random_state=0
     ... )
-    >>> features.transform(pictures.astype("uint8")).shape
+    >>> features.transform(images.astype("uint8")).shape
     (4, 128)
     >>> features.get_feature_names_out()[:2]
     array(['block2_pool_avg_0', 'block2_pool_avg_1'], dtype=object)
@@ -268,11 +268,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Check the parameters and X, and note which weights these are.
 
-        Nothing is learned from the pictures.
+        Nothing is learned from the images.
 
         Parameters
         ----------
-        X : pictures
+        X : images
             As in :meth:`transform`. Nothing is decoded.
         y : ignored
             Present for scikit-learn's sake.
@@ -287,13 +287,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         ValueError
             If a parameter or X is wrong; see :meth:`transform`.
         FileNotFoundError
-            If the weights file or a picture's file does not exist.
+            If the weights file or an image's file does not exist.
         """
         seed = draw_seed(self.random_state) if self.weights is None else None
         source = as_source(self.weights, seed)
         settings = Settings.of(self, source)
         source.check()
-        self._as_pictures(X, settings)
+        self._as_images(X, settings)
         if seed is not None:
             self.seed_ = seed
         with closing(Cache(self.memory)) as cache:
@@ -301,11 +301,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Return the features of pictures.
+        """Return the features of images.
 
         Parameters
         ----------
-        X : pictures
+        X : images
             One of
 
             - an array of shape (n, h, w, 3), (n, h, w, 4), (n, h, w) or
@@ -315,14 +315,14 @@ class VGG19Features(TransformerMixin, BaseEstimator):
               DataFrame of paths of files that Pillow reads, of bytes of such
               files, of open binary files, of PIL images, or of arrays of shape
               (h, w, 3), (h, w, 4), (h, w) or (h, w, 1), whose sizes may differ;
-            - if `flattened_shape` is given, a table of flattened pictures.
+            - if `flattened_shape` is given, a table of flattened images.
 
             Channels are red, green, blue. OpenCV's arrays are BGR, which no check
             can tell: pass ``X[..., ::-1]``.
 
             Files are turned as their EXIF orientation says, their embedded
             colours become sRGB, transparent pixels are put over white, and of
-            several pictures in a file the first is taken.
+            several images in a file the first is taken.
 
         Returns
         -------
@@ -333,11 +333,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is wrong, if X or one of its items is no picture (the
+            If a parameter is wrong, if X or one of its items is no image (the
             message names its index and path), or if the weights are those of
             another network.
         FileNotFoundError
-            If the weights file or a picture's file does not exist.
+            If the weights file or an image's file does not exist.
         ConnectionError
             If the ImageNet weights cannot be downloaded.
         ImportError
@@ -349,28 +349,28 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If the values of a float picture all lie in 0..1, or those of a
+            If the values of a float image all lie in 0..1, or those of a
             16-bit one in 0..4095; if `memory` cannot be read or written; or if
-            a GPU had no memory for `batch_size` pictures and took fewer.
+            a GPU had no memory for `batch_size` images and took fewer.
         BadImageWarning
-            If ``on_error="nan"`` and some pictures cannot be used.
+            If ``on_error="nan"`` and some images cannot be used.
         """
         self._validate_params()
-        pictures = self._as_pictures(X, Settings.of(self, self._source()))
+        images = self._as_images(X, Settings.of(self, self._source()))
         views: tuple[View | None, ...] = (None, *FLIPS.get(self.views, ()))
         total: np.ndarray | float = 0.0
         for view in views:
-            total = total + self._transform_view(pictures, view)
+            total = total + self._transform_view(images, view)
         return total / np.float32(len(views))
 
-    def _transform_view(self, pictures: Pictures, view: View | None) -> np.ndarray:
-        """Return the features of one view of pictures."""
+    def _transform_view(self, images: Images, view: View | None) -> np.ndarray:
+        """Return the features of one view of images."""
         source = self._source()
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
             fingerprint = self._checked_fingerprint(source, cache)
             job = Job(self, settings, source, cache, fingerprint, view=view)
-            return job.rows(pictures)
+            return job.rows(images)
 
     def cache_info(self):
         """Return what `memory` has done in this process, and what it holds.
@@ -378,7 +378,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Returns
         -------
         CacheInfo
-            A named tuple of `hits` and `misses`, counted in pictures over all
+            A named tuple of `hits` and `misses`, counted in images over all
             transformers of this process that share the memory, and `entries`
             and `bytes` of the memory on disk. Workers of a parallel search
             count for themselves.
@@ -452,9 +452,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             )
         return self.seed_
 
-    def _as_pictures(self, X, settings: Settings) -> Pictures:
+    def _as_images(self, X, settings: Settings) -> Images:
         check_items = self.on_error == "raise"
-        return as_pictures(X, settings.flattened_shape, check_items=check_items)
+        return as_images(X, settings.flattened_shape, check_items=check_items)
 
     def _source(self) -> Source:
         return as_source(self.weights, self._seed())

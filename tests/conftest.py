@@ -52,7 +52,7 @@ def keras_top(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def keras_notop(tmp_path_factory):
-    """Keras' VGG19 without top, for pictures of any size, and its file."""
+    """Keras' VGG19 without top, for images of any size, and its file."""
     keras = import_keras()
     keras.utils.set_random_seed(1)
     model = keras.applications.VGG19(weights=None, include_top=False)

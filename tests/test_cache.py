@@ -1,4 +1,4 @@
-"""memory=: a picture goes through the network once."""
+"""memory=: an image goes through the network once."""
 
 import pickle
 import shutil
@@ -28,7 +28,7 @@ def small(memory, **params):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Count the pictures that go through the network."""
+    """Count the images that go through the network."""
     counted = []
     features = vgg19.VGG19.features
 
@@ -59,7 +59,7 @@ def test_the_second_transform_computes_nothing(tiles, tmp_path, passes, as_memor
     np.testing.assert_allclose(rows, small(None).transform(X), rtol=1e-5)
 
 
-def test_pictures_are_known_in_any_order_subset_and_form(tiles, tmp_path, passes):
+def test_images_are_known_in_any_order_subset_and_form(tiles, tmp_path, passes):
     X = tiles[0][:6]
     rows = small(tmp_path).transform(X)
     np.testing.assert_array_equal(small(tmp_path).transform(X[[4, 1]]), rows[[4, 1]])
@@ -67,7 +67,7 @@ def test_pictures_are_known_in_any_order_subset_and_form(tiles, tmp_path, passes
     assert sum(passes) == 6
 
 
-def test_only_new_pictures_are_computed(tiles, tmp_path, passes):
+def test_only_new_images_are_computed(tiles, tmp_path, passes):
     X = tiles[0]
     small(tmp_path).transform(X[:4])
     rows = small(tmp_path).transform(X[2:8])
@@ -100,7 +100,7 @@ def test_other_weights_are_other_rows(tiles, tmp_path, passes):
     assert sum(passes) == 4
 
 
-def test_a_grid_search_computes_each_picture_once(tiles, tmp_path, passes):
+def test_a_grid_search_computes_each_image_once(tiles, tmp_path, passes):
     X, y = tiles
     X, y = X[:30], y[:30]
     head = TFLearnMLPClassifier((8,), max_iter=1, random_state=0)
@@ -125,7 +125,7 @@ def test_files_are_known_by_their_bytes(tiles, tmp_path, passes):
     again = small(cache).transform([moved, str(copy), paths[1]])
     np.testing.assert_array_equal(again, rows[[2, 0, 1]])
     assert sum(passes) == 4
-    Image.fromarray(tiles[0][9]).save(paths[1])  # the same path, another picture
+    Image.fromarray(tiles[0][9]).save(paths[1])  # the same path, another image
     changed = small(cache).transform([paths[1]])
     np.testing.assert_array_equal(changed, small(None).transform([paths[1]]))
 
@@ -175,7 +175,7 @@ print(opened, *features.cache_info()[:2])
 # One pass for every stage
 
 
-def test_a_search_over_stages_costs_one_pass_a_picture(tiles, tmp_path, passes):
+def test_a_search_over_stages_costs_one_pass_an_image(tiles, tmp_path, passes):
     X, y = tiles[0][:12], tiles[1][:12]
     features = small(tmp_path, layer="block3_pool", memory_layers="stages")
     model = Pipeline([("features", features), ("head", LogisticRegression())])
@@ -191,7 +191,7 @@ def test_a_search_over_stages_costs_one_pass_a_picture(tiles, tmp_path, passes):
     )
 
 
-def test_the_stages_take_12_kb_a_picture(tiles, tmp_path):
+def test_the_stages_take_12_kb_an_image(tiles, tmp_path):
     features = small(tmp_path, layer="block5_pool", memory_layers="stages")
     features.transform(tiles[0])
     size = features.cache_info().bytes / len(tiles[0])
@@ -239,7 +239,7 @@ def test_without_a_memory_nothing_is_kept(tiles, memory, passes):
     assert features.cache_info()[2:] == (0, 0)
 
 
-def test_cache_info_counts_pictures_of_all_clones(tiles, tmp_path):
+def test_cache_info_counts_images_of_all_clones(tiles, tmp_path):
     features = small(tmp_path)
     assert features.cache_info() == (0, 0, 0, 0)
     features.transform(tiles[0][:4])
@@ -256,7 +256,7 @@ def test_verbose_shows_rate_hits_and_misses(tiles, tmp_path, capfd):
     small(tmp_path, verbose=1).transform(tiles[0][:6])
     shown = capfd.readouterr().err
     assert "6/6" in shown
-    assert "picture/s" in shown
+    assert "image/s" in shown
     assert "hits=4, misses=2" in shown
 
 

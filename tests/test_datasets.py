@@ -88,15 +88,15 @@ def test_a_file_is_refused(folder):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     (tmp_path / "photos").mkdir()
     for name in ("a.png", "b.png", "c.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / "photos" / name)
     return tmp_path
 
 
-def test_a_csv_file_lists_pictures_beside_it(pictures):
-    table = pictures / "photos" / "table.csv"
+def test_a_csv_file_lists_images_beside_it(images):
+    table = images / "photos" / "table.csv"
     table.write_text("file,label,share\na.png,dog,1.5\nc.png,cat,2\nb.png,dog,3\n")
     photos = load_image_table(table, "file", "label")
     names = ("a.png", "c.png", "b.png")
@@ -110,27 +110,27 @@ def test_a_csv_file_lists_pictures_beside_it(pictures):
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
-def test_a_dataframe_and_a_root(pictures, frame):
+def test_a_dataframe_and_a_root(images, frame):
     table = frame({"file": ["a.png", "b.png"], "label": [3, 1]})
-    photos = load_image_table(table, "file", "label", pictures / "photos")
+    photos = load_image_table(table, "file", "label", images / "photos")
     assert photos.target.tolist() == [3, 1]
-    assert Path(photos.data[1]) == pictures / "photos" / "b.png"
+    assert Path(photos.data[1]) == images / "photos" / "b.png"
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "Int8", "UInt16", "int64[pyarrow]"])
-def test_labels_that_are_nullable_integers_stay_integers(pictures, dtype):
+def test_labels_that_are_nullable_integers_stay_integers(images, dtype):
     labels = pd.array([3, 1], dtype)
     table = pd.DataFrame({"file": ["a.png", "b.png"], "label": labels})
-    photos = load_image_table(table, "file", "label", pictures / "photos")
+    photos = load_image_table(table, "file", "label", images / "photos")
     assert photos.target.dtype.kind in "iu"
     assert photos.target.tolist() == [3, 1]
 
 
 @pytest.mark.parametrize("dtype", ["uint64", "UInt64", "uint64[pyarrow]"])
-def test_labels_that_need_all_of_uint64_stay_integers(pictures, dtype):
+def test_labels_that_need_all_of_uint64_stay_integers(images, dtype):
     labels = pd.Series([2**63 + 1, 1], dtype=dtype)
     table = pd.DataFrame({"file": ["a.png", "b.png"], "label": labels})
-    photos = load_image_table(table, "file", "label", pictures / "photos")
+    photos = load_image_table(table, "file", "label", images / "photos")
     assert photos.target.dtype == np.uint64
     assert photos.target.tolist() == [2**63 + 1, 1]
 
@@ -152,8 +152,8 @@ def test_what_is_no_table_is_refused(table, message):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
-def test_a_table_of_another_encoding_is_refused_by_its_name(pictures, encoding):
-    table = pictures / "photos" / "table.csv"
+def test_a_table_of_another_encoding_is_refused_by_its_name(images, encoding):
+    table = images / "photos" / "table.csv"
     table.write_text("file,label\na.png,Bär\n", encoding=encoding)
     with pytest.raises(ValueError, match=r"table\.csv': not a CSV.* UTF-8.*read_csv"):
         load_image_table(table, "file", "label")
@@ -170,11 +170,11 @@ def test_a_table_of_another_encoding_is_refused_by_its_name(pictures, encoding):
         ({"file": ["a.png"], "label": [np.nan]}, ValueError, "Row 0 .*no label"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_named(pictures, columns, error, message):
+def test_what_is_wrong_with_a_table_is_named(images, columns, error, message):
     n = len(next(iter(columns.values())))
     table = pd.DataFrame({"label": ["x"] * n} | columns)[[*columns, "label"][:2]]
     with pytest.raises(error, match=message):
-        load_image_table(table, "file", "label", pictures / "photos")
+        load_image_table(table, "file", "label", images / "photos")
 
 
 def test_a_missing_table_is_named(tmp_path):
@@ -182,9 +182,9 @@ def test_a_missing_table_is_named(tmp_path):
         load_image_table(tmp_path / "none.csv", "file", "label")
 
 
-def column(pictures, cells, label="label"):
+def column(images, cells, label="label"):
     """Return what a CSV file with these cells gives: names, or numbers."""
-    table = pictures / "photos" / "table.csv"
+    table = images / "photos" / "table.csv"
     rows = "".join(f"a.png,{cell}\n" for cell in cells)
     table.write_text(f"file,{label}\n{rows}")
     photos = load_image_table(table, "file", label)
@@ -217,8 +217,8 @@ def column(pictures, cells, label="label"):
         ["\N{ARABIC-INDIC DIGIT ONE}", "\N{ARABIC-INDIC DIGIT TWO}"],
     ],
 )
-def test_labels_that_are_not_plain_numbers_stay_the_text_that_they_are(pictures, cells):
-    assert column(pictures, cells) == cells
+def test_labels_that_are_not_plain_numbers_stay_the_text_that_they_are(images, cells):
+    assert column(images, cells) == cells
 
 
 @pytest.mark.parametrize(
@@ -230,22 +230,22 @@ def test_labels_that_are_not_plain_numbers_stay_the_text_that_they_are(pictures,
         (["20240131", "20240201"], np.int64),
     ],
 )
-def test_labels_that_are_plain_numbers_are_numbers(pictures, cells, dtype):
-    labels = column(pictures, cells)
+def test_labels_that_are_plain_numbers_are_numbers(images, cells, dtype):
+    labels = column(images, cells)
     np.testing.assert_array_equal(labels, [float(cell) for cell in cells])
     assert labels.dtype == dtype
 
 
-def test_a_column_of_paths_is_never_one_of_numbers(pictures):
+def test_a_column_of_paths_is_never_one_of_numbers(images):
     for name in ("001", "1", "1.5"):
-        Image.new("RGB", (4, 4)).save(pictures / name, "PNG")
-    table = pictures / "table.csv"
+        Image.new("RGB", (4, 4)).save(images / name, "PNG")
+    table = images / "table.csv"
     table.write_text("file,label\n001,x\n1,y\n1.5,y\n")
     photos = load_image_table(table, "file", "label")
     assert [Path(path).name for path in photos.data] == ["001", "1", "1.5"]
     frame = pd.read_csv(table)  # which has made numbers of them
     with pytest.raises(ValueError, match=r"Row 0 .*no path: 1\.0\. Read .*as text"):
-        load_image_table(frame, "file", "label", pictures)
+        load_image_table(frame, "file", "label", images)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_column_of_paths_is_never_one_of_numbers(pictures):
 )
 @pytest.mark.parametrize("dtype", [object, "string", "Int64", "category"])
 def test_a_missing_label_is_named_by_its_row_however_it_is_missing(
-    pictures, missing, dtype
+    images, missing, dtype
 ):
     labels = pd.Series([1, 2], dtype=object)
     labels[1] = missing
@@ -261,13 +261,13 @@ def test_a_missing_label_is_named_by_its_row_however_it_is_missing(
         labels[1] = pd.NA
     table = pd.DataFrame({"file": ["a.png"] * 2, "label": labels.astype(dtype)})
     with pytest.raises(ValueError, match=r"Row 1 of the table has no label"):
-        load_image_table(table, "file", "label", pictures / "photos")
+        load_image_table(table, "file", "label", images / "photos")
 
 
-def test_a_row_with_too_many_cells_is_named(pictures):
+def test_a_row_with_too_many_cells_is_named(images):
     with pytest.raises(ValueError, match=r"Row 1 .*more cells than the header"):
-        column(pictures, ["dog", "dog, black"])
-    assert column(pictures, ["dog", '"dog, black"']) == ["dog", "dog, black"]
+        column(images, ["dog", "dog, black"])
+    assert column(images, ["dog", '"dog, black"']) == ["dog", "dog, black"]
 
 
 @pytest.mark.parametrize(
@@ -280,20 +280,20 @@ def test_a_row_with_too_many_cells_is_named(pictures):
     ],
 )
 def test_a_path_that_transform_would_refuse_is_refused_with_its_row(
-    pictures, path, error, message
+    images, path, error, message
 ):
     table = pd.DataFrame({"file": ["a.png", path], "label": [0, 1]})
     with pytest.raises(error, match=message):
-        load_image_table(table, "file", "label", pictures / "photos")
+        load_image_table(table, "file", "label", images / "photos")
 
 
 # Bad images
 
 
 @pytest.fixture
-def mixed(pictures):
+def mixed(images):
     """Images of all kinds, with what the reason of each bad one has in it, or None."""
-    good, folder = pictures / "photos" / "a.png", pictures / "photos"
+    good, folder = images / "photos" / "a.png", images / "photos"
     (folder / "text.jpg").write_text("a text")
     noise = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
     Image.fromarray(noise).save(folder / "half.png")
@@ -304,13 +304,13 @@ def mixed(pictures):
     dark = np.full((4, 4, 3), np.nan)
     images = [
         (good, None),
-        (folder / "text.jpg", r"X\[1\] \('.*text\.jpg'\): not a picture"),
+        (folder / "text.jpg", r"X\[1\] \('.*text\.jpg'\): not an image"),
         (folder / "half.png", r"X\[2\] \('.*half\.png'\).*truncated"),
-        (str(folder / "copy.jpg"), r"X\[3\] \('.*copy\.jpg'\): not a picture"),
+        (str(folder / "copy.jpg"), r"X\[3\] \('.*copy\.jpg'\): not an image"),
         ("gone.jpg", r"X\[4\] \('gone\.jpg'\): no such file"),
         ("a" * 300, r"X\[5\] .*no such file"),
         (good.read_bytes(), None),
-        (b"no image", r"X\[7\]: not a picture"),
+        (b"no image", r"X\[7\]: not an image"),
         (None, r"X\[8\] is of type NoneType"),
         (dark, r"X\[9\] contains NaN"),
         (np.full((4, 4), 300), r"X\[10\]: pixels lie in 300"),
@@ -356,13 +356,13 @@ def test_bad_images_are_those_of_which_transform_warns(mixed):
         lambda paths: pl.Series(paths),
     ],
 )
-def test_bad_images_of_every_container_go_by_their_place(pictures, wrap):
-    paths = [str(pictures / "photos" / "a.png"), "gone.jpg"]
+def test_bad_images_of_every_container_go_by_their_place(images, wrap):
+    paths = [str(images / "photos" / "a.png"), "gone.jpg"]
     assert [*find_bad_images(wrap(paths))] == [1]
 
 
-def test_there_are_no_bad_images_among_good_ones(pictures):
-    assert find_bad_images([pictures / "photos" / "a.png"] * 2) == {}
+def test_there_are_no_bad_images_among_good_ones(images):
+    assert find_bad_images([images / "photos" / "a.png"] * 2) == {}
     assert find_bad_images(np.zeros((3, 8, 8), np.uint8)) == {}
 
 
@@ -403,8 +403,8 @@ def test_images_are_checked_in_as_many_threads_as_are_allowed(monkeypatch):
     assert find_bad_images(images) == {}
 
 
-def test_open_files_stand_where_they_stood(pictures):
-    with (pictures / "photos" / "a.png").open("rb") as file:
+def test_open_files_stand_where_they_stood(images):
+    with (images / "photos" / "a.png").open("rb") as file:
         assert find_bad_images([file, file]) == {}
         assert file.tell() == 0
 
@@ -423,8 +423,8 @@ def test_a_check_shows_its_progress_if_asked(capfd):
     assert "4/4" in capfd.readouterr().err
 
 
-def test_paths_of_a_table_without_a_root_stay_as_they_are(pictures, monkeypatch):
-    monkeypatch.chdir(pictures / "photos")
+def test_paths_of_a_table_without_a_root_stay_as_they_are(images, monkeypatch):
+    monkeypatch.chdir(images / "photos")
     table = pd.DataFrame({"file": ["a.png", "b.png"], "label": [0, 1]})
     photos = load_image_table(table, "file", "label")
     assert photos.data.tolist() == ["a.png", "b.png"]

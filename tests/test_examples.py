@@ -19,16 +19,16 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def photo_folder(tiles, tmp_path):
-    """A folder photos/ with fourteen pictures in two sub-folders."""
+    """A folder photos/ with fourteen images in two sub-folders."""
     return save_photos(tiles, tmp_path, 14)
 
 
 def save_photos(tiles, tmp_path, n):
-    pictures, labels = tiles
+    images, labels = tiles
     for i in range(n):
         path = tmp_path / "photos" / labels[i] / f"{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[i]).save(path)
+        Image.fromarray(images[i]).save(path)
     return tmp_path / "photos"
 
 
@@ -109,7 +109,7 @@ def demo(monkeypatch):
 def test_demo_on_solar_cells(demo, tmp_path, capfd):
     demo.main(["--max-per-class", "20", "--out", str(tmp_path / "out")])
     out, err = capfd.readouterr()
-    assert "40 pictures (20 defective, 20 sound); 12 of them are held out" in out
+    assert "40 images (20 defective, 20 sound); 12 of them are held out" in out
     accuracies = re.findall(r"([\d.]+) ± ([\d.]+)  (.*)", out)
     assert [name for _, _, name in accuracies][-1] == "this pipeline"
     assert len(accuracies) == 4
@@ -125,7 +125,7 @@ def test_demo_on_a_folder_of_ones_own(demo, photo_folder, tmp_path, capfd):
     arguments = ["--data", str(photo_folder), "--weights", "none"]
     demo.main([*arguments, "--out", str(tmp_path / "out")])
     out, _ = capfd.readouterr()
-    assert "14 pictures (7 china, 7 flower)" in out
+    assert "14 images (7 china, 7 flower)" in out
     assert len(re.findall(r"\d+\.jpg: (?:china|flower)", out)) == 3
 
 

@@ -1,4 +1,4 @@
-"""Which pictures go through the network, in which batches, with what kept."""
+"""Which images go through the network, in which batches, with what kept."""
 
 import io
 import threading
@@ -32,12 +32,12 @@ class Network:
         return [made[output].astype(np.float32) for output in outputs]
 
 
-def run(pictures, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings):
+def run(images, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings):
     network, told = Network(), []
     framing, key = Framing(SIZE, "stretch"), settings.get("network_key")
     recipe = Recipe(outputs, also, framing, key)
     cache = Cache(memory)
-    rows = np.full((len(pictures), 3 * len(outputs)), np.nan, np.float32)
+    rows = np.full((len(images), 3 * len(outputs)), np.nan, np.float32)
 
     def report(n, counts):
         told.append((n, *counts.values()))
@@ -50,7 +50,7 @@ def run(pictures, memory=None, outputs=(MEAN,), also=(), batch_size=4, **setting
         max_pixels=None,
         skips_bad=settings.get("skips_bad", False),
         report=report,
-    ).run(pictures, rows)
+    ).run(images, rows)
     cache.close()
     if bad:
         warn_of_bad(bad)
@@ -58,110 +58,110 @@ def run(pictures, memory=None, outputs=(MEAN,), also=(), batch_size=4, **setting
 
 
 @pytest.fixture
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (10, *SIZE, 3), np.uint8)
 
 
-def means(pictures):
-    return np.stack([picture.mean((0, 1)) for picture in pictures])
+def means(images):
+    return np.stack([image.mean((0, 1)) for image in images])
 
 
-def test_rows_come_in_order_and_in_full_batches(pictures):
-    rows, batches, told = run(pictures)
-    np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+def test_rows_come_in_order_and_in_full_batches(images):
+    rows, batches, told = run(images)
+    np.testing.assert_allclose(rows, means(images), rtol=1e-6)
     assert batches == [4, 4, 2]
     assert sum(n for n, *_ in told) == 10
     assert told[-1][1:] == (0, 10)
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
-def test_duplicates_are_computed_once(pictures, tmp_path, with_memory):
+def test_duplicates_are_computed_once(images, tmp_path, with_memory):
     order = [0, 1, 0, 0, 2, 1, 3, 4, 5, 0] * 3
     memory = tmp_path if with_memory else None
-    rows, batches, told = run(pictures[order], memory)
-    np.testing.assert_allclose(rows, means(pictures[order]), rtol=1e-6)
+    rows, batches, told = run(images[order], memory)
+    np.testing.assert_allclose(rows, means(images[order]), rtol=1e-6)
     assert sum(batches) == 6
     assert sum(n for n, *_ in told) == 30
     assert told[-1][1:] == (24, 6)
 
 
-def test_misses_among_hits_fill_whole_batches(pictures, tmp_path):
-    run(pictures[::2], tmp_path)
-    rows, batches, _ = run(pictures, tmp_path)
-    np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+def test_misses_among_hits_fill_whole_batches(images, tmp_path):
+    run(images[::2], tmp_path)
+    rows, batches, _ = run(images, tmp_path)
+    np.testing.assert_allclose(rows, means(images), rtol=1e-6)
     assert batches == [4, 1]
 
 
-def test_a_row_needs_all_its_outputs(pictures, tmp_path):
-    run(pictures, tmp_path)
-    rows, batches, _ = run(pictures, tmp_path, outputs=(CORNER, MEAN))
+def test_a_row_needs_all_its_outputs(images, tmp_path):
+    run(images, tmp_path)
+    rows, batches, _ = run(images, tmp_path, outputs=(CORNER, MEAN))
     assert sum(batches) == 10
-    np.testing.assert_array_equal(rows[:, :3], pictures[:, 0, 0])
-    rows, batches, _ = run(pictures, tmp_path, outputs=(CORNER,))
+    np.testing.assert_array_equal(rows[:, :3], images[:, 0, 0])
+    rows, batches, _ = run(images, tmp_path, outputs=(CORNER,))
     assert batches == []
-    np.testing.assert_array_equal(rows, pictures[:, 0, 0])
+    np.testing.assert_array_equal(rows, images[:, 0, 0])
 
 
-def test_what_is_also_stored_needs_no_pass_later(pictures, tmp_path):
-    rows, _, _ = run(pictures, tmp_path, also=(CORNER, MEAN))
+def test_what_is_also_stored_needs_no_pass_later(images, tmp_path):
+    rows, _, _ = run(images, tmp_path, also=(CORNER, MEAN))
     assert rows.shape == (10, 3)
-    rows, batches, _ = run(pictures, tmp_path, outputs=(CORNER,))
+    rows, batches, _ = run(images, tmp_path, outputs=(CORNER,))
     assert batches == []
-    np.testing.assert_array_equal(rows, pictures[:, 0, 0])
+    np.testing.assert_array_equal(rows, images[:, 0, 0])
 
 
-def test_other_settings_are_other_rows(pictures, tmp_path):
-    run(pictures, tmp_path, network_key=1)
-    assert sum(run(pictures, tmp_path, network_key=2)[1]) == 10
-    assert sum(run(pictures, tmp_path, network_key=1)[1]) == 0
+def test_other_settings_are_other_rows(images, tmp_path):
+    run(images, tmp_path, network_key=1)
+    assert sum(run(images, tmp_path, network_key=2)[1]) == 10
+    assert sum(run(images, tmp_path, network_key=1)[1]) == 0
 
 
-def test_a_bad_picture_leaves_the_rows_before_it_stored(pictures, tmp_path):
-    bad = [*pictures[:9], np.full((8, 8, 3), 300)]
+def test_a_bad_image_leaves_the_rows_before_it_stored(images, tmp_path):
+    bad = [*images[:9], np.full((8, 8, 3), 300)]
     with pytest.raises(ValueError, match=r"X\[9\]: pixels lie in 300"):
         run(bad, tmp_path)
-    assert sum(run(pictures[:8], tmp_path)[1]) == 0
+    assert sum(run(images[:8], tmp_path)[1]) == 0
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
-def test_bad_pictures_get_nan_and_one_warning(pictures, tmp_path, with_memory):
+def test_bad_images_get_nan_and_one_warning(images, tmp_path, with_memory):
     bad, missing = np.full((8, 8, 3), 300), "nowhere.jpg"
-    X = [pictures[0], bad, pictures[1], None, bad, missing, pictures[2]]
+    X = [images[0], bad, images[1], None, bad, missing, images[2]]
     memory = tmp_path if with_memory else None
     for turn in range(2):
-        with pytest.warns(BadImageWarning, match="4 of the pictures") as record:
+        with pytest.warns(BadImageWarning, match="4 of the images") as record:
             rows, batches, told = run(X, memory, skips_bad=True)
         (warning,) = record
         assert list(warning.message.bad_images) == [1, 3, 4, 5]
         assert "X[5] ('nowhere.jpg'): no such file" in str(warning.message)
-        np.testing.assert_allclose(rows[[0, 2, 6]], means(pictures[:3]), rtol=1e-6)
+        np.testing.assert_allclose(rows[[0, 2, 6]], means(images[:3]), rtol=1e-6)
         assert np.isnan(rows[[1, 3, 4, 5]]).all()
         assert sum(n for n, *_ in told) == 7
         assert sum(batches) == (0 if turn and with_memory else 3)
 
 
-def test_a_copy_of_a_bad_file_is_named_by_its_own_path(pictures, tmp_path):
+def test_a_copy_of_a_bad_file_is_named_by_its_own_path(images, tmp_path):
     paths = [tmp_path / name for name in ("a.jpg", "b.jpg")]
     for path in paths:
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.warns(BadImageWarning) as record:
-        run([pictures[0], *paths], skips_bad=True)
+        run([images[0], *paths], skips_bad=True)
     assert record[0].message.bad_images.keys() == {1, 2}
     for index, path in enumerate(paths, start=1):
         reason = record[0].message.bad_images[index]
-        assert reason.startswith(f"X[{index}] ({str(path)!r}): not a picture")
+        assert reason.startswith(f"X[{index}] ({str(path)!r}): not an image")
 
 
-def test_a_warning_of_many_names_the_first_few(pictures):
+def test_a_warning_of_many_names_the_first_few(images):
     with pytest.warns(BadImageWarning, match=r"(?s)X\[4\].*and 3 more$") as record:
-        run([None] * 8 + [pictures[0]], skips_bad=True)
+        run([None] * 8 + [images[0]], skips_bad=True)
     assert "X[5]" not in str(record[0].message)
     assert len(record[0].message.bad_images) == 8
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_threads):
-    pictures = np.random.default_rng(0).integers(0, 256, (40, *SIZE, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (40, *SIZE, 3), np.uint8)
     all_are_decoded, seen = threading.Event(), []
     decode, compute = together.decode, Network.__call__
 
@@ -181,14 +181,14 @@ def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_th
     monkeypatch.setattr(threads, "max_threads", lambda: n_threads)
     monkeypatch.setattr(together, "decode", note)
     monkeypatch.setattr(Network, "__call__", wait)
-    rows, batches, _ = run(pictures, batch_size=16)
+    rows, batches, _ = run(images, batch_size=16)
     assert batches == [16, 16, 8]
-    np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+    np.testing.assert_allclose(rows, means(images), rtol=1e-6)
     assert (threading.main_thread() in seen) == (n_threads == 1)
     assert len(set(seen)) <= n_threads
 
 
-def test_as_many_pictures_are_decoded_at_a_time_as_there_are_threads(monkeypatch):
+def test_as_many_images_are_decoded_at_a_time_as_there_are_threads(monkeypatch):
     met, decode = threading.Barrier(3, timeout=60), together.decode
 
     def meet(content, *settings):
@@ -197,19 +197,19 @@ def test_as_many_pictures_are_decoded_at_a_time_as_there_are_threads(monkeypatch
 
     monkeypatch.setattr(threads, "max_threads", lambda: 3)
     monkeypatch.setattr(together, "decode", meet)
-    pictures = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3), np.uint8)
-    rows, _, _ = run(pictures)
-    np.testing.assert_allclose(rows, means(pictures), rtol=1e-6)
+    images = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3), np.uint8)
+    rows, _, _ = run(images)
+    np.testing.assert_allclose(rows, means(images), rtol=1e-6)
 
 
-def test_a_path_that_cannot_be_one_is_a_bad_picture(pictures):
+def test_a_path_that_cannot_be_one_is_a_bad_image(images):
     with pytest.warns(BadImageWarning, match="no such file"):
-        rows, _, _ = run([pictures[0], "nul\0.jpg"], skips_bad=True)
-    np.testing.assert_allclose(rows[:1], means(pictures[:1]), rtol=1e-6)
+        rows, _, _ = run([images[0], "nul\0.jpg"], skips_bad=True)
+    np.testing.assert_allclose(rows[:1], means(images[:1]), rtol=1e-6)
     assert np.isnan(rows[1]).all()
 
 
-def test_an_open_file_that_comes_twice_is_read_in_turn(pictures):
+def test_an_open_file_that_comes_twice_is_read_in_turn(images):
     in_use = threading.Lock()
 
     class File(io.BytesIO):
@@ -220,42 +220,42 @@ def test_an_open_file_that_comes_twice_is_read_in_turn(pictures):
             return super().read(*args)
 
     file = File()
-    Image.fromarray(pictures[0]).save(file, "PNG")
+    Image.fromarray(images[0]).save(file, "PNG")
     file.seek(0)
     rows, _, _ = run([file] * 10)
-    np.testing.assert_allclose(rows, means(pictures[:1].repeat(10, 0)), rtol=1e-6)
+    np.testing.assert_allclose(rows, means(images[:1].repeat(10, 0)), rtol=1e-6)
 
 
-def test_a_bad_picture_does_not_lose_the_batch_in_the_network(pictures, tmp_path):
+def test_a_bad_image_does_not_lose_the_batch_in_the_network(images, tmp_path):
     with pytest.raises(ValueError, match=r"X\[6\]"):
-        run([*pictures[:6], b"no picture"], tmp_path, batch_size=4)
-    assert sum(run(pictures, tmp_path)[1]) == 6
+        run([*images[:6], b"no image"], tmp_path, batch_size=4)
+    assert sum(run(images, tmp_path)[1]) == 6
 
 
-def test_a_failure_of_the_network_stores_nothing(pictures, tmp_path, monkeypatch):
+def test_a_failure_of_the_network_stores_nothing(images, tmp_path, monkeypatch):
     def fail(self, pixels, outputs):
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
         patch.setattr(Network, "__call__", fail)
         with pytest.raises(RuntimeError, match="out of memory"):
-            run(pictures, tmp_path)
-    assert sum(run(pictures, tmp_path)[1]) == 10
+            run(images, tmp_path)
+    assert sum(run(images, tmp_path)[1]) == 10
 
 
-def test_a_float_picture_in_0_to_1_warns_once_and_names_the_first(pictures):
-    X = [pictures[0], pictures[1] / 255, pictures[2] / 255]
+def test_a_float_image_in_0_to_1_warns_once_and_names_the_first(images):
+    X = [images[0], images[1] / 255, images[2] / 255]
     with pytest.warns(UserWarning, match=r"X\[1\].*in 0\.\.255.*\* 255\.") as record:
         run(X)
     assert len(record) == 1
 
 
-def test_a_16_bit_picture_of_8_bits_warns(pictures):
+def test_a_16_bit_image_of_8_bits_warns(images):
     with pytest.warns(UserWarning, match=r"X\[0\] is a 16-bit.*0\.\.65535.*\* 257\."):
-        run(pictures.astype(np.uint16))
+        run(images.astype(np.uint16))
 
 
-def test_a_black_float_picture_does_not_warn():
+def test_a_black_float_image_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run([np.zeros((*SIZE, 3))])

@@ -92,14 +92,14 @@ def test_batch_size_does_not_change_the_features(tiles, batch_size):
     np.testing.assert_allclose(rows, small().transform(X), rtol=1e-4, atol=1e-3)
 
 
-def test_order_and_subset_do_not_change_a_pictures_features(tiles):
+def test_order_and_subset_do_not_change_an_images_features(tiles):
     X = tiles[0][:6]
     order = [5, 0, 3]
     rows = small().transform(X)[order]
     np.testing.assert_allclose(small().transform(X[order]), rows, rtol=1e-4, atol=1e-3)
 
 
-def test_gray_and_rgb_forms_of_a_gray_picture_give_the_same(tiles):
+def test_gray_and_rgb_forms_of_a_gray_image_give_the_same(tiles):
     gray = tiles[0][:2, ..., 0]
     rgb = np.repeat(gray[..., None], 3, axis=3)
     np.testing.assert_array_equal(small().transform(gray), small().transform(rgb))
@@ -253,7 +253,7 @@ def test_fit_names_a_missing_weights_file(tiles, tmp_path):
         VGG19Features(tmp_path / "gone.h5").fit(tiles[0])
 
 
-def test_fit_names_a_missing_picture():
+def test_fit_names_a_missing_image():
     with pytest.raises(FileNotFoundError, match=r"X\[0\] \('gone\.jpg'\)"):
         small().fit(["gone.jpg"])
 
@@ -333,11 +333,11 @@ def test_weights_without_fully_connected_layers_end_their_error_in_a_line_that_w
     assert features.transform(X).shape == (1, 256 + 512 + 512)
 
 
-# The colour around padded pictures
+# The colour around padded images
 
 
 @pytest.mark.parametrize("colour", [120, (200, 10, 90)])
-def test_fill_value_is_the_colour_around_a_padded_picture(photos, colour):
+def test_fill_value_is_the_colour_around_a_padded_image(photos, colour):
     padded = [
         ImageOps.pad(
             Image.fromarray(photo),
@@ -412,8 +412,9 @@ find_bad_images(X, verbose=1)
 """
     done = run_python("import warnings; warnings.simplefilter('ignore')\n" + code)
     assert done.stdout == ""
-    for unit in ("picture", "image"):
-        shown = [line for line in done.stderr.splitlines() if unit in line]
+    lines = [line for line in done.stderr.splitlines() if "image" in line]
+    for counts in (True, False):  # of transform, of find_bad_images
+        shown = [line for line in lines if ("=" in line) == counts]
         assert shown[-1].startswith("100%")
         assert "3/3" in shown[-1]
 
@@ -429,7 +430,7 @@ def line_of(warning):
 
 def test_a_warning_points_at_the_line_that_called_and_names_paths(tiles, tmp_path):
     path = tmp_path / "a.jpg"
-    path.write_text("no picture")
+    path.write_text("no image")
     X = [tiles[0][0], str(path)]
     features = small(on_error="nan")
     model = make_pipeline(features, FunctionTransformer())
@@ -489,7 +490,7 @@ import joblib, sklearn.utils.parallel
 from skvgg import BadImageWarning, VGG19Features
 
 features = VGG19Features(None, random_state=0, on_error="nan")
-X = [b"no picture", b"nor is this"]  # so TensorFlow is not needed
+X = [b"no image", b"nor is this"]  # so TensorFlow is not needed
 for module in (joblib, sklearn.utils.parallel):
     work = [module.delayed(features.transform)(X) for _ in range(2)]
     try:

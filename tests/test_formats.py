@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageFile, features
 
 from skvgg._images import (
     Framing,
-    as_pictures,
+    as_images,
     decode,
     describe_unscaled,
     load,
@@ -30,8 +30,8 @@ SIZE = (16, 24)  # height, width
 
 
 def read(item, framing=None, max_pixels=None):
-    (picture,) = as_pictures([item])
-    content = load(picture, 0, max_pixels)
+    (image,) = as_images([item])
+    content = load(image, 0, max_pixels)
     return decode(content, framing or Framing(SIZE, "stretch"), max_pixels)
 
 
@@ -46,7 +46,7 @@ def flat(colour, mode="RGB"):
 
 
 def quarters():
-    """Four colours, so that a turned or mirrored picture is noticed."""
+    """Four colours, so that a turned or mirrored image is noticed."""
     pixels = np.zeros((*SIZE, 3), np.uint8)
     pixels[:8, :12], pixels[:8, 12:] = RED, GREEN
     pixels[8:, :12], pixels[8:, 12:] = BLUE, WHITE
@@ -208,7 +208,7 @@ def test_16_bits_become_8_by_their_share_of_white():
 
 
 def forms_of(values):
-    """Return a picture of gray as an array, a PIL image and files."""
+    """Return an image of gray as an array, a PIL image and files."""
     image = Image.fromarray(values)
     opened = Image.open(io.BytesIO(encode(image, "TIFF")))
     tiffs = [encode(image, "TIFF", compression=c) for c in ("raw", "tiff_lzw")]
@@ -233,7 +233,7 @@ def test_values_of_8_or_12_bits_in_16_are_noticed_however_they_come(highest, fac
         if factor is None:
             assert text is None
         else:
-            assert text.startswith("X[7] is a 16-bit picture whose values all lie in ")
+            assert text.startswith("X[7] is a 16-bit image whose values all lie in ")
             assert text.endswith(f" * {factor}.")
             assert ("PIL.Image.open" in text) == isinstance(item, bytes)
 
@@ -295,7 +295,7 @@ def test_float_images_out_of_range_are_refused(value, message):
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
-def test_the_first_of_several_pictures_is_taken(form):
+def test_the_first_of_several_images_is_taken(form):
     options = {"lossless": True} if form == "WEBP" else {}
     frames = [flat(GREEN), flat(BLUE)]
     data = encode(flat(RED), form, save_all=True, append_images=frames, **options)
@@ -317,7 +317,7 @@ ORIENTATIONS = {
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
-def test_a_picture_is_turned_as_the_camera_was_held(orientation, form):
+def test_an_image_is_turned_as_the_camera_was_held(orientation, form):
     """What the camera stored, turned by EXIF, is what it saw."""
     pixels = np.ascontiguousarray(ORIENTATIONS[orientation](quarters()))
     stored = Image.fromarray(pixels)
@@ -380,18 +380,18 @@ def test_bytes_files_and_columns_are_read(tmp_path):
     "wrap",
     [
         pd.Series,
-        lambda items: pd.DataFrame({"picture": items}),
+        lambda items: pd.DataFrame({"image": items}),
         pl.Series,
-        lambda items: pl.DataFrame({"picture": items}),
+        lambda items: pl.DataFrame({"image": items}),
         pa.array,
         lambda items: pa.chunked_array([items]),
-        lambda items: pa.table({"picture": items}),
+        lambda items: pa.table({"image": items}),
         lambda items: pd.Series(items, dtype=pd.ArrowDtype(pa.binary())),
     ],
 )
 def test_columns_of_bytes(wrap):
     data = [encode(flat(colour), "PNG") for colour in (RED, GREEN)]
-    items = as_pictures(wrap(data))
+    items = as_images(wrap(data))
     assert_colour(read(items[0]), RED)
     assert_colour(read(items[1]), GREEN)
 
@@ -509,9 +509,9 @@ def register_heic():
     Image.ID.remove("HEIF")
 
 
-def test_a_plug_in_may_be_registered_after_pictures_have_been_read(register_heic):
+def test_a_plug_in_may_be_registered_after_images_have_been_read(register_heic):
     read(encode(flat(BLUE), "PNG"))
-    with pytest.raises(ValueError, match=r"X\[0\]: not a picture"):
+    with pytest.raises(ValueError, match=r"X\[0\]: not an image"):
         read(b"heic")
     register_heic()
     assert_colour(read(b"heic"), RED)
@@ -585,7 +585,7 @@ def test_decoding_leaves_the_filters_of_other_threads_alone(monkeypatch):
 
 def test_formats_that_run_programs_are_not_opened():
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 16\nshowpage\n"
-    with pytest.raises(ValueError, match=r"X\[0\]: not a picture"):
+    with pytest.raises(ValueError, match=r"X\[0\]: not an image"):
         read(postscript)
 
 
@@ -595,7 +595,7 @@ def test_no_other_file_is_opened_and_nothing_is_fetched(tmp_path):
         Image.fromarray(quarters()).save(tmp_path / name, form)
     code = """
 import os, sys
-from skvgg._images import Framing, as_pictures, decode, load
+from skvgg._images import Framing, as_images, decode, load
 framing = Framing((16, 24), "stretch")
 paths = [os.path.join(sys.argv[1], name) for name in sorted(os.listdir(sys.argv[1]))]
 for path in paths:  # imports what Pillow needs
@@ -605,7 +605,7 @@ def spy(event, args):
     if event == "open" or event.startswith(("socket.", "subprocess.", "os.")):
         seen.append((event, str(args[0])))
 sys.addaudithook(spy)
-for path in as_pictures(paths):
+for path in as_images(paths):
     decode(load(path, 0), framing)
 print(seen == [("open", path) for path in paths], seen)
 """

@@ -23,18 +23,18 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (20, *SIZE, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("method", ["direct", "winograd"])
 @pytest.mark.parametrize("start", ["block3_conv2", "block4_pool"])
-def test_a_pass_from_a_stored_map_gives_what_a_pass_from_the_picture_gives(
-    network, pictures, method, start
+def test_a_pass_from_a_stored_map_gives_what_a_pass_from_the_image_gives(
+    network, images, method, start
 ):
     wanted = [Output.of(start, None), *ABOVE]
-    maps, *expected = network.features(pictures, wanted, CAFFE, method)
+    maps, *expected = network.features(images, wanted, CAFFE, method)
     height, width, channels = {
         "block3_conv2": (18, 13, 256),
         "block4_pool": (4, 3, 512),
@@ -45,10 +45,10 @@ def test_a_pass_from_a_stored_map_gives_what_a_pass_from_the_picture_gives(
         np.testing.assert_array_equal(row, other)
 
 
-def test_layers_with_gradients_give_the_same_rows(network, pictures):
+def test_layers_with_gradients_give_the_same_rows(network, images):
     tf = import_tensorflow()
     wanted = [Output.of("block4_pool", None), *ABOVE]
-    maps, *expected = network.features(pictures, wanted, CAFFE)
+    maps, *expected = network.features(images, wanted, CAFFE)
     x = tf.constant(maps.reshape(-1, 4, 3, 512))
     with tf.GradientTape() as tape:
         tape.watch(x)

@@ -18,14 +18,14 @@ FILES = {kind: make() for kind, (make, _) in fuzz_images.KINDS.items()}
 )
 def test_what_is_not_damaged_is_read(kind, name):
     outcome = fuzz_images.KINDS[kind][1](FILES[kind][name])
-    assert outcome == ("pixels" if kind == "pictures" else "weights")
+    assert outcome == ("pixels" if kind == "images" else "weights")
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow and h5py, about odd files
 @settings(max_examples=300, deadline=5000, derandomize=True)
 @given(st.integers(0, 2**32 - 1))
-def test_damaged_pictures(number):
-    outcome = fuzz_images.attempt("pictures", number, FILES["pictures"])
+def test_damaged_images(number):
+    outcome = fuzz_images.attempt("images", number, FILES["images"])
     assert outcome in ("pixels", "named")
 
 

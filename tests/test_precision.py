@@ -96,7 +96,7 @@ def test_memory_tells_precisions_apart(tiles, tmp_path):
 
 
 def run_out_of_memory(monkeypatch, most):
-    """Let the direct engine fail with more than so many pictures."""
+    """Let the direct engine fail with more than so many images."""
     tf = import_tensorflow()
     convolve, sizes = engines.Direct.convolve, []
 
@@ -116,7 +116,7 @@ def test_out_of_memory_halves_the_batch_and_warns_once(tiles, monkeypatch):
     expected = small(**params).transform(X)
     features = small(**params, batch_size=11)
     sizes = run_out_of_memory(monkeypatch, most=5)
-    with pytest.warns(UserWarning, match="going on with 5 pictures together") as caught:
+    with pytest.warns(UserWarning, match="going on with 5 images together") as caught:
         rows = features.transform(X)
     assert len(caught) == 1
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
@@ -127,7 +127,7 @@ def test_out_of_memory_halves_the_batch_and_warns_once(tiles, monkeypatch):
     assert max(sizes) == 5
 
 
-def test_out_of_memory_with_one_picture_is_an_error(tiles, monkeypatch):
+def test_out_of_memory_with_one_image_is_an_error(tiles, monkeypatch):
     run_out_of_memory(monkeypatch, most=0)
     error = import_tensorflow().errors.ResourceExhaustedError
     with pytest.raises(error):
@@ -169,7 +169,7 @@ def test_tensor_float_32_is_set_back(monkeypatch):
 
 
 @pytest.mark.parametrize("n_together", [None, 1, 2, 3, 7, 20])
-def test_regrouping_keeps_every_picture_in_order(n_together):
+def test_regrouping_keeps_every_image_in_order(n_together):
     tf = import_tensorflow()
     parts = [tf.range(0, 4), tf.range(4, 5), tf.range(5, 11)]
     groups = [g.numpy() for g in forward._regroup(parts, n_together)]

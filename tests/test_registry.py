@@ -153,7 +153,7 @@ from skvgg._network import engines
 from skvgg._runtime import threads
 
 threads.max_threads = lambda: int(sys.argv[1])
-engines._WINOGRAD_BYTES = engines._STRIPE_BYTES = 1  # pictures go side by side
+engines._WINOGRAD_BYTES = engines._STRIPE_BYTES = 1  # images go side by side
 seen = Counter()
 
 def watch(engine):

@@ -14,10 +14,10 @@ SPATIAL = [layer.name for layer in LAYERS if layer.is_spatial]
 TOLERANCE = 1e-5
 
 
-def keras_outputs(model, pictures, names):
-    """Return the outputs of Keras' model for uint8 pictures, flattened."""
+def keras_outputs(model, images, names):
+    """Return the outputs of Keras' model for uint8 images, flattened."""
     keras = import_keras()
-    x = keras.applications.vgg19.preprocess_input(pictures.astype("float32"))
+    x = keras.applications.vgg19.preprocess_input(images.astype("float32"))
     outputs = [model.get_layer(name).output for name in names]
     maps = keras.Model(model.input, outputs).predict(x, verbose=0)
     return dict(zip(names, maps if len(names) > 1 else [maps], strict=True))
@@ -29,16 +29,16 @@ def split_by_layer(rows, expected):
     return dict(zip(expected, np.split(rows, ends[:-1], axis=1), strict=True))
 
 
-def random_pictures(*shape):
+def random_images(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
 def outputs_at_224(keras_top):
     model, path = keras_top
-    pictures = random_pictures(2, 224, 224, 3)
-    expected = keras_outputs(model, pictures, LAYER_NAMES)
-    rows = VGG19Features(path, layer=LAYER_NAMES).transform(pictures)
+    images = random_images(2, 224, 224, 3)
+    expected = keras_outputs(model, images, LAYER_NAMES)
+    rows = VGG19Features(path, layer=LAYER_NAMES).transform(images)
     return split_by_layer(rows, expected), expected
 
 
@@ -51,9 +51,9 @@ def test_output_at_224(outputs_at_224, name):
 @pytest.mark.parametrize("size", [(64, 64), (97, 130)])
 def test_spatial_outputs_at_other_sizes(keras_notop, size):
     model, path = keras_notop
-    pictures = random_pictures(3, *size, 3)
-    expected = keras_outputs(model, pictures, SPATIAL)
-    rows = VGG19Features(path, layer=SPATIAL, image_size=size).transform(pictures)
+    images = random_images(3, *size, 3)
+    expected = keras_outputs(model, images, SPATIAL)
+    rows = VGG19Features(path, layer=SPATIAL, image_size=size).transform(images)
     actual = split_by_layer(rows, expected)
     for name in SPATIAL:
         error = relative_error(actual[name], expected[name].reshape(3, -1))
@@ -63,11 +63,11 @@ def test_spatial_outputs_at_other_sizes(keras_notop, size):
 @pytest.mark.parametrize(("pooling", "reduce"), [("avg", np.mean), ("max", np.max)])
 def test_pooling_is_the_mean_or_maximum_of_each_channel(keras_notop, pooling, reduce):
     model, path = keras_notop
-    pictures = random_pictures(2, 64, 64, 3)
-    expected = keras_outputs(model, pictures, ["block3_conv2", "block5_pool"])
+    images = random_images(2, 64, 64, 3)
+    expected = keras_outputs(model, images, ["block3_conv2", "block5_pool"])
     rows = VGG19Features(
         path, layer=["block3_conv2", "block5_pool"], pooling=pooling, image_size=64
-    ).transform(pictures)
+    ).transform(images)
     pooled = [reduce(y, axis=(1, 2)) for y in expected.values()]
     assert relative_error(rows, np.hstack(pooled)) <= TOLERANCE
 
@@ -76,14 +76,14 @@ def test_pooling_is_the_mean_or_maximum_of_each_channel(keras_notop, pooling, re
 def test_preprocessing_is_that_of_keras(keras_notop, preprocessing):
     keras = import_keras()
     model, path = keras_notop
-    pictures = random_pictures(2, 64, 64, 3)
-    x = pictures.astype("float32")
+    images = random_images(2, 64, 64, 3)
+    x = images.astype("float32")
     if preprocessing != "none":
         x = keras.applications.imagenet_utils.preprocess_input(x, mode=preprocessing)
     expected = model.predict(x, verbose=0).reshape(2, -1)
     rows = VGG19Features(
         path, layer="block5_pool", image_size=64, preprocessing=preprocessing
-    ).transform(pictures)
+    ).transform(images)
     assert relative_error(rows, expected) <= TOLERANCE
 
 
@@ -111,11 +111,11 @@ def test_files_give_what_pillow_and_keras_give(
     assert relative_error(rows, expected) <= TOLERANCE
 
 
-def test_float_pictures_give_what_keras_gives(keras_notop):
+def test_float_images_give_what_keras_gives(keras_notop):
     model, path = keras_notop
-    pictures = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
-    expected = keras_outputs(model, pictures, ["block2_pool"])["block2_pool"]
-    rows = VGG19Features(path, layer="block2_pool", image_size=64).transform(pictures)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
+    expected = keras_outputs(model, images, ["block2_pool"])["block2_pool"]
+    rows = VGG19Features(path, layer="block2_pool", image_size=64).transform(images)
     assert relative_error(rows, expected.reshape(2, -1)) <= TOLERANCE
 
 
@@ -127,9 +127,9 @@ def test_random_network_with_a_small_top_is_that_of_keras():
     model = keras.applications.VGG19(weights=None, input_shape=(32, 64, 3))
     for name, (kernel, bias) in drawn.parameters.items():
         model.get_layer(name).set_weights([kernel, bias])
-    pictures = random_pictures(2, 32, 64, 3)
-    expected = keras_outputs(model, pictures, ["fc1"])["fc1"]
-    rows = VGG19Features(None, image_size=(32, 64), random_state=3).transform(pictures)
+    images = random_images(2, 32, 64, 3)
+    expected = keras_outputs(model, images, ["fc1"])["fc1"]
+    rows = VGG19Features(None, image_size=(32, 64), random_state=3).transform(images)
     assert relative_error(rows, expected) <= TOLERANCE
 
 
@@ -188,8 +188,8 @@ def write_nested(model, path):
 def test_every_layout_of_keras_files_is_read(small_model, tmp_path, name, write):
     path = tmp_path / name
     write(small_model, path)
-    pictures = random_pictures(2, 32, 32, 3)
-    expected = keras_outputs(small_model, pictures, ["block5_conv4"])["block5_conv4"]
+    images = random_images(2, 32, 32, 3)
+    expected = keras_outputs(small_model, images, ["block5_conv4"])["block5_conv4"]
     features = VGG19Features(str(path), layer="block5_conv4", image_size=32)
-    rows = features.transform(pictures)
+    rows = features.transform(images)
     assert relative_error(rows, expected.reshape(2, -1)) <= TOLERANCE

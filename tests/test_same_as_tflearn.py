@@ -13,10 +13,10 @@ from .conftest import relative_error
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """The recipe's network in TFLearn: its features of pictures, its checkpoint."""
+    """The recipe's network in TFLearn: its features of images, its checkpoint."""
     tf, tflearn = import_tensorflow(), import_tflearn()
     keras = import_keras()
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
     with tf.Graph().as_default():
         tf.compat.v1.set_random_seed(0)
         net = tflearn.input_data(shape=[None, 224, 224, 3])
@@ -36,20 +36,20 @@ def recipe(tmp_path_factory):
         model = tflearn.DNN(net)
         path = tmp_path_factory.mktemp("tflearn") / "vgg19.tflearn"
         model.save(str(path))
-        x = keras.applications.vgg19.preprocess_input(pictures.astype("float32"))
+        x = keras.applications.vgg19.preprocess_input(images.astype("float32"))
         expected = model.predict(x)
         model.session.close()
-    return pictures, expected, path
+    return images, expected, path
 
 
 @pytest.mark.parametrize("suffix", ["", ".index", ".data-00000-of-00001"])
 def test_checkpoint_gives_the_features_of_dnn_predict(recipe, suffix):
-    pictures, expected, path = recipe
-    rows = VGG19Features(f"{path}{suffix}").transform(pictures)
+    images, expected, path = recipe
+    rows = VGG19Features(f"{path}{suffix}").transform(images)
     assert relative_error(rows, expected) <= 1e-5
 
 
 def test_checkpoint_without_fc2_says_so(recipe):
-    pictures, _, path = recipe
+    images, _, path = recipe
     with pytest.raises(ValueError, match=r"vgg19\.tflearn.*end before .* 'fc2'"):
-        VGG19Features(path, layer="fc2").transform(pictures)
+        VGG19Features(path, layer="fc2").transform(images)

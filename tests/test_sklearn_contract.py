@@ -1,7 +1,7 @@
-"""VGG19Features under scikit-learn's checks, and those it skips for pictures.
+"""VGG19Features under scikit-learn's checks, and those it skips for images.
 
 For input that is no 2-D array scikit-learn yields few checks. Those that need no
-data are called here by hand; each of the others is repeated for pictures.
+data are called here by hand; each of the others is repeated for images.
 """
 
 import copy
@@ -181,20 +181,20 @@ def test_each_parameter_is_validated_with_scikit_learns_error(X, name):
         ).fit(X)
 
 
-# flattened_shape: flattened pictures
+# flattened_shape: flattened images
 
 
-def test_flattened_rows_are_pictures():
+def test_flattened_rows_are_images():
     digits = load_digits()
     rows = digits.data[:5] * (255 / 16)
-    pictures = digits.images[:5] * (255 / 16)
+    images = digits.images[:5] * (255 / 16)
     flat = small(flattened_shape=(8, 8)).fit_transform(rows)
-    np.testing.assert_array_equal(flat, small().transform(pictures))
+    np.testing.assert_array_equal(flat, small().transform(images))
     frame = pd.DataFrame(rows, columns=digits.feature_names)
     np.testing.assert_array_equal(small(flattened_shape=(8, 8)).transform(frame), flat)
 
 
-def test_flattened_rgb_rows_are_pictures(X):
+def test_flattened_rgb_rows_are_images(X):
     features = small(flattened_shape=[48, 48, 3])
     rows = features.transform(X.reshape(6, -1))
     np.testing.assert_array_equal(rows, features.transform(X))

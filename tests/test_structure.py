@@ -1,4 +1,4 @@
-"""Packages import only what lies below them in the picture of the documentation."""
+"""Packages import only what lies below them in the diagram of the documentation."""
 
 import ast
 from pathlib import Path

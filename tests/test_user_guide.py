@@ -28,11 +28,11 @@ def code_of(title):
 @pytest.fixture
 def new(tiles, tmp_path, monkeypatch):
     """Return paths in new/, the second unreadable; make photos/ with two such."""
-    pictures, labels = tiles
+    images, labels = tiles
     for i in range(20):
         folder = tmp_path / "photos" / labels[i] if i < 14 else tmp_path / "new"
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[i]).save(folder / f"{i:02}.jpg")
+        Image.fromarray(images[i]).save(folder / f"{i:02}.jpg")
     for name in ("photos/china/02.jpg", "photos/flower/05.jpg", "new/15.jpg"):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[:300])

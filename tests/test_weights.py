@@ -25,8 +25,8 @@ NOTOP = parameter_shapes(["block5_pool"], (224, 224))
 
 
 def transform(path, layer="block5_pool", **params):
-    picture = np.zeros((1, 32, 32, 3), np.uint8)
-    return VGG19Features(path, layer=layer, **params).transform(picture)
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    return VGG19Features(path, layer=layer, **params).transform(image)
 
 
 @pytest.mark.parametrize(

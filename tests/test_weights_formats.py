@@ -25,19 +25,19 @@ def parameters(keras_top):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def expected(keras_top, pictures):
-    """What Keras makes of pictures preprocessed as the format's owners do."""
+def expected(keras_top, images):
+    """What Keras makes of images preprocessed as the format's owners do."""
     model, _ = keras_top
     keras = import_keras()
     head = keras.Model(
         model.input, [model.get_layer(name).output for name in ("block5_pool", "fc2")]
     )
-    x = pictures.astype(np.float32)
+    x = images.astype(np.float32)
     torch = (x / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     cases = {
         "caffe": keras.applications.vgg19.preprocess_input(x.copy()),
@@ -103,34 +103,34 @@ def matconvnet(parameters, old):
     return {"layers": cells}
 
 
-def check(path, pictures, expected):
+def check(path, images, expected):
     for layer, rows in zip(("block5_pool", "fc2"), expected, strict=True):
-        actual = VGG19Features(path, layer=layer).transform(pictures)
+        actual = VGG19Features(path, layer=layer).transform(images)
         assert relative_error(actual, rows) <= 1e-5
 
 
 @pytest.mark.parametrize("names", [TORCHVISION, TIMM], ids=["torchvision", "timm"])
 def test_safetensors_are_put_into_our_order(
-    parameters, pictures, expected, tmp_path, names
+    parameters, images, expected, tmp_path, names
 ):
     path = tmp_path / "vgg19.bin"  # known by its content
     save_file(torch_state(parameters, names), path)
-    check(path, pictures, expected["torch"])
+    check(path, images, expected["torch"])
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_matconvnet(parameters, pictures, expected, tmp_path, old):
+def test_matconvnet(parameters, images, expected, tmp_path, old):
     path = tmp_path / "imagenet-vgg-verydeep-19.mat"
     scipy.io.savemat(path, matconvnet(parameters, old))
-    check(path, pictures, expected["rgb"])
+    check(path, images, expected["rgb"])
 
 
 @pytest.mark.parametrize("preprocessing", ["caffe", "torch"])
-def test_our_own_files(parameters, pictures, expected, tmp_path, preprocessing):
+def test_our_own_files(parameters, images, expected, tmp_path, preprocessing):
     path = tmp_path / "vgg19.npz"
     weights.save(path, parameters, preprocessing)
     assert [file.name for file in tmp_path.iterdir()] == ["vgg19.npz"]
-    check(path, pictures, expected[preprocessing])
+    check(path, images, expected[preprocessing])
 
 
 def test_half_precision_is_read_as_float32(parameters, tmp_path):

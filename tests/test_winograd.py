@@ -13,15 +13,15 @@ from skvgg._runtime import threads
 from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error
-from .test_same_as_keras import keras_outputs, random_pictures, split_by_layer
+from .test_same_as_keras import keras_outputs, random_images, split_by_layer
 
 
 def reference(x, kernel, bias):
     """Return relu(conv(x) + bias) in float64, by SciPy."""
     padded = np.pad(x.astype(float), [(0, 0), (1, 1), (1, 1), (0, 0)])
     maps = [
-        [correlate(picture, k, mode="valid")[..., 0] for k in np.moveaxis(kernel, 3, 0)]
-        for picture in padded
+        [correlate(image, k, mode="valid")[..., 0] for k in np.moveaxis(kernel, 3, 0)]
+        for image in padded
     ]
     return np.maximum(np.moveaxis(maps, 1, 3) + bias, 0)
 
@@ -46,7 +46,7 @@ def test_one_dimension_is_a_correlation():
     ("size", "rows"),
     [
         *[((8, 8), None), ((9, 14), None), ((3, 2), None)],
-        *[((16, 8), 1), ((16, 8), 2)],  # the last stripe ends with the picture
+        *[((16, 8), 1), ((16, 8), 2)],  # the last stripe ends with the image
         *[((13, 6), 1), ((19, 9), 2), ((22, 5), 3)],  # it overlaps the one before
         ((9, 7), 2),  # one stripe holds all
     ],
@@ -83,13 +83,13 @@ def seen_of_winograd():
 def test_a_batch_at_224_is_that_of_keras(keras_top, seen_of_winograd):
     model, path = keras_top
     names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
-    pictures = random_pictures(13, 224, 224, 3)  # the last parts are not full
-    expected = keras_outputs(model, pictures, names)
-    rows = VGG19Features(path, layer=names, engine="winograd").transform(pictures)
+    images = random_images(13, 224, 224, 3)  # the last parts are not full
+    expected = keras_outputs(model, images, names)
+    rows = VGG19Features(path, layer=names, engine="winograd").transform(images)
     for name, actual in split_by_layer(rows, expected).items():
         assert relative_error(actual, expected[name].reshape(13, -1)) <= 1e-5, name
     assert seen_of_winograd == {
-        (2, 224, 224, 64): 6,  # the last picture goes directly
+        (2, 224, 224, 64): 6,  # the last image goes directly
         (2, 112, 112, 64): 6,
         (2, 112, 112, 128): 6,
         (4, 56, 56, 128): 3,
@@ -100,8 +100,8 @@ def test_a_batch_at_224_is_that_of_keras(keras_top, seen_of_winograd):
     }
 
 
-def test_pictures_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
-    """Small pictures, made to go in stripes and in threads as large ones do."""
+def test_images_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
+    """Small images, made to go in stripes and in threads as large ones do."""
     X = tiles[0][:21]
     names = ["block1_conv1", "block2_conv1", "block2_pool", "block3_pool"]
     params = {"weights": None, "random_state": 0, "layer": names, "image_size": 48}
@@ -138,15 +138,15 @@ def test_error_is_that_of_float32():
 
 
 @pytest.mark.slow
-def test_few_pictures_at_224_go_one_by_one_and_are_those_of_keras(
+def test_few_images_at_224_go_one_by_one_and_are_those_of_keras(
     keras_top, seen_of_winograd
 ):
     model, path = keras_top
     names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
-    pictures = random_pictures(2, 224, 224, 3)
-    expected = keras_outputs(model, pictures, names)
+    images = random_images(2, 224, 224, 3)
+    expected = keras_outputs(model, images, names)
     seen_of_winograd.clear()
-    rows = VGG19Features(path, layer=names, engine="winograd").transform(pictures)
+    rows = VGG19Features(path, layer=names, engine="winograd").transform(images)
     for name, actual in split_by_layer(rows, expected).items():
         assert relative_error(actual, expected[name].reshape(2, -1)) <= 1e-5, name
     assert {shape[0] for shape in seen_of_winograd} == {1}
@@ -188,7 +188,7 @@ def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):
 
 
 def test_auto_computes_a_small_job_directly(tiles, monkeypatch):
-    monkeypatch.setattr(engines, "PICTURES_BEFORE_COMPILING", 40)
+    monkeypatch.setattr(engines, "IMAGES_BEFORE_COMPILING", 40)
     X = tiles[0]
     params = {"weights": None, "random_state": 0, "layer": "block2_pool"}
 

@@ -21,7 +21,7 @@ BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 #: Units of the two fully connected layers kept from the classifier.
 DENSE_UNITS = (4096, 4096)
 
-#: Side of the picture, in pixels, for which the fully connected layers of
+#: Side of the image, in pixels, for which the fully connected layers of
 #: pretrained weights were trained.
 PRETRAINED_IMAGE_SIZE = 224
 
@@ -43,7 +43,7 @@ class Layer:
     kind: Kind
     #: Channels of a conv or pool layer, units of a dense one, 0 for flatten.
     width: int
-    #: How many poolings lie between the picture and this output.
+    #: How many poolings lie between the image and this output.
     n_pools: int
 
     @property
@@ -66,7 +66,7 @@ def _layers() -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-#: The network from the picture upwards.
+#: The network from the image upwards.
 LAYERS = _layers()
 LAYER_NAMES = tuple(layer.name for layer in LAYERS)
 CONV_NAMES = tuple(layer.name for layer in LAYERS if layer.kind == "conv")
@@ -124,7 +124,7 @@ def layers_between(start: str | None, names: Sequence[str]) -> tuple[Layer, ...]
     Parameters
     ----------
     start : str or None
-        A layer whose output is known; None if only the picture is.
+        A layer whose output is known; None if only the image is.
     names : sequence of str
         Outputs wanted, all of them above `start`.
     """
@@ -151,7 +151,7 @@ def n_features(name: str, image_size: tuple[int, int], pooling: Pooling) -> int:
     name : str
         One of :data:`LAYER_NAMES`.
     image_size : tuple of (int, int)
-        Height and width of the picture in pixels.
+        Height and width of the image in pixels.
     pooling : {"avg", "max"} or None
         Whether a spatial layer is reduced to one number a channel.
 
@@ -184,7 +184,7 @@ def parameter_shapes(
         one network serves the outputs of every block; dense layers are if one
         of `names` needs them.
     image_size : tuple of (int, int)
-        Height and width of the picture in pixels, on which the first dense
+        Height and width of the image in pixels, on which the first dense
         layer depends, and nothing else.
 
     Returns

@@ -19,7 +19,7 @@ class Preprocessing:
 
 
 #: That of the original VGG networks and so of Keras' weights: the means of the
-#: ImageNet training pictures, from ``keras.applications.imagenet_utils``.
+#: ImageNet training images, from ``keras.applications.imagenet_utils``.
 CAFFE = Preprocessing(channels="BGR", mean=(103.939, 116.779, 123.68))
 
 #: That of torchvision's weights, from ``torchvision.transforms``' presets.

@@ -15,7 +15,7 @@ from skvgg._extraction.recipe import Recipe
 from skvgg._extraction.run import Extraction, warn_of_bad
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import View
-from skvgg._images import Pictures
+from skvgg._images import Images
 from skvgg._network.engines import choose_method
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
@@ -85,35 +85,35 @@ class Job:
         key: tuple = (FORWARD_VERSION, fingerprint, settings.preprocessing)
         return key if settings.precision == "float32" else (*key, settings.precision)
 
-    def rows(self, pictures: Pictures) -> np.ndarray:
-        """Return a row a picture; warn of those that cannot be used.
+    def rows(self, images: Images) -> np.ndarray:
+        """Return a row an image; warn of those that cannot be used.
 
         Returns
         -------
         ndarray of shape (n, n_features), float32
         """
-        rows = np.empty((len(pictures), self._settings.n_features), np.float32)
-        self._run(pictures, rows)
+        rows = np.empty((len(images), self._settings.n_features), np.float32)
+        self._run(images, rows)
         return rows
 
-    def keys(self, pictures: Pictures) -> list[list[bytes]]:
-        """See that the outputs of pictures are in the cache; return their keys there.
+    def keys(self, images: Images) -> list[list[bytes]]:
+        """See that the outputs of images are in the cache; return their keys there.
 
         Returns
         -------
         list of list of bytes
-            For each picture the keys of its outputs.
+            For each image the keys of its outputs.
         """
-        keys = self._run(pictures, None).keys
-        return [keys[index] for index in range(len(pictures))]
+        keys = self._run(images, None).keys
+        return [keys[index] for index in range(len(images))]
 
-    def _run(self, pictures: Pictures, rows: np.ndarray | None) -> Extraction:
+    def _run(self, images: Images, rows: np.ndarray | None) -> Extraction:
         settings = self._settings
         with ExitStack() as stack:
             bar = self._bar or stack.enter_context(
                 progress_bar(
-                    total=len(pictures),
-                    unit="picture",
+                    total=len(images),
+                    unit="image",
                     disable=not settings.verbose,
                 )
             )
@@ -131,7 +131,7 @@ class Job:
                 skips_bad=settings.skips_bad,
                 report=report,
             )
-            bad = extraction.run(pictures, rows)
+            bad = extraction.run(images, rows)
         if bad and self._recipe.view is None:  # said once, not for each view
             warn_of_bad(bad)
         if self._trouble is not None:

@@ -18,7 +18,7 @@ from skvgg._store.cache import Cache
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is made of a picture.
+    """What is made of an image.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Recipe:
     also_stored : tuple of Output
         What is stored in the same pass, for other recipes.
     framing : Framing
-        How pictures are brought to size.
+        How images are brought to size.
     network_key : hashable
         The network and all else that a row depends on; its ``repr`` counts.
     view : View or None

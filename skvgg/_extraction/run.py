@@ -19,7 +19,7 @@ from skvgg._extraction.recipe import Recipe
 from skvgg._images import (
     Content,
     Framing,
-    Pictures,
+    Images,
     decode_together,
     describe_unscaled,
     load_together,
@@ -30,11 +30,11 @@ from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
 from skvgg.exceptions import BadImageWarning
 
-#: Pictures whose contents are in memory at the same time, undecoded: so many, or so
+#: Images whose contents are in memory at the same time, undecoded: so many, or so
 #: many a thread if that is more.
 _READ_TOGETHER, _READ_BY_A_THREAD = 16, 2
 
-#: Bad pictures that a warning names.
+#: Bad images that a warning names.
 _TOLD_OF = 5
 
 #: Takes pixels of shape (n, height, width, 3); returns an array of shape
@@ -43,11 +43,11 @@ Compute = Callable[[np.ndarray, Sequence[Output]], list[np.ndarray]]
 
 
 def warn_of_bad(bad: dict[int, str]) -> None:
-    """Warn of pictures whose rows are NaN."""
+    """Warn of images whose rows are NaN."""
     some = "\n".join([*bad.values()][:_TOLD_OF])
     more = f"\nand {len(bad) - _TOLD_OF} more" if len(bad) > _TOLD_OF else ""
     message = (
-        f"{len(bad)} of the pictures could not be used; their rows are NaN. (All of "
+        f"{len(bad)} of the images could not be used; their rows are NaN. (All of "
         "them: the attribute bad_images of this warning. In cross-validation, indices "
         f"are those of a fold.)\n{some}{more}"
     )
@@ -55,7 +55,7 @@ def warn_of_bad(bad: dict[int, str]) -> None:
 
 
 class Extraction:
-    """One run over pictures.
+    """One run over images.
 
     While a batch is in the network, the next one is read, looked up and decoded, in as
     many threads as are allowed: Pillow, hashing and TensorFlow let others run. With one
@@ -64,20 +64,20 @@ class Extraction:
     Parameters
     ----------
     recipe : Recipe
-        What becomes of a picture.
+        What becomes of an image.
     cache : Cache
         Where rows are looked up and stored.
     compute : callable
-        The network; first called when a picture has to go through it, and called
+        The network; first called when an image has to go through it, and called
         from another thread, one batch after the other.
     batch_size : int
-        Pictures that go through the network together.
+        Images that go through the network together.
     max_pixels : int or None
         See :func:`skvgg._images.decode`.
     skips_bad : bool
-        Whether a picture that cannot be used gets a row of NaN, or raises.
+        Whether an image that cannot be used gets a row of NaN, or raises.
     report : callable
-        Called with the number of pictures whose rows have been settled since,
+        Called with the number of images whose rows have been settled since,
         and the counts of hits and misses.
     """
 
@@ -103,7 +103,7 @@ class Extraction:
         self._first: dict[bytes, int] = {}
         self._copies: list[tuple[int, int]] = []
         self._bad: dict[int, str] = {}
-        #: What the outputs of each picture are stored under, by its index.
+        #: What the outputs of each image are stored under, by its index.
         self.keys: dict[int, list[bytes]] = {}
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
         self._network: Executor
@@ -111,13 +111,13 @@ class Extraction:
         self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
         self._warned_unscaled = False
 
-    def run(self, pictures: Pictures, rows: np.ndarray | None) -> dict[int, str]:
-        """Fill `rows`, one a picture; or, if that is None, nothing but the cache.
+    def run(self, images: Images, rows: np.ndarray | None) -> dict[int, str]:
+        """Fill `rows`, one an image; or, if that is None, nothing but the cache.
 
         Returns
         -------
         dict of int to str
-            What is wrong with the pictures whose rows are NaN, by index.
+            What is wrong with the images whose rows are NaN, by index.
 
         Raises
         ------
@@ -129,8 +129,8 @@ class Extraction:
         try:
             with threads(1) as self._network, threads() as self._readers:
                 try:
-                    for part in gen_batches(len(pictures), n_together):
-                        self._settle(pictures, range(part.start, part.stop), rows)
+                    for part in gen_batches(len(images), n_together):
+                        self._settle(images, range(part.start, part.stop), rows)
                     self._send(rows)
                 finally:
                     self._take(rows)
@@ -141,17 +141,15 @@ class Extraction:
             if rows is not None:
                 rows[copy] = rows[first]
             if first in self._bad:
-                reason = self._bad[first].removeprefix(name_of(pictures[first], first))
-                self._bad[copy] = name_of(pictures[copy], copy) + reason
+                reason = self._bad[first].removeprefix(name_of(images[first], first))
+                self._bad[copy] = name_of(images[copy], copy) + reason
         if rows is not None:
             rows[list(self._bad)] = np.nan
         return dict(sorted(self._bad.items()))
 
-    def _settle(
-        self, pictures: Pictures, indices: range, rows: np.ndarray | None
-    ) -> None:
-        """Fill the rows that are known; decode the other pictures for a pass."""
-        contents = self._load_new(pictures, indices)
+    def _settle(self, images: Images, indices: range, rows: np.ndarray | None) -> None:
+        """Fill the rows that are known; decode the other images for a pass."""
+        contents = self._load_new(images, indices)
         keys = {
             index: [self._recipe.key(content.digest, o) for o in self._recipe.outputs]
             for index, content in contents.items()
@@ -171,10 +169,10 @@ class Extraction:
                 missing[index] = content
         self._decode(missing, rows)
 
-    def _load_new(self, pictures: Pictures, indices: range) -> dict[int, Content]:
+    def _load_new(self, images: Images, indices: range) -> dict[int, Content]:
         """Return the contents that have not come before in this run, by index."""
         contents = {}
-        items = {index: pictures[index] for index in indices}
+        items = {index: images[index] for index in indices}
         futures = load_together(items, self._max_pixels, self._readers)
         for index, loaded in futures.items():
             with self._noting(index):
@@ -189,7 +187,7 @@ class Extraction:
         return contents
 
     def _decode(self, contents: dict[int, Content], rows: np.ndarray | None) -> None:
-        """Decode pictures; send whole batches of them into the network."""
+        """Decode images; send whole batches of them into the network."""
         framing, max_pixels = self._recipe.framing, self._max_pixels
         decoded = decode_together(contents, framing, max_pixels, self._readers)
         for index, content in contents.items():
@@ -206,7 +204,7 @@ class Extraction:
 
     @contextmanager
     def _noting(self, index: int) -> Iterator[None]:
-        """Note that a picture is bad instead of raising, if that is wanted."""
+        """Note that an image is bad instead of raising, if that is wanted."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -215,7 +213,7 @@ class Extraction:
             self._bad[index] = str(error)
 
     def _send(self, rows: np.ndarray | None) -> None:
-        """Send the pictures that wait into the network, after those in it are out."""
+        """Send the images that wait into the network, after those in it are out."""
         self._take(rows)
         if not self._waiting:
             return
@@ -226,7 +224,7 @@ class Extraction:
         self._in_network = (indices, digests, blocks)
 
     def _take(self, rows: np.ndarray | None) -> None:
-        """Wait for the pictures in the network; store what comes out."""
+        """Wait for the images in the network; store what comes out."""
         if self._in_network is None:
             return
         indices, digests, future = self._in_network
@@ -251,14 +249,14 @@ class Extraction:
         oddity = None if self._warned_unscaled else describe_unscaled(content)
         if oddity is not None:
             self._warned_unscaled = True
-            rest = " (Further pictures of this call are not checked for this.)"
+            rest = " (Further images of this call are not checked for this.)"
             warn(oddity + rest)
 
 
 def find_bad(
-    pictures: Pictures, max_pixels: int | None, report: Callable[[int, Counter], Any]
+    images: Images, max_pixels: int | None, report: Callable[[int, Counter], Any]
 ) -> dict[int, str]:
-    """Return what is wrong with pictures, by index.
+    """Return what is wrong with images, by index.
 
     A run as any other, so that it finds what any other would, but the network's part is
     to give rows without numbers.
@@ -274,4 +272,4 @@ def find_bad(
         skips_bad=True,
         report=report,
     )
-    return extraction.run(pictures, np.empty((len(pictures), 0), np.float32))
+    return extraction.run(images, np.empty((len(images), 0), np.float32))

@@ -195,7 +195,7 @@ def _check_layers_fit(
         )
     if min(image_size) < MIN_IMAGE_SIZE:
         raise ValueError(
-            f"image_size={image_size} is too small: VGG19 halves a picture five times, "
+            f"image_size={image_size} is too small: VGG19 halves an image five times, "
             f"so both sides must be at least {MIN_IMAGE_SIZE} pixels."
         )
     full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)

@@ -42,7 +42,7 @@ from skvgg._head.base import (
 )
 from skvgg._head.persistence import pack_function, unpack_callbacks
 from skvgg._head.targets import Targets
-from skvgg._images import Interpolation, Pictures, as_pictures
+from skvgg._images import Images, Interpolation, as_images
 from skvgg._network.precision import PRECISIONS, tensor_float_32
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar
@@ -362,7 +362,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
             )
         source.check()
-        images = as_pictures(X, None, check_items=True)
+        images = as_images(X, None, check_items=True)
         check_consistent_length(images, y)
         w = check_weights(sample_weight, images).copy()  # it may be the user's array
         # Images of weight zero are as if they were not there.
@@ -433,7 +433,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def _store(
         self,
-        images: Pictures,
+        images: Images,
         settings: Settings,
         plan: Plan,
         source: Source,
@@ -644,7 +644,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         views: Any = (None,)
         if self._averages():
             views = self._views(self.seed_)
-        images = as_pictures(X, None, check_items=True)
+        images = as_images(X, None, check_items=True)
         rows = (self.features_._transform_view(images, view) for view in views)
         outputs = [getattr(self.head_, method)(some) for some in rows]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)

@@ -1,16 +1,16 @@
 """From what people have (files, PIL images, arrays) to RGB arrays of one size.
 
 In two steps, so that what is known already need not be decoded: :func:`load`
-gives the content of a picture and a digest of it, :func:`decode` the pixels;
+gives the content of an image and a digest of it, :func:`decode` the pixels;
 :func:`load_together` and :func:`decode_together` do it for several at a time.
-Every error about a picture is born here, and names the picture's index and
+Every error about an image is born here, and names the image's index and
 path. Decoding and resampling are Pillow's.
 """
 
 from skvgg._images.content import Content, decode, describe_unscaled, load
 from skvgg._images.items import (
-    Pictures,
-    as_pictures,
+    Images,
+    as_images,
     check_file,
     check_flattened_shape,
     is_whole,
@@ -24,9 +24,9 @@ __all__ = [
     "MAX_PIXELS",
     "Content",
     "Framing",
+    "Images",
     "Interpolation",
-    "Pictures",
-    "as_pictures",
+    "as_images",
     "check_file",
     "check_flattened_shape",
     "decode",

@@ -17,7 +17,7 @@ from skvgg._images.pillow import (
 def to_pixels(
     array: np.ndarray, name: str, background: tuple[int, int, int]
 ) -> np.ndarray:
-    """Return a picture's array in 0..255, uint8 or, for floats, float32."""
+    """Return an image's array in 0..255, uint8 or, for floats, float32."""
     pixels = _in_range(array, name)
     if pixels.ndim == 2 or pixels.shape[2] < 4:
         return pixels

@@ -1,4 +1,4 @@
-"""The content of a picture, and its pixels."""
+"""The content of an image, and its pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RANGES_OF_16_BITS = ((255, 257), (4095, 16))  # 8 and 12 bits
 
 @dataclass(frozen=True)
 class Content:
-    """A picture as it came, read but not decoded.
+    """An image as it came, read but not decoded.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Content:
         SHA-256 of the file, or of dtype, shape and pixels: equal if and only if
         the contents are.
     name : str
-        What an error calls the picture.
+        What an error calls the image.
     oddities : list of str
         What reading and decoding it found odd; see :func:`describe_unscaled`.
     """
@@ -53,12 +53,12 @@ class Content:
 
 
 def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
-    """Read a picture's file, or take its pixels, and tell what it is.
+    """Read an image's file, or take its pixels, and tell what it is.
 
     Parameters
     ----------
     item : path, bytes, binary file, PIL image or ndarray
-        The picture.
+        The image.
     index : int
         Its place in X, for errors.
     max_pixels : int or None
@@ -71,7 +71,7 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     Raises
     ------
     ValueError
-        If the item is no picture or cannot be read. The message names `index`
+        If the item is no image or cannot be read. The message names `index`
         and, for a file, its path.
     FileNotFoundError
         If the item is the path of a file that does not exist.
@@ -95,27 +95,27 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
 def decode(
     content: Content, framing: Framing, max_pixels: int | None = None
 ) -> np.ndarray:
-    """Return the pixels of a picture, brought to size.
+    """Return the pixels of an image, brought to size.
 
     Parameters
     ----------
     content : Content
-        The picture.
+        The image.
     framing : Framing
         How it is brought to size.
     max_pixels : int or None
-        Larger pictures are refused before they are decoded. Has no effect on pixels.
+        Larger images are refused before they are decoded. Has no effect on pixels.
 
     Returns
     -------
     ndarray of shape (height, width, 3), uint8 or float32
-        RGB, in the range 0..255; float32 only where the picture was of floats, so
+        RGB, in the range 0..255; float32 only where the image was of floats, so
         that its fractions are kept.
 
     Raises
     ------
     ValueError
-        If the picture cannot be decoded, is too large or has pixels out of
+        If the image cannot be decoded, is too large or has pixels out of
         range. The message names its index and, for a file, its path.
     """
     values = content.data
@@ -131,7 +131,7 @@ def decode(
 
 
 def describe_unscaled(content: Content) -> str | None:
-    """Return why a picture that has been decoded is nearly black, or None.
+    """Return why an image that has been decoded is nearly black, or None.
 
     That is, if its values look like those of a narrower range than is expected.
     """
@@ -150,7 +150,7 @@ def _note_unscaled(content: Content, values: np.ndarray) -> None:
     for seen, factor in ranges:
         if 0 < highest <= seen:
             content.oddities.append(
-                f"{content.name} is a {kind} picture whose values all lie in "
+                f"{content.name} is a {kind} image whose values all lie in "
                 f"0..{seen}, which is nearly black: pixels are expected in 0..{white}. "
                 f"If {seen} means white, pass {_array_of(content)} * {factor}."
             )
@@ -159,7 +159,7 @@ def _note_unscaled(content: Content, values: np.ndarray) -> None:
 
 def _note_dim(content: Content) -> None:
     content.oddities.append(
-        f"{content.name} is a colour picture of 16 bits whose values all lie in "
+        f"{content.name} is a colour image of 16 bits whose values all lie in "
         "0..4095, which is nearly black: pixels are expected in 0..65535. If they have "
         "8 or 12 bits, read it by a library that keeps 16 bits of colour, and pass a "
         "uint16 array, times 257 or 16."
@@ -167,9 +167,9 @@ def _note_dim(content: Content) -> None:
 
 
 def _array_of(content: Content) -> str:
-    """Return how a picture is written as an array."""
+    """Return how an image is written as an array."""
     is_file = isinstance(content.data, bytes)
-    return "np.asarray(PIL.Image.open(path))" if is_file else "np.asarray(picture)"
+    return "np.asarray(PIL.Image.open(path))" if is_file else "np.asarray(image)"
 
 
 def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
@@ -209,7 +209,7 @@ def _read(item: Any) -> bytes:
 
 @contextmanager
 def _naming_errors(name: str) -> Iterator[None]:
-    """Say of which picture an error speaks."""
+    """Say of which image an error speaks."""
     try:
         yield
     except Exception as error:  # Pillow's plug-ins raise nearly anything
@@ -217,5 +217,5 @@ def _naming_errors(name: str) -> Iterator[None]:
         if isinstance(error, UnidentifiedImageError):  # it names our stream
             reason = "of no format that Pillow reads"
         raise ValueError(
-            f"{name}: not a picture that can be used ({reason}). Mend or drop it."
+            f"{name}: not an image that can be used ({reason}). Mend or drop it."
         ) from error

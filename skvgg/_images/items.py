@@ -1,4 +1,4 @@
-"""Sets of pictures as people have them: containers, items, and what is wrong with them.
+"""Sets of images as people have them: containers, items, and what is wrong with them.
 
 Nothing is read here, not even the beginning of a file.
 """
@@ -16,23 +16,23 @@ import numpy as np
 from PIL import Image
 
 ENCODED = bytes | bytearray | memoryview
-#: One item a picture: an array of pixels, or a sequence of anything that is one.
-Pictures = np.ndarray | Sequence[Any]
+#: One item an image: an array of pixels, or a sequence of anything that is one.
+Images = np.ndarray | Sequence[Any]
 
 
-def as_pictures(
+def as_images(
     X: Any, flattened_shape: tuple[int, ...] | None = None, *, check_items: bool = True
-) -> Pictures:
-    """Return X as a sequence with one item a picture.
+) -> Images:
+    """Return X as a sequence with one item an image.
 
     Nothing is decoded.
 
     Parameters
     ----------
-    X : pictures
+    X : images
         As :meth:`skvgg.VGG19Features.transform` takes them.
     flattened_shape : (h, w) or (h, w, 3), or None
-        If given, X may also be a table of n rows, each a flattened picture.
+        If given, X may also be a table of n rows, each a flattened image.
     check_items : bool
         Whether to check what is cheap to check of each item: its type, its
         shape and that its file exists.
@@ -44,25 +44,25 @@ def as_pictures(
     Raises
     ------
     ValueError
-        If X has another form, is empty, or an item is no picture.
+        If X has another form, is empty, or an item is no image.
     FileNotFoundError
         If an item is the path of a file that does not exist.
     """
     table = _unflatten(X, flattened_shape) if flattened_shape else None
-    pictures = _to_sequence(X) if table is None else table
-    if len(pictures) == 0:
+    images = _to_sequence(X) if table is None else table
+    if len(images) == 0:
         raise ValueError(
-            "Found array with 0 sample(s): X holds no pictures, while a minimum of 1 "
+            "Found array with 0 sample(s): X holds no images, while a minimum of 1 "
             "is required."
         )
-    if check_items and not _is_pixels(pictures):
-        for index, item in enumerate(pictures):
+    if check_items and not _is_pixels(images):
+        for index, item in enumerate(images):
             check_item(item, index)
-    return pictures
+    return images
 
 
 def check_flattened_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    """Return the shape of flattened pictures as a tuple, or raise."""
+    """Return the shape of flattened images as a tuple, or raise."""
     if shape is None:
         return None
     sides = tuple(shape)
@@ -80,10 +80,10 @@ def is_whole(number: Any) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)
 
 
-def _to_sequence(X: Any) -> Pictures:
+def _to_sequence(X: Any) -> Images:
     if isinstance(X, str | ENCODED | os.PathLike | Image.Image) or _is_file(X):
         raise ValueError(
-            f"X must hold one item a picture, got a single {type(X).__name__} "
+            f"X must hold one item an image, got a single {type(X).__name__} "
             f"({X!r:.80}). Pass a list: [X]."
         )
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc":
@@ -95,7 +95,7 @@ def _to_sequence(X: Any) -> Pictures:
                 hint = "If its rows are flattened images, pass flattened_shape=(h, w)."
             raise ValueError(
                 f"X is a DataFrame of {len(X.columns)} columns; expected one column of "
-                f"paths or pictures. {hint}"
+                f"paths or images. {hint}"
             )
         if hasattr(X, "column_names"):  # a table of pyarrow
             return X.column(0).to_pylist()
@@ -105,7 +105,7 @@ def _to_sequence(X: Any) -> Pictures:
             return list(X.ravel())
         raise ValueError(
             f"X is an array of shape {X.shape} and dtype {X.dtype}; an array of paths "
-            "or pictures must have shape (n,) or (n, 1)."
+            "or images must have shape (n,) or (n, 1)."
         )
     if hasattr(X, "to_pylist"):  # a column of pyarrow
         return X.to_pylist()
@@ -113,7 +113,7 @@ def _to_sequence(X: Any) -> Pictures:
         return list(X)
     got = "None" if X is None else f"an object of type {type(X).__name__}"
     raise ValueError(
-        f"X must be an array of pictures or a list, array, Series or one-column "
+        f"X must be an array of images or a list, array, Series or one-column "
         f"DataFrame of paths, bytes, PIL images or arrays; got {got}.{_way_out(X)}"
     )
 
@@ -133,7 +133,7 @@ def _way_out(X: Any) -> str:
 
 
 def _unflatten(X: Any, flattened_shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the pictures that the rows of a table are, or None if X is no table."""
+    """Return the images that the rows of a table are, or None if X is no table."""
     n_features = int(np.prod(flattened_shape))
     wanted = f"expected {n_features}: flattened_shape={flattened_shape} flattened."
     if _is_list_of_rows(X):
@@ -217,8 +217,8 @@ def _is_series(X: Any) -> bool:
     return hasattr(X, "dtype") and hasattr(X, "name") and hasattr(X, "__len__")
 
 
-def _is_pixels(pictures: Pictures) -> bool:
-    return isinstance(pictures, np.ndarray)
+def _is_pixels(images: Images) -> bool:
+    return isinstance(images, np.ndarray)
 
 
 def _check_pixel_block(X: np.ndarray) -> np.ndarray:
@@ -230,8 +230,8 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
         )
     if X.ndim == 3 and X.shape[2] in (3, 4):
         raise ValueError(
-            f"X has shape {X.shape}, which looks like one RGB picture; {expected}. "
-            "Use X[None] for one picture."
+            f"X has shape {X.shape}, which looks like one RGB image; {expected}. "
+            "Use X[None] for one image."
         )
     if X.ndim not in (3, 4) or (X.ndim == 4 and X.shape[3] not in (1, 3, 4)):
         hint = (
@@ -245,7 +245,7 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
 
 
 def name_of(item: Any, index: int) -> str:
-    """Return what an error calls a picture: its index and, if it has one, its path."""
+    """Return what an error calls an image: its index and, if it has one, its path."""
     path: Any = None
     if isinstance(item, str | os.PathLike):
         path = os.fspath(item)
@@ -261,7 +261,7 @@ def name_of(item: Any, index: int) -> str:
 
 
 def check_item(item: Any, index: int) -> None:
-    """Raise if an item is no picture, as far as that is cheap to see."""
+    """Raise if an item is no image, as far as that is cheap to see."""
     name = name_of(item, index)
     if isinstance(item, str | os.PathLike):
         check_file(item, name)
@@ -299,8 +299,8 @@ def check_file(
         return
     if os.path.isdir(path):
         raise ValueError(
-            f"{name}: is a folder, expected the file of one picture. "
-            "skvgg.datasets.load_image_folder lists the pictures of a folder."
+            f"{name}: is a folder, expected the file of one image. "
+            "skvgg.datasets.load_image_folder lists the images of a folder."
         )
     raise FileNotFoundError(
         f"{name}: no such file. Relative paths start from {os.path.abspath(folder)!r}."
@@ -308,7 +308,7 @@ def check_file(
 
 
 def check_shape(array: np.ndarray, name: str) -> None:
-    """Raise if an array has not the shape of a picture."""
+    """Raise if an array has not the shape of an image."""
     is_gray = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
     is_colour = array.ndim == 3 and array.shape[2] in (3, 4)
     if not (is_gray or is_colour) or 0 in array.shape:
@@ -322,7 +322,7 @@ def check_shape(array: np.ndarray, name: str) -> None:
 
 
 def check_dtype(array: np.ndarray, name: str) -> None:
-    """Raise if an array has not the dtype of a picture, or has gaps."""
+    """Raise if an array has not the dtype of an image, or has gaps."""
     if np.ma.is_masked(array):
         raise ValueError(
             f"{name} is an array with masked pixels, whose values are not known. Fill "

@@ -1,4 +1,4 @@
-"""What Pillow does: pixels out of a file, and other sizes of pictures."""
+"""What Pillow does: pixels out of a file, and other sizes of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 #: Colour behind transparent pixels.
 BACKGROUND = (255, 255, 255)
 
-#: Pixels of a picture at most, unless asked otherwise: Pillow's own default.
+#: Pixels of an image at most, unless asked otherwise: Pillow's own default.
 MAX_PIXELS = 89_478_485
 
 #: A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as that is at least so many
@@ -39,7 +39,7 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture is brought to the size that the network takes.
+    """How an image is brought to the size that the network takes.
 
     Its ``repr`` is part of the key of every stored row.
 
@@ -54,7 +54,7 @@ class Framing:
     draft_margin : int
         See :data:`DRAFT_MARGIN`.
     fill_value : tuple of (int, int, int)
-        RGB, around a picture that is padded.
+        RGB, around an image that is padded.
     """
 
     image_size: tuple[int, int]
@@ -73,7 +73,7 @@ class Framing:
 def decode_file(
     data: bytes, framing: Framing, max_pixels: int | None
 ) -> tuple[np.ndarray, bool]:
-    """Return the pixels of an encoded picture and whether they are :func:`is_dim`.
+    """Return the pixels of an encoded image and whether they are :func:`is_dim`.
 
     They are RGB pixels of 8 bits, brought to size; or gray values as
     :func:`deep_values` gives them.
@@ -168,7 +168,7 @@ def _formats() -> list[str]:
 
 
 def check_size(image: Image.Image, max_pixels: int | None) -> None:
-    """Raise if a picture has too many pixels; nothing is decoded."""
+    """Raise if an image has too many pixels; nothing is decoded."""
     n_pixels = image.width * image.height
     if max_pixels is not None and n_pixels > max_pixels:
         raise ValueError(
@@ -268,7 +268,7 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Put a picture with alpha over a colour."""
+    """Put an image with alpha over a colour."""
     under = Image.new("RGBA", image.size, (*background, 255))
     under.alpha_composite(image)
     return under.convert("RGB")
@@ -277,7 +277,7 @@ def over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
 def resize_image(
     image: Image.Image, framing: Framing, fill_value: int | tuple[int, ...]
 ) -> Image.Image:
-    """Bring a picture to its size; `fill_value` is a colour of its mode."""
+    """Bring an image to its size; `fill_value` is a colour of its mode."""
     size = framing.image_size[::-1]  # Pillow's order is (width, height)
     if image.size == size:
         return image

@@ -1,4 +1,4 @@
-"""Many pictures at a time, read and decoded in threads.
+"""Many images at a time, read and decoded in threads.
 
 Each function returns when all is done, so that no more than it was given is in memory.
 """
@@ -17,7 +17,7 @@ from skvgg._images.items import ENCODED
 from skvgg._images.pillow import Framing
 from skvgg._runtime.threads import InTurn
 
-#: Bytes of a picture from which on hashing takes longer than handing it to a thread:
+#: Bytes of an image from which on hashing takes longer than handing it to a thread:
 #: measured, for files and arrays.
 _WORTH_A_THREAD = 150_000
 
@@ -25,7 +25,7 @@ _WORTH_A_THREAD = 150_000
 def load_together(
     items: Mapping[int, Any], max_pixels: int | None, executor: Executor
 ) -> dict[int, Future[Content]]:
-    """Read pictures, by their indices, as :func:`load` does.
+    """Read images, by their indices, as :func:`load` does.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def decode_together(
     max_pixels: int | None,
     executor: Executor,
 ) -> dict[int, Future]:
-    """Decode pictures, by their indices, as :func:`decode` does.
+    """Decode images, by their indices, as :func:`decode` does.
 
     Returns
     -------

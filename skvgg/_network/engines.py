@@ -20,7 +20,7 @@ from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
-#: How convolutions are computed in the end: the last is for batches of few pictures.
+#: How convolutions are computed in the end: the last is for batches of few images.
 Method = Literal["direct", "winograd", "winograd_one_by_one"]
 
 #: Kernel and bias of each convolution, as tensors.
@@ -29,21 +29,21 @@ LayerTensors = dict[str, tuple[Any, Any]]
 #: Held while something is compiled or transformed that other threads may need too.
 _LOCK = threading.RLock()
 
-#: Pictures of a job after which compiling the Winograd engine pays. It takes about as
-#: long as it then saves on as many pictures again: who stops earlier has lost nothing,
+#: Images of a job after which compiling the Winograd engine pays. It takes about as
+#: long as it then saves on as many images again: who stops earlier has lost nothing,
 #: and who goes on loses little.
-PICTURES_BEFORE_COMPILING = 96
+IMAGES_BEFORE_COMPILING = 96
 
-#: Pictures of a batch up to which one by one is faster: at 224x224, 107 to 120 ms a
-#: picture, while in parts of a batch 3 of them take 148, 6 take 113 and 8 take 95 ms.
+#: Images of a batch up to which one by one is faster: at 224x224, 107 to 120 ms a
+#: image, while in parts of a batch 3 of them take 148, 6 take 113 and 8 take 95 ms.
 _FEW = 6
 
 #: Pixels times channels in times channels out of layers that are worth a call for one
-#: picture. Where it is less, the call itself takes longer than is saved, or reading the
+#: image. Where it is less, the call itself takes longer than is saved, or reading the
 #: transformed kernel does, which is 4 times as large as the kernel.
 _WORTH_A_CALL = 4e7
 
-#: Pictures that TensorFlow's own convolution takes together on a CPU. More are no
+#: Images that TensorFlow's own convolution takes together on a CPU. More are no
 #: faster and take more memory: 205 MB for each activation of block 1 at 224x224.
 _DIRECT_TOGETHER = 16
 
@@ -51,7 +51,7 @@ _DIRECT_TOGETHER = 16
 #: stays in a cache of 32 MB.
 _WINOGRAD_BYTES = 30e6
 
-#: Where fewer pictures than this would fit, it takes two of them, stripe by stripe.
+#: Where fewer images than this would fit, it takes two of them, stripe by stripe.
 #: (One would do, but each call spends 1 ms in Python.)
 _LEAST_TOGETHER, _IN_STRIPES_TOGETHER = 4, 2
 
@@ -61,7 +61,7 @@ _LEAST_TOGETHER, _IN_STRIPES_TOGETHER = 4, 2
 _STRIPE_BYTES = 1.5e6
 
 #: Where the Winograd engine pools in the same step: maps of at least so many pixels. On
-#: smaller ones that saves less than 0.4 ms a picture and costs a second of compiling.
+#: smaller ones that saves less than 0.4 ms an image and costs a second of compiling.
 _POOLS_FROM = 100 * 100
 
 
@@ -78,7 +78,7 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
 def choose_method(
     engine: EngineName, precision: Precision, n_done: int, batch_size: int
 ) -> Method:
-    """Return the method for the next pictures of a job.
+    """Return the method for the next images of a job.
 
     Depends on nothing else in the process, so the same call gives the same features.
     Engines differ by rounding only, so those of a job may differ where that is of
@@ -91,14 +91,14 @@ def choose_method(
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         What the network computes in.
     n_done : int
-        Pictures of this job that have gone through the network.
+        Images of this job that have gone through the network.
     batch_size : int
-        Pictures of the job's first batch: later ones have as many, but for the last,
+        Images of the job's first batch: later ones have as many, but for the last,
         for which nothing is compiled.
     """
     if engine == "direct" or precision in REDUCED:
         return "direct"
-    if engine == "auto" and n_done < PICTURES_BEFORE_COMPILING:
+    if engine == "auto" and n_done < IMAGES_BEFORE_COMPILING:
         return "direct"
     return "winograd_one_by_one" if batch_size <= _FEW else "winograd"
 
@@ -110,7 +110,7 @@ class Direct:
         self._parameters = parameters
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return how many pictures a call takes at most; None means all."""
+        """Return how many images a call takes at most; None means all."""
         return None if has_gpu() else _DIRECT_TOGETHER
 
     def is_serial(self, layer: str, height: int, width: int) -> bool:
@@ -118,7 +118,7 @@ class Direct:
         return False
 
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
-        """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
+        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
         kernel, bias = self._parameters[layer]
         shape, n_out = tuple(x.shape[1:]), kernel.shape[-1]
         function = _direct_function(shape, n_out, x.dtype, pools)
@@ -129,7 +129,7 @@ class _Plan(NamedTuple):
     """How the Winograd engine computes a layer."""
 
     n_together: int
-    #: Of tiles, in a stripe; None if pictures are not cut into stripes.
+    #: Of tiles, in a stripe; None if images are not cut into stripes.
     rows: int | None
 
 
@@ -138,7 +138,7 @@ class Winograd:
 
     In float32 only. Leaves to `direct` what it would not do faster: layers of less than
     64 channels, parts of a batch that would be half full or less, small layers if
-    pictures come one by one, and everything on a GPU, where cuDNN has a Winograd of its
+    images come one by one, and everything on a GPU, where cuDNN has a Winograd of its
     own.
     """
 
@@ -149,13 +149,13 @@ class Winograd:
         self._one_by_one = False
 
     def one_by_one(self) -> Winograd:
-        """Return this engine, with the same kernels, for batches of few pictures."""
+        """Return this engine, with the same kernels, for batches of few images."""
         engine = copy(self)
         engine._one_by_one = True
         return engine
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return how many pictures a call takes; None means all."""
+        """Return how many images a call takes; None means all."""
         plan = self._plan(layer, height, width)
         if plan is None:
             return self._direct.n_together(layer, height, width)
@@ -167,7 +167,7 @@ class Winograd:
         return plan is not None and plan.rows is not None
 
     def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
-        """Return relu(conv(x) + bias) of pictures, or its 2x2 max-pooling."""
+        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
         tf = import_tensorflow()
         n, height, width, _ = x.shape
         plan = self._plan(layer, height, width)
@@ -225,7 +225,7 @@ def _bytes(height: int, width: int, channels: int) -> int:
 def _direct_function(
     shape: tuple[int, ...], n_out: int, dtype: Any, pools: bool
 ) -> Any:
-    """Return the compiled convolution of pictures of a shape (height, width, n_in)."""
+    """Return the compiled convolution of images of a shape (height, width, n_in)."""
     tf = import_tensorflow()
 
     def convolve(x, kernel, bias):

@@ -1,9 +1,9 @@
-"""The forward pass: how a batch of pictures goes through the layers.
+"""The forward pass: how a batch of images goes through the layers.
 
-Pictures stream through the layers: each layer takes as many together as it is fastest
+Images stream through the layers: each layer takes as many together as it is fastest
 with, and passes them on before the next ones are begun. So no layer's output exists for
 the whole batch, except that of the last ones, which is small. Layers that keep but one
-core busy run in several threads, on other pictures in each.
+core busy run in several threads, on other images in each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from skvgg._runtime.tensorflow import (
 )
 from skvgg._runtime.threads import max_threads, threads
 
-#: Pictures that begin their way through the network together, at least.
+#: Images that begin their way through the network together, at least.
 _BEGUN_TOGETHER = 16
 
 #: Rows that a fully connected layer takes on a CPU in less than float32, zeros among
@@ -79,10 +79,10 @@ class ForwardPass:
     preprocessing : Preprocessing
         What is done to the pixels first.
     image_size : tuple of (int, int)
-        Height and width of the pictures, in pixels.
+        Height and width of the images, in pixels.
     start : str or None
         The layer whose outputs are passed in, all of `outputs` above it; None for
-        pictures.
+        images.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ForwardPass:
         self._dense_together = _DENSE_TOGETHER if is_reduced and not has_gpu() else None
 
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """Return a row a picture, for each output.
+        """Return a row an image, for each output.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class ForwardPass:
     def _run(
         self, steps: Sequence[_Step], parts: Iterable[Any], rows: OutputRows
     ) -> Iterator[Any]:
-        """Run steps on pictures as they come; add to `rows` what is wanted of them."""
+        """Run steps on images as they come; add to `rows` what is wanted of them."""
         for step in steps:
             parts = self._run_step(step, parts, rows)
         return iter(parts)
@@ -197,7 +197,7 @@ class ForwardPass:
 
 
 def _regroup(parts: Iterable[Any], n_together: int | None) -> Iterator[Any]:
-    """Yield the pictures in `parts`, `n_together` at a time, or all together."""
+    """Yield the images in `parts`, `n_together` at a time, or all together."""
     waiting: list[Any] = []
     n_waiting = 0
     for part in parts:
@@ -214,7 +214,7 @@ def _regroup(parts: Iterable[Any], n_together: int | None) -> Iterator[Any]:
 
 
 def _split(parts: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
-    """Return the pictures in `parts` in new ones, of so many pictures each."""
+    """Return the images in `parts` in new ones, of so many images each."""
     tf = import_tensorflow()
     joined = parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
     return [joined] if len(sizes) == 1 else tf.split(joined, sizes)

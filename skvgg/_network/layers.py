@@ -76,7 +76,7 @@ def apply_layers(
     Parameters
     ----------
     x : tensor of shape (n, height, width, channels)
-        What the layer `start` gives; or, if that is None, preprocessed pictures.
+        What the layer `start` gives; or, if that is None, preprocessed images.
     start : str or None
         A convolution or a pooling.
     outputs : sequence of Output

@@ -27,7 +27,7 @@ from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
 #: Part of the key of every stored feature. Raise it when a change of the forward pass
-#: or of decoding alters the features of a picture by more than rounding.
+#: or of decoding alters the features of an image by more than rounding.
 FORWARD_VERSION = 3
 
 
@@ -103,12 +103,12 @@ class VGG19:
         start: str | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> list[np.ndarray]:
-        """Return what the network makes of pictures, for each output wanted.
+        """Return what the network makes of images, for each output wanted.
 
         Parameters
         ----------
         inputs : ndarray of shape (n, height, width, channels), uint8 or float
-            RGB pictures, pixels in 0..255; or, with `start`, maps.
+            RGB images, pixels in 0..255; or, with `start`, maps.
         outputs : sequence of Output
             Layers, and how those with height and width are reduced to one
             number a channel; None keeps all numbers, in the order (height,
@@ -119,12 +119,12 @@ class VGG19:
             How convolutions are computed, from
             :func:`skvgg._network.engines.choose_method`.
         warn : callable
-            Told if the device has no memory for so many pictures together: they,
+            Told if the device has no memory for so many images together: they,
             and those of later calls, go through it in smaller batches.
         start : str or None
             A convolution or pooling whose outputs `inputs` are, to begin above it.
         image_size : tuple of (int, int), optional
-            Height and width of the pictures that the maps are of; needed with
+            Height and width of the images that the maps are of; needed with
             `start`, as sides that are odd lose a pixel on the way.
 
         Returns
@@ -163,6 +163,6 @@ class VGG19:
 
 def _describe_memory(n: int) -> str:
     return (
-        f"The device ran out of memory; going on with {n} pictures together. Set "
+        f"The device ran out of memory; going on with {n} images together. Set "
         "batch_size to that to begin with it."
     )

@@ -103,9 +103,9 @@ def convolve(
     pools : bool
         Whether the output is reduced to the maxima of 2x2 pixels.
     rows : int or None
-        Rows of tiles of one picture that go through all steps before the next ones do,
+        Rows of tiles of one image that go through all steps before the next ones do,
         so that what is between the steps stays in a small cache. None takes all rows of
-        all pictures together.
+        all images together.
 
     Returns
     -------
@@ -133,23 +133,23 @@ def _by_stripes(
     stripe: int,
     shrink: int,
 ) -> Any:
-    """Return what `part` makes of padded pictures, stripe by stripe.
+    """Return what `part` makes of padded images, stripe by stripe.
 
-    For example two pictures of 10 rows in stripes of 4: the stripes begin at rows 0, 4
-    and 6 of the first picture (the last one ends with it, so its first two rows are
+    For example two images of 10 rows in stripes of 4: the stripes begin at rows 0, 4
+    and 6 of the first image (the last one ends with it, so its first two rows are
     computed twice), then at 0, 4 and 6 of the second. The one at row 4 reads rows 4 to
-    9 of the padded picture, as a kernel of 3 wants a row above and one below, and gives
+    9 of the padded image, as a kernel of 3 wants a row above and one below, and gives
     rows 4 to 7 of the output, or rows 2 and 3 if pooling halves it.
 
     Parameters
     ----------
     part : callable
-        Takes rows of a picture, and the size of its output before pooling.
+        Takes rows of an image, and the size of its output before pooling.
     x : tensor of shape (n, height + 2, at least width + 2, n_in)
     shape : tuple of int
         Height, width and channels of the output.
     stripe : int
-        Rows of a stripe. The last one of a picture ends with it, and may overlap the
+        Rows of a stripe. The last one of an image ends with it, and may overlap the
         one before.
     shrink : int
         How much smaller the output is, from pooling.
@@ -162,17 +162,17 @@ def _by_stripes(
     last = height - stripe
     shape_of_inputs = 1, stripe + KERNEL - 1, *x.shape[2:]
 
-    def after(picture, top):
+    def after(image, top):
         ends = tf.cast(top == last, tf.int32)
-        next_picture = tf.minimum(picture + ends, n - 1)
-        return next_picture, tf.minimum(top + stripe, last) * (1 - ends)
+        next_image = tf.minimum(image + ends, n - 1)
+        return next_image, tf.minimum(top + stripe, last) * (1 - ends)
 
     # What a loop hands on to its next turn is kept in memory, too. So each turn cuts
     # out the inputs of the next one, from a place that the turn before has computed.
     def turn(n_left, place, next_place, inputs, y):
         outputs = part(inputs, size=(stripe, width))
-        picture, top = place
-        y = dynamic_update_slice(y, outputs, [picture, top // shrink, 0, 0])
+        image, top = place
+        y = dynamic_update_slice(y, outputs, [image, top // shrink, 0, 0])
         next_inputs = tf.slice(x, [*next_place, 0, 0], shape_of_inputs)
         return n_left - 1, next_place, after(*next_place), next_inputs, y
 
@@ -189,7 +189,7 @@ def _by_stripes(
 def _convolve_part(
     x: Any, u: Sequence[Any], bias: Any, pools: bool, size: tuple[int, int]
 ) -> Any:
-    """Return the output, of a size before pooling, of pictures with their padding."""
+    """Return the output, of a size before pooling, of images with their padding."""
     bt = matrices()[2]
     rows, columns = map(n_tiles, size)
     lines = _combine(bt, _taps(x, 1, rows))

@@ -34,7 +34,7 @@ class CacheInfo(NamedTuple):
     Parameters
     ----------
     hits, misses : int
-        Pictures, in this process: those whose row was there already, and those
+        Images, in this process: those whose row was there already, and those
         that went through the network.
     entries, bytes : int
         What the memory holds now, from whatever process.

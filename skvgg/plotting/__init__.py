@@ -1,4 +1,4 @@
-"""Pictures of what features are worth and of what predictions rest on.
+"""Images of what features are worth and of what predictions rest on.
 
 In the form of scikit-learn's displays: ``from_estimator`` computes and draws, ``plot``
 draws again, on other axes or in another way. Drawing needs matplotlib:

@@ -20,7 +20,7 @@ from skvgg._definition.architecture import (
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.settings import Settings
-from skvgg._images import as_pictures, decode, load
+from skvgg._images import as_images, decode, load
 from skvgg._network.layers import apply_layers, to_row
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import VGG19
@@ -45,20 +45,20 @@ def check_layer(features: VGG19Features, layer: str) -> None:
         )
 
 
-def read_picture(features: VGG19Features, picture: Any) -> tuple[Any, np.ndarray]:
-    """Return a picture as one that `transform` takes, and its pixels.
+def read_image(features: VGG19Features, image: Any) -> tuple[Any, np.ndarray]:
+    """Return an image as one that `transform` takes, and its pixels.
 
     Returns
     -------
-    X : pictures
-        One picture.
+    X : images
+        One image.
     pixels : ndarray of shape (height, width, 3), uint8 or float32
         RGB in 0..255, as the network is given them.
     """
     settings = _settings_of(features)
-    X = [picture]
-    pictures = as_pictures(X, settings.flattened_shape)
-    content = load(pictures[0], 0, features.max_pixels)
+    X = [image]
+    images = as_images(X, settings.flattened_shape)
+    content = load(images[0], 0, features.max_pixels)
     return X, decode(content, settings.framing, features.max_pixels)
 
 
@@ -72,7 +72,7 @@ def grad_cam(
     features : VGG19Features
         Its outputs above `layer`, or of it, are those that the score depends on.
     pixels : ndarray of shape (height, width, 3)
-        From :func:`read_picture`.
+        From :func:`read_image`.
     layer : str
         A convolution or pooling.
     row_gradient : ndarray of shape (n_features,)

@@ -1,4 +1,4 @@
-"""Scores of layers and poolings, and their picture."""
+"""Scores of layers and poolings, and their image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LayerScoreDisplay:
     step : str, default="vgg19features"
         Name of the step of the pipeline that is a :class:`~skvgg.VGG19Features`.
     score_name : str, default="Score"
-        What the score is called in the picture.
+        What the score is called in the image.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class LayerScoreDisplay:
     Notes
     -----
     The best of many candidates looks better than it is: score the pipeline with
-    `best_params` on pictures that were not in X.
+    `best_params` on images that were not in X.
 
     Examples
     --------
@@ -82,13 +82,13 @@ class LayerScoreDisplay:
     >>> from skvgg import VGG19Features
     >>> from skvgg.plotting import LayerScoreDisplay
     >>> rng = np.random.default_rng(0)
-    >>> pictures = rng.integers(0, 256, (12, 32, 32, 3), dtype="uint8")
+    >>> images = rng.integers(0, 256, (12, 32, 32, 3), dtype="uint8")
     >>> y = np.repeat(["dark", "light"], 6)
-    >>> pictures[y == "dark"] //= 2
+    >>> images[y == "dark"] //= 2
     >>> features = VGG19Features(None, image_size=32, random_state=0)
     >>> model = make_pipeline(features, StandardScaler(), LogisticRegression())
     >>> display = LayerScoreDisplay.from_estimator(
-    ...     model, pictures, y, layers=["block1_pool", "block2_pool"], cv=3
+    ...     model, images, y, layers=["block1_pool", "block2_pool"], cv=3
     ... )
     >>> display.scores.shape
     (2, 2, 3)
@@ -126,7 +126,7 @@ class LayerScoreDisplay:
     ) -> LayerScoreDisplay:
         """Score a pipeline on each layer and pooling, and draw the scores.
 
-        Each picture goes through the network once, and not at all if its rows are in
+        Each image goes through the network once, and not at all if its rows are in
         the `memory` of the transformer. All layers and poolings are scored on the
         same folds.
 
@@ -136,7 +136,7 @@ class LayerScoreDisplay:
             Its first step is a :class:`~skvgg.VGG19Features`, whose `layer` and
             `pooling` are not used; the others learn on its rows. It need not be
             fitted, and is not changed.
-        X : pictures
+        X : images
             As :meth:`skvgg.VGG19Features.transform` takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets.
@@ -150,7 +150,7 @@ class LayerScoreDisplay:
             of the steps after the transformer. A `cv` that draws at random draws
             once.
         score_name : str, default=None
-            What the picture calls the score. None takes the name in `scoring`.
+            What the image calls the score. None takes the name in `scoring`.
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
         errorbar_kw : dict, default=None

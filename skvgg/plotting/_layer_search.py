@@ -1,4 +1,4 @@
-"""Scores of the layers of a network, from one forward pass a picture."""
+"""Scores of the layers of a network, from one forward pass an image."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class _SplitOnce:
     ----------
     splitter : cross-validator
         What draws them.
-    X : pictures
+    X : images
         What it is given, though it is asked to split rows of features.
     """
 

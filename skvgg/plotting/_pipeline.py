@@ -1,4 +1,4 @@
-"""Models taken apart: the transformer of pictures, and what learns on its rows."""
+"""Models taken apart: the transformer of images, and what learns on its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction rests on, drawn over the picture."""
+"""What a prediction rests on, drawn over the image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from skvgg.plotting._axes import check_matplotlib, get_axes
-from skvgg.plotting._grad_cam import check_layer, grad_cam, read_picture
+from skvgg.plotting._grad_cam import check_layer, grad_cam, read_image
 from skvgg.plotting._pipeline import split_fitted
 from skvgg.plotting._row_gradient import explain_row
 
 
 class SaliencyDisplay:
-    """The places of a picture that a prediction rests on, by Grad-CAM [1]_.
+    """The places of an image that a prediction rests on, by Grad-CAM [1]_.
 
     It is best made by :meth:`from_estimator`. The data are kept as attributes.
 
@@ -23,7 +23,7 @@ class SaliencyDisplay:
     saliency : array-like of shape (map height, map width)
         How much each place of the layer's map speaks for the target; not negative.
     image : array-like of shape (height, width, 3), uint8
-        The picture, as the network saw it.
+        The image, as the network saw it.
     target : label or int
         The class, or the index of the output, whose score is explained.
     layer : str
@@ -44,7 +44,7 @@ class SaliencyDisplay:
     figure_ : matplotlib Figure
         Their figure.
     im_ : matplotlib AxesImage
-        The picture.
+        The image.
     heatmap_ : matplotlib AxesImage
         The map over it, resized to it.
 
@@ -76,15 +76,15 @@ class SaliencyDisplay:
     >>> from skvgg import VGG19Features
     >>> from skvgg.plotting import SaliencyDisplay
     >>> rng = np.random.default_rng(0)
-    >>> pictures = rng.integers(0, 256, (8, 32, 32, 3), dtype="uint8")
+    >>> images = rng.integers(0, 256, (8, 32, 32, 3), dtype="uint8")
     >>> y = np.repeat(["dark", "light"], 4)
-    >>> pictures[y == "dark"] //= 2
+    >>> images[y == "dark"] //= 2
     >>> features = VGG19Features(
     ...     None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
     ... )
     >>> model = make_pipeline(features, StandardScaler(), LogisticRegression())
     >>> display = SaliencyDisplay.from_estimator(
-    ...     model.fit(pictures, y), pictures[0], layer="block3_conv4", target="dark"
+    ...     model.fit(images, y), images[0], layer="block3_conv4", target="dark"
     ... )
     >>> display.saliency.shape, display.image.shape
     ((8, 8), (32, 32, 3))
@@ -101,7 +101,7 @@ class SaliencyDisplay:
     def from_estimator(
         cls,
         model: Any,
-        picture: Any,
+        image: Any,
         *,
         layer: str = "block5_conv4",
         target: Any = None,
@@ -109,15 +109,15 @@ class SaliencyDisplay:
         cmap: Any = "inferno",
         alpha: float = 0.5,
     ) -> SaliencyDisplay:
-        """Explain what a fitted model says of a picture, and draw it.
+        """Explain what a fitted model says of an image, and draw it.
 
         Parameters
         ----------
         model : estimator
             A fitted pipeline of a :class:`~skvgg.VGG19Features`, any transformers and
             a classifier or regressor; or a fitted search over such.
-        picture : picture
-            One picture, as :meth:`skvgg.VGG19Features.transform` takes many: a path,
+        image : image
+            One image, as :meth:`skvgg.VGG19Features.transform` takes many: a path,
             bytes, an open binary file, a PIL image or an array.
         layer : str, default="block5_conv4"
             A convolution or pooling whose map is weighted: one that the features
@@ -139,7 +139,7 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If `model`, `layer` or `target` is wrong, the picture cannot be used, or
+            If `model`, `layer` or `target` is wrong, the image cannot be used, or
             the score has a gradient of zero, as that of trees.
         sklearn.exceptions.NotFittedError
             If `model` is not fitted.
@@ -149,7 +149,7 @@ class SaliencyDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         features, steps = split_fitted(model)
         check_layer(features, layer)
-        X, pixels = read_picture(features, picture)
+        X, pixels = read_image(features, image)
         (row,) = np.asarray(features.transform(X))
         target, row_gradient = explain_row(steps, row, target)
         display = cls(
@@ -163,7 +163,7 @@ class SaliencyDisplay:
     def plot(
         self, ax: Any = None, *, cmap: Any = "inferno", alpha: float = 0.5
     ) -> SaliencyDisplay:
-        """Draw the map over the picture.
+        """Draw the map over the image.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class SaliencyDisplay:
         return self
 
     def _resized(self) -> np.ndarray:
-        """Return the map in the size of the picture."""
+        """Return the map in the size of the image."""
         height, width, _ = self.image.shape
         resized = Image.fromarray(self.saliency).resize(
             (width, height), Image.Resampling.BILINEAR

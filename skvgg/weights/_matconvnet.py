@@ -2,9 +2,9 @@
 
 A list of layers, each with a name (``conv1_1`` to ``conv5_4``, ``fc6``, ``fc7``) and
 its weights. MatConvNet's fully connected layers are convolutions over the whole map,
-and its pictures RGB less the mean of the training pictures.
+and its images RGB less the mean of the training images.
 
-Kernels are taken as (height, width, in, out): MATLAB's pictures have the height first,
+Kernels are taken as (height, width, in, out): MATLAB's images have the height first,
 and the network runs on them. (The manual of ``vl_nnconv`` names the width first, and
 some ports transpose; users who compared found this order to be the better one.)
 """
