@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor, weights
 from skvgg._definition.architecture import Output
 from skvgg._extraction import views
+from skvgg._extraction.recipe import Recipe
 from skvgg._finetune import base, stored
 from skvgg._finetune.base import _warm_up_and_fall
 from skvgg._finetune.plan import Plan
@@ -58,12 +59,14 @@ def numbers(cuts):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Count the images that go through the network."""
+    """Count the images that go through the network from its first layer."""
     seen = []
     features = vgg19.VGG19.features
 
-    def count(self, inputs, *args, **kwargs):
-        seen.append(len(inputs))
+    def count(self, inputs, *args, start=None, **kwargs):
+        kwargs["start"] = start
+        if start is None:
+            seen.append(len(inputs))
         return features(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(vgg19.VGG19, "features", count)
@@ -485,7 +488,7 @@ def test_the_frozen_layers_run_once_an_image(cuts, passes, tmp_path):
     small(**params, learning_rate_init=1e-4).fit(X, y)
     assert sum(passes) == len(X)
     cross_val_score(small(**params), X, y, cv=2)
-    assert sum(passes) == 2 * len(X)  # the folds' test images, on tuned layers
+    assert sum(passes) == len(X)  # not even for the folds' test images
 
 
 def test_each_view_runs_once_as_well(cuts, passes, tmp_path):
@@ -494,6 +497,38 @@ def test_each_view_runs_once_as_well(cuts, passes, tmp_path):
     assert sum(passes) == 4 * len(X)
     small(memory=tmp_path, augment="flip", max_iter=1).fit(X, y)
     assert sum(passes) == 4 * len(X)
+
+
+@pytest.mark.parametrize("params", [{}, {"augment": "flip", "average_views": True}])
+@pytest.mark.parametrize("trainable", ["block2", "block1_conv2", "all"])
+def test_predictions_begin_with_stored_maps(cuts, passes, tmp_path, trainable, params):
+    X, y = cuts
+    params = {"trainable": trainable, **params}
+    n_of_others = 10  # which are not stored
+    clf = small(memory=tmp_path, **params).fit(X[n_of_others:], y[n_of_others:])
+    fitted = small(**params).fit(X[n_of_others:], y[n_of_others:])
+    expected = fitted.predict_proba(X)
+    passes.clear()
+    np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
+    n_views = 1 + bool(params.get("augment"))
+    n_new = len(X) if trainable == "all" else n_of_others
+    assert sum(passes) == n_views * n_new
+    np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
+    assert sum(passes) == n_views * n_new
+    # Above, below and between.
+    layers = ["block1_conv1", "block1_pool", "block2_conv1"]
+    features = clf.to_features(layers)
+    np.testing.assert_allclose(
+        features.transform(X), fitted.to_features(layers).transform(X), atol=1e-5
+    )
+
+
+def test_a_number_beyond_float16_concerns_its_own_map_alone():
+    output = Output("block1_pool", None)
+    recipe = Recipe((output,), (), None, None, map_dtype="float16")
+    assert recipe.to_stored(output, np.float32([1, 65504])).dtype == np.float16
+    row = np.float32([1, 65600])
+    np.testing.assert_array_equal(recipe.to_stored(output, row), row)
 
 
 def test_maps_are_not_mistaken_for_features(cuts, tmp_path):
@@ -509,7 +544,7 @@ def test_maps_are_not_mistaken_for_features(cuts, tmp_path):
 def test_float16_maps_cost_nothing_that_can_be_measured(cuts, monkeypatch):
     X, y = cuts
     rounded = small(max_iter=3).fit(X, y)
-    monkeypatch.setattr("skvgg._finetune.base._MAP_DTYPE", "float32")
+    monkeypatch.setattr("skvgg._finetune.base.MAP_DTYPE", "float32")
     exact = small(max_iter=3).fit(X, y)
     np.testing.assert_allclose(rounded.loss_curve_, exact.loss_curve_, rtol=0.02)
     np.testing.assert_allclose(

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from skvgg._definition.architecture import PIXELS, Output, parameter_shapes
+from skvgg._definition.architecture import (
+    LAYER_NAMES,
+    PIXELS,
+    Output,
+    get_layer,
+    map_shape,
+    parameter_shapes,
+)
 from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.recipe import Recipe
-from skvgg._extraction.run import Extraction, warn_of_bad
+from skvgg._extraction.run import Extraction, Shortcut, warn_of_bad
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import View
 from skvgg._images import Images
@@ -23,11 +31,18 @@ from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
-from skvgg.weights import Source
+from skvgg.weights import Source, TunedWeights
+
+#: What the maps that fine-tuning begins with are stored in.
+MAP_DTYPE = "float16"
 
 
 class Job:
     """What one call does with images; made anew for each.
+
+    A pass with fine-tuned weights is made of two: that of the layers below, whose map
+    is rounded as it was for the training, and that of the trained layers. Where the map
+    is stored, the second is enough.
 
     Parameters
     ----------
@@ -74,6 +89,7 @@ class Job:
             view,
             map_dtype,
         )
+        self._map = self._map_of_training()
         self._bar = bar
         self._network: VGG19 | None = None
         self._n_done = self._n_first = 0
@@ -130,6 +146,7 @@ class Job:
                 max_pixels=settings.max_pixels,
                 skips_bad=settings.skips_bad,
                 report=report,
+                shortcut=self._shortcut(),
             )
             bad = extraction.run(images, rows)
         if bad and self._recipe.view is None:  # said once, not for each view
@@ -141,27 +158,108 @@ class Job:
     def _compute(
         self, pixels: np.ndarray, outputs: Sequence[Output]
     ) -> list[np.ndarray]:
-        """Run a batch through the network, which is loaded for the first one.
+        """Run a batch through the network.
 
         It is called in another thread, one batch after the other.
         """
-        settings = self._settings
         layers = [output for output in outputs if output.layer != PIXELS]
+        if self._map is None:
+            blocks = self._pass(pixels, layers, layers)
+            by_output = dict(zip(layers, blocks, strict=True))
+            flat = pixels.reshape(len(pixels), -1)
+            return [by_output.get(output, flat) for output in outputs]
+        below = (self._map, *_up_to(self._map.layer, outputs))
+        return self._compute_above(self._pass(pixels, below, outputs), outputs)
+
+    # Weights that were fine-tuned
+
+    def _map_of_training(self) -> Output | None:
+        """Return the map that the trained layers begin with, if they are needed."""
+        source, outputs = self._source, self._recipe.all_outputs
+        if not isinstance(source, TunedWeights) or source.start is None:
+            return None
+        is_needed = len(_up_to(source.start, outputs)) < len(outputs)
+        is_map = get_layer(source.start).is_spatial
+        return Output(source.start, None) if is_needed and is_map else None
+
+    def _shortcut(self) -> Shortcut | None:
+        """Return the way from stored maps."""
+        if self._map is None or not self._cache.keeps:
+            return None
+        assert isinstance(self._source, TunedWeights)
+        recipe = replace(
+            self._recipe,
+            outputs=(self._map, *_up_to(self._map.layer, self._recipe.all_outputs)),
+            also_stored=(),
+            network_key=self._network_key(self._source.base_fingerprint),
+            map_dtype=MAP_DTYPE,
+        )
+        return Shortcut(recipe, self._compute_above)
+
+    def _compute_above(
+        self, blocks: Sequence[np.ndarray], outputs: Sequence[Output]
+    ) -> list[np.ndarray]:
+        """Return outputs from what is below the trained layers.
+
+        Parameters
+        ----------
+        blocks : sequence of ndarray of shape (n, n_features)
+            The map, and those of `outputs` that are not above it.
+        outputs : sequence of Output
+        """
+        assert self._map is not None
+        start = self._map.layer
+        below = _up_to(start, outputs)
+        above = [output for output in outputs if output not in below]
+        rounding = replace(self._recipe, map_dtype=MAP_DTYPE)
+        rounded = [rounding.to_stored(self._map, row) for row in blocks[0]]
+        shape = map_shape(get_layer(start), self._settings.image_size)
+        maps = np.stack(rounded).astype(np.float32).reshape(-1, *shape)
+        computed = self._pass(maps, above, outputs, start)
+        by_output = dict(zip(below, blocks[1:], strict=True))
+        by_output |= dict(zip(above, computed, strict=True))
+        return [by_output[output] for output in outputs]
+
+    def _pass(
+        self,
+        inputs: np.ndarray,
+        wanted: Sequence[Output],
+        outputs: Sequence[Output],
+        start: str | None = None,
+    ) -> list[np.ndarray]:
+        """Run a batch through the network, which is loaded for the first one.
+
+        Parameters
+        ----------
+        inputs : ndarray
+            Pixels, or maps of the layer `start`.
+        wanted : sequence of Output
+            What to compute.
+        outputs : sequence of Output
+            What will be needed in all: whose layers are loaded.
+        """
+        settings = self._settings
         if self._network is None:
-            self._network = self._load_network([output.layer for output in layers])
+            self._network = self._load_network([o.layer for o in outputs])
         network = self._network
         preprocessing = PREPROCESSINGS.get(
             settings.preprocessing, network.preprocessing
         )
-        self._n_first = self._n_first or len(pixels)
+        self._n_first = self._n_first or len(inputs)
         method = choose_method(
             settings.engine, settings.precision, self._n_done, self._n_first
         )
-        self._n_done += len(pixels)
-        blocks = network.features(pixels, layers, preprocessing, method, self._note)
-        by_output = dict(zip(layers, blocks, strict=True))
-        flat = pixels.reshape(len(pixels), -1)
-        return [by_output.get(output, flat) for output in outputs]
+        if start is not None or self._map is None:  # else another pass follows
+            self._n_done += len(inputs)
+        return network.features(
+            inputs,
+            wanted,
+            preprocessing,
+            method,
+            self._note,
+            start=start,
+            image_size=settings.image_size,
+        )
 
     def _note(self, trouble: str) -> None:
         """Keep a warning for the thread of the user."""
@@ -178,3 +276,13 @@ class Job:
             shapes,
             settings.verbose,
         )
+
+
+def _up_to(layer: str, outputs: Sequence[Output]) -> tuple[Output, ...]:
+    """Return those of `outputs` that are not above a layer."""
+    return tuple(
+        output
+        for output in outputs
+        if output.layer == PIXELS
+        or LAYER_NAMES.index(output.layer) <= LAYER_NAMES.index(layer)
+    )

@@ -63,13 +63,17 @@ class Recipe:
             identity += (self.map_dtype,)
         return identity
 
-    def to_stored(self, output: Output, block: np.ndarray) -> np.ndarray:
-        """Return rows as they are stored: maps in `map_dtype`, if that holds them."""
+    def to_stored(self, output: Output, row: np.ndarray) -> np.ndarray:
+        """Return a row as it is stored: a map in `map_dtype`, if that holds it."""
         if self.map_dtype == "float32" or not output.is_map:
-            return block
-        if np.abs(block).max(initial=0) > np.finfo(self.map_dtype).max:
-            return block
-        return block.astype(self.map_dtype)
+            return row
+        if np.abs(row).max(initial=0) > np.finfo(self.map_dtype).max:
+            return row
+        return row.astype(self.map_dtype)
+
+    def keys(self, digest: bytes) -> list[bytes]:
+        """Return what the outputs of a content are known by, those of a row."""
+        return [self.key(digest, output) for output in self.outputs]
 
     def key(self, digest: bytes, output: Output) -> bytes:
         """Return what the row of a content's output is known by."""

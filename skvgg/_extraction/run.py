@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,22 @@ _TOLD_OF = 5
 #: Takes pixels of shape (n, height, width, 3); returns an array of shape
 #: (n, n_features) for each output.
 Compute = Callable[[np.ndarray, Sequence[Output]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A pass that begins with what another recipe has stored.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        The other one, all of whose outputs are needed.
+    compute : callable
+        Takes them, an array each; returns an array for each output wanted.
+    """
+
+    recipe: Recipe
+    compute: Callable[[list[np.ndarray], Sequence[Output]], list[np.ndarray]]
 
 
 def warn_of_bad(bad: dict[int, str]) -> None:
@@ -79,6 +96,8 @@ class Extraction:
     report : callable
         Called with the number of images whose rows have been settled since,
         and the counts of hits and misses.
+    shortcut : Shortcut or None
+        A shorter way for images for which something is stored already.
     """
 
     def __init__(
@@ -91,7 +110,9 @@ class Extraction:
         max_pixels: int | None,
         skips_bad: bool,
         report: Callable[[int, Counter], Any],
+        shortcut: Shortcut | None = None,
     ) -> None:
+        self._shortcut = shortcut
         self._recipe = recipe
         self._cache = cache
         self._compute = compute
@@ -106,6 +127,7 @@ class Extraction:
         #: What the outputs of each image are stored under, by its index.
         self.keys: dict[int, list[bytes]] = {}
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
+        self._waiting_stored: list[tuple[int, bytes, list[np.ndarray]]] = []
         self._network: Executor
         self._readers: Executor
         self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
@@ -132,6 +154,7 @@ class Extraction:
                     for part in gen_batches(len(images), n_together):
                         self._settle(images, range(part.start, part.stop), rows)
                     self._send(rows)
+                    self._send_stored(rows)
                 finally:
                     self._take(rows)
         finally:
@@ -151,7 +174,7 @@ class Extraction:
         """Fill the rows that are known; decode the other images for a pass."""
         contents = self._load_new(images, indices)
         keys = {
-            index: [self._recipe.key(content.digest, o) for o in self._recipe.outputs]
+            index: self._recipe.keys(content.digest)
             for index, content in contents.items()
         }
         self.keys.update(keys)
@@ -167,7 +190,7 @@ class Extraction:
                 self._count(hits=1)
             else:
                 missing[index] = content
-        self._decode(missing, rows)
+        self._decode(self._take_shortcut(missing, rows), rows)
 
     def _load_new(self, images: Images, indices: range) -> dict[int, Content]:
         """Return the contents that have not come before in this run, by index."""
@@ -185,6 +208,28 @@ class Extraction:
             else:
                 self._copies.append((index, first))
         return contents
+
+    def _take_shortcut(
+        self, contents: dict[int, Content], rows: np.ndarray | None
+    ) -> dict[int, Content]:
+        """Send on what is stored of images; return those of which it is not."""
+        if self._shortcut is None:
+            return contents
+        keys = {
+            index: self._shortcut.recipe.keys(content.digest)
+            for index, content in contents.items()
+        }
+        found = self._cache.get([key for some in keys.values() for key in some])
+        left = {}
+        for index, content in contents.items():
+            if not all(key in found for key in keys[index]):
+                left[index] = content
+                continue
+            stored = [found[key] for key in keys[index]]
+            self._waiting_stored.append((index, content.digest, stored))
+            if len(self._waiting_stored) == self._batch_size:
+                self._send_stored(rows)
+        return left
 
     def _decode(self, contents: dict[int, Content], rows: np.ndarray | None) -> None:
         """Decode images; send whole batches of them into the network."""
@@ -223,6 +268,18 @@ class Extraction:
         blocks = self._network.submit(self._compute, batch, outputs)
         self._in_network = (indices, digests, blocks)
 
+    def _send_stored(self, rows: np.ndarray | None) -> None:
+        """Do the same for those of which something is stored."""
+        self._take(rows)
+        if not self._waiting_stored or self._shortcut is None:
+            return
+        indices, digests, stored = zip(*self._waiting_stored, strict=True)
+        self._waiting_stored = []
+        batch = [np.stack(some) for some in zip(*stored, strict=True)]
+        outputs = self._recipe.all_outputs
+        blocks = self._network.submit(self._shortcut.compute, batch, outputs)
+        self._in_network = (indices, digests, blocks)
+
     def _take(self, rows: np.ndarray | None) -> None:
         """Wait for the images in the network; store what comes out."""
         if self._in_network is None:
@@ -235,9 +292,9 @@ class Extraction:
             rows[list(indices)] = np.concatenate(blocks[:n_wanted], axis=1)
         some = {}
         for output, block in zip(self._recipe.all_outputs, blocks, strict=True):
-            stored = self._recipe.to_stored(output, block)
-            for i, digest in enumerate(digests):
-                some[self._recipe.key(digest, output)] = stored[i]
+            for digest, row in zip(digests, block, strict=True):
+                key = self._recipe.key(digest, output)
+                some[key] = self._recipe.to_stored(output, row)
         self._cache.put(some)
         self._count(misses=len(indices))
 

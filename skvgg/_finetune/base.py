@@ -23,7 +23,7 @@ from tqdm import tqdm
 import skvgg
 from skvgg._definition.architecture import LAYER_NAMES, STAGES, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
-from skvgg._extraction.job import Job
+from skvgg._extraction.job import MAP_DTYPE, Job
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import FLIPS, make_views
@@ -52,9 +52,6 @@ from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, anchored
 from skvgg.features import VGG19Features
 from skvgg.weights import Source, TunedWeights, as_source
-
-#: Bytes of a number of a stored map.
-_MAP_DTYPE = "float16"
 
 #: Share of all steps in which the learning rate rises to its full size, at most those
 #: of one epoch.
@@ -449,7 +446,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             settings = replace(settings, outputs=(plan.map_output, *plan.outputs))
             shape = shape_of_map(plan, settings.image_size)
             is_half = plan.map_output.is_map
-            n_bytes = np.dtype(_MAP_DTYPE if is_half else np.float32).itemsize
+            n_bytes = np.dtype(MAP_DTYPE if is_half else np.float32).itemsize
             n_bytes = 1 if plan.start_layer is None else n_bytes  # pixels
             n_maps = len(images) * len(views)
             check_disk(folder, n_maps * math.prod(shape) * n_bytes, cache)
@@ -462,7 +459,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 cache,
                 fingerprint,
                 view=view,
-                map_dtype=_MAP_DTYPE,
+                map_dtype=MAP_DTYPE,
                 bar=bar,
             )
             keys.append(job.keys(images))
