@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -239,8 +240,11 @@ def load_some(n, size):
     return rng.integers(0, 256, (n, size, size, 3), np.uint8), np.arange(n) % 2
 
 
-def time_skvgg(n, size, epochs):
+def time_skvgg(n, size, epochs, worth_compiling):
     from skvgg._head import training
+    from skvgg._network import winograd_training
+
+    winograd_training._WORTH_COMPILING = worth_compiling
 
     seconds, one_epoch = [], training._one_epoch
 
@@ -287,7 +291,12 @@ def time_keras(n, size, epochs):
     return seconds
 
 
-CONTENDERS = {"skvgg": time_skvgg, "Keras": time_keras}
+#: In a fit of a few images and epochs, compiling would not pay.
+CONTENDERS = {
+    "skvgg": partial(time_skvgg, worth_compiling=np.inf),
+    "skvgg, Winograd": partial(time_skvgg, worth_compiling=0),
+    "Keras": time_keras,
+}
 
 
 def report_speed(name, n, size, epochs):
@@ -309,13 +318,15 @@ def compare_speed(options):
             *seconds, peak = map(float, done.stdout.split())
             later[name] += seconds[1:]
             peaks[name].append(peak)
-            print(f"{name:8} epochs {seconds} s, peak {peak:.0f} MB", flush=True)
-    ours, theirs = (np.median(later[name]) for name in CONTENDERS)
-    print(
-        f"an epoch from the second on: {ours:.2f} s, Keras {theirs:.2f} s, ratio "
-        f"{theirs / ours:.2f}; peak memory ratio "
-        f"{np.median(peaks['skvgg']) / np.median(peaks['Keras']):.2f}"
-    )
+            print(f"{name:16} epochs {seconds} s, peak {peak:.0f} MB", flush=True)
+    print("an epoch from the second on, and the peak memory, beside Keras'")
+    for name in CONTENDERS:
+        seconds, peak = np.median(later[name]), np.median(peaks[name])
+        ratio, of_peak = np.median(later["Keras"]) / seconds, np.median(peaks["Keras"])
+        print(
+            f"{name:16} {seconds:6.2f} s, ratio {ratio:5.2f}; {peak:5.0f} MB, ratio "
+            f"{peak / of_peak:.2f}"
+        )
 
 
 def main():

@@ -363,13 +363,23 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             total = total + self._transform_view(images, view)
         return total / np.float32(len(views))
 
-    def _transform_view(self, images: Images, view: View | None) -> np.ndarray:
-        """Return the features of one view of images."""
+    def _transform_view(
+        self, images: Images, view: View | None, as_trained: bool = False
+    ) -> np.ndarray:
+        """Return the features of one view of images; see :class:`Job`."""
         source = self._source()
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
             fingerprint = self._checked_fingerprint(source, cache)
-            job = Job(self, settings, source, cache, fingerprint, view=view)
+            job = Job(
+                self,
+                settings,
+                source,
+                cache,
+                fingerprint,
+                view=view,
+                as_trained=as_trained,
+            )
             return job.rows(images)
 
     def cache_info(self):

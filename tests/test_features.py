@@ -457,7 +457,7 @@ def test_a_warning_points_at_the_line_that_called_and_names_paths(tiles, tmp_pat
 def test_every_warning_of_a_transform_points_at_the_line_that_called(
     tiles, tmp_path, monkeypatch
 ):
-    def run_out_of_memory(self, pixels, outputs, preprocessing, engine, tell):
+    def run_out_of_memory(self, pixels, outputs, preprocessing, engine, tell, **_):
         tell("The device ran out of memory")
         return [np.zeros((len(pixels), 128), np.float32)]
 

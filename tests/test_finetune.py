@@ -82,6 +82,12 @@ def arrays_of(model):
     ]
 
 
+def assert_close(first, second):
+    """Images in other parts of a batch may round in another way."""
+    for a, b in zip(arrays_of(first), arrays_of(second), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
+
+
 def assert_same(first, second):
     for a, b in zip(arrays_of(first), arrays_of(second), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -255,7 +261,7 @@ def test_the_trained_part_predicts_as_the_whole_network_does(cuts):
     np.testing.assert_allclose(
         softmax(rows @ clf.head_.coefs_[0] + clf.head_.intercepts_[0], axis=1),
         clf.predict_proba(X),
-        atol=1e-5,
+        atol=2e-3,  # the map is not rounded
     )
 
 
@@ -441,7 +447,7 @@ def test_images_of_weight_zero_are_as_if_removed(cuts):
     X, y = cuts
     kept = np.arange(len(X)) % 3 != 0
     weighted = small().fit(X, y, sample_weight=kept.astype(float))
-    assert_same(weighted, small().fit(X[kept], y[kept]))
+    assert_close(weighted, small().fit(X[kept], y[kept]))
 
 
 def test_classes_whose_images_have_no_weight_are_none(cuts):
@@ -452,7 +458,7 @@ def test_classes_whose_images_have_no_weight_are_none(cuts):
         clf = small(class_weight=class_weight).fit(X, y, sample_weight=w)
         assert list(clf.classes_) == ["china", "flower"]
         kept = small(class_weight=class_weight).fit(X[w > 0], y[w > 0])
-        assert_same(clf, kept)
+        assert_close(clf, kept)
 
 
 def test_weights_are_relative(cuts):
@@ -515,12 +521,13 @@ def test_predictions_begin_with_stored_maps(cuts, passes, tmp_path, trainable, p
     assert sum(passes) == n_views * n_new
     np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
     assert sum(passes) == n_views * n_new
-    # Above, below and between.
-    layers = ["block1_conv1", "block1_pool", "block2_conv1"]
-    features = clf.to_features(layers)
-    np.testing.assert_allclose(
-        features.transform(X), fitted.to_features(layers).transform(X), atol=1e-5
-    )
+    # A transformer with the same weights rounds nothing.
+    rows = clf.to_features().transform(X)
+    exact = fitted.to_features().transform(X)
+    np.testing.assert_array_equal(rows, exact)
+    if trainable != "all" and n_views == 1:
+        np.testing.assert_allclose(clf.head_.predict_proba(rows), expected, atol=0.01)
+        assert not np.array_equal(clf.head_.predict_proba(rows), expected)
 
 
 def test_a_number_beyond_float16_concerns_its_own_map_alone():

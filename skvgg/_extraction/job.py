@@ -40,9 +40,9 @@ MAP_DTYPE = "float16"
 class Job:
     """What one call does with images; made anew for each.
 
-    A pass with fine-tuned weights is made of two: that of the layers below, whose map
-    is rounded as it was for the training, and that of the trained layers. Where the map
-    is stored, the second is enough.
+    With fine-tuned weights, a pass may be made of two: that of the layers below, whose
+    map is rounded as it was for the training, and that of the trained layers. Where the
+    map is stored, the second is enough.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ class Job:
         What is done to the images first.
     map_dtype : {"float32", "float16"}
         What whole maps are stored in.
+    as_trained : bool
+        Whether to begin fine-tuned layers with the maps that they were trained on.
     bar : tqdm or None
         A progress bar to move on; None makes one if the settings say so.
     """
@@ -74,6 +76,7 @@ class Job:
         *,
         view: View | None = None,
         map_dtype: str = "float32",
+        as_trained: bool = False,
         bar: Any = None,
     ) -> None:
         self._owner = owner
@@ -89,7 +92,10 @@ class Job:
             view,
             map_dtype,
         )
-        self._map = self._map_of_training()
+        self._map = self._map_of_training() if as_trained else None
+        if self._map is not None and fingerprint is not None:
+            key = (*self._network_key(fingerprint), self._map, MAP_DTYPE)
+            self._recipe = replace(self._recipe, network_key=key)
         self._bar = bar
         self._network: VGG19 | None = None
         self._n_done = self._n_first = 0

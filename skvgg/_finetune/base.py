@@ -642,7 +642,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if self._averages():
             views = self._views(self.seed_)
         images = as_images(X, None, check_items=True)
-        rows = (self.features_._transform_view(images, view) for view in views)
+        rows = (
+            self.features_._transform_view(images, view, as_trained=True)
+            for view in views
+        )
         outputs = [getattr(self.head_, method)(some) for some in rows]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
