@@ -257,15 +257,11 @@ class Job:
         )
         if start is not None or self._map is None:  # else another pass follows
             self._n_done += len(inputs)
-        return network.features(
-            inputs,
-            wanted,
-            preprocessing,
-            method,
-            self._note,
-            start=start,
-            image_size=settings.image_size,
-        )
+        some = inputs, wanted, preprocessing, method, self._note
+        if start is None:
+            return network.features(*some)
+        size = settings.image_size
+        return network.features(*some, start=start, image_size=size)
 
     def _note(self, trouble: str) -> None:
         """Keep a warning for the thread of the user."""
