@@ -73,8 +73,11 @@ def test_a_row_does_not_depend_on_how_many_images_there_are(
     if with_memory:
         small(**params, memory=memory).transform(X[:100])
     rows = small(**params, memory=memory).transform(X)
-    np.testing.assert_array_equal(rows[[0, 120]], few)
-    np.testing.assert_array_equal(rows[30:37], some)
+    for actual, expected in ((rows[[0, 120]], few), (rows[30:37], some)):
+        if precision == "bfloat16":
+            np.testing.assert_array_equal(actual, expected)
+        else:  # CPUs without instructions for it add up in another order
+            assert relative_error(actual, expected) < 2e-3
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
