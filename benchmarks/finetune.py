@@ -335,7 +335,7 @@ def main():
     parser.add_argument("--seeds", type=int, help="how many splits; 5 unless --short")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
-        "--only", nargs="*", help=f"fixed, {', '.join(map(str, STARTS))}"
+        "--only", nargs="*", choices=["fixed", *map(str, STARTS)], metavar="START"
     )
     parser.add_argument(
         "--short", action="store_true", help="three splits, nothing from block3"

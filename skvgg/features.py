@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 import skvgg
 from skvgg._definition.architecture import LAYER_NAMES
 from skvgg._definition.preprocessing import PREPROCESSINGS
-from skvgg._extraction.job import Job
+from skvgg._extraction.job import Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
@@ -364,7 +364,10 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         return total / np.float32(len(views))
 
     def _transform_view(
-        self, images: Images, view: View | None, as_trained: bool = False
+        self,
+        images: Images,
+        view: View | None,
+        trained_on: TrainedOn | None = None,
     ) -> np.ndarray:
         """Return the features of one view of images; see :class:`Job`."""
         source = self._source()
@@ -378,7 +381,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 cache,
                 fingerprint,
                 view=view,
-                as_trained=as_trained,
+                trained_on=trained_on,
             )
             return job.rows(images)
 

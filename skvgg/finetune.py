@@ -124,7 +124,9 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     features_ : VGG19Features
         The network with the trained layers, up to what the head takes.
     head_ : TFLearnMLPClassifier
-        The head, for features as they come.
+        The head, for features as they come. (`predict` begins with maps rounded as in
+        the training, so that it differs from the head on the features of `features_`
+        by that rounding.)
     history_ : dict of str to list of float
         For each epoch of the second phase "loss" and "accuracy" on the images trained
         on, before each step; "val_loss" and "val_accuracy" on those held out.
@@ -430,7 +432,9 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     features_ : VGG19Features
         The network with the trained layers, up to what the head takes.
     head_ : TFLearnMLPRegressor
-        The head, for features as they come.
+        The head, for features as they come. (`predict` begins with maps rounded as in
+        the training, so that it differs from the head on the features of `features_`
+        by that rounding.)
     history_ : dict of str to list of float
         For each epoch of the second phase "loss" and "r2" on the images trained
         on, before each step; "val_loss" and "val_r2" on those held out.

@@ -530,6 +530,28 @@ def test_predictions_begin_with_stored_maps(cuts, passes, tmp_path, trainable, p
         assert not np.array_equal(clf.head_.predict_proba(rows), expected)
 
 
+def test_maps_of_other_preprocessing_are_not_those_of_the_training(cuts, tmp_path):
+    """What "auto" means for tuned weights is not what it means for those below."""
+    tuned = small(preprocessing="torch").fit(*cuts).features_.weights
+    small(memory=tmp_path).fit(*cuts)
+    ours = small(weights=tuned, memory=tmp_path).fit(*cuts)
+    expected = small(weights=tuned).fit(*cuts).predict_proba(cuts[0])
+    np.testing.assert_allclose(ours.predict_proba(cuts[0]), expected, atol=1e-6)
+
+
+def test_predictions_begin_where_the_last_fit_did(cuts, passes, tmp_path):
+    params = {"layer": "block3_pool", "memory": tmp_path, "warm_start": True}
+    clf = small(**params).fit(*cuts).set_params(trainable="block3").fit(*cuts)
+    passes.clear()
+    clf.predict(cuts[0])
+    assert passes == []
+    alone = small(weights=clf.features_.weights, trainable=None, memory=tmp_path)
+    alone.fit(*cuts)
+    passes.clear()
+    alone.predict(cuts[0])
+    assert passes == []
+
+
 def test_a_number_beyond_float16_concerns_its_own_map_alone():
     output = Output("block1_pool", None)
     recipe = Recipe((output,), (), None, None, map_dtype="float16")

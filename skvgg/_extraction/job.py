@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from skvgg._definition.architecture import (
     LAYER_NAMES,
@@ -31,10 +32,22 @@ from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
-from skvgg.weights import Source, TunedWeights
+from skvgg.weights import Source
 
 #: What the maps that fine-tuning begins with are stored in.
 MAP_DTYPE = "float16"
+
+#: Images whose whole maps are in memory, between the two passes.
+_MAPS_TOGETHER = 16
+
+
+class TrainedOn(NamedTuple):
+    """What the layers of a fine-tuned estimator were trained on."""
+
+    #: The layer whose maps they were.
+    start: str
+    #: Of the weights that gave them.
+    fingerprint: str
 
 
 class Job:
@@ -60,8 +73,8 @@ class Job:
         What is done to the images first.
     map_dtype : {"float32", "float16"}
         What whole maps are stored in.
-    as_trained : bool
-        Whether to begin fine-tuned layers with the maps that they were trained on.
+    trained_on : TrainedOn or None
+        Maps that the layers above were trained on, to begin those with the same.
     bar : tqdm or None
         A progress bar to move on; None makes one if the settings say so.
     """
@@ -76,7 +89,7 @@ class Job:
         *,
         view: View | None = None,
         map_dtype: str = "float32",
-        as_trained: bool = False,
+        trained_on: TrainedOn | None = None,
         bar: Any = None,
     ) -> None:
         self._owner = owner
@@ -92,7 +105,8 @@ class Job:
             view,
             map_dtype,
         )
-        self._map = self._map_of_training() if as_trained else None
+        self._trained_on = trained_on
+        self._map = self._map_of_training()
         if self._map is not None and fingerprint is not None:
             key = (*self._network_key(fingerprint), self._map, MAP_DTYPE)
             self._recipe = replace(self._recipe, network_key=key)
@@ -175,32 +189,36 @@ class Job:
             flat = pixels.reshape(len(pixels), -1)
             return [by_output.get(output, flat) for output in outputs]
         below = (self._map, *_up_to(self._map.layer, outputs))
-        return self._compute_above(self._pass(pixels, below, outputs), outputs)
+        done = [
+            self._compute_above(self._pass(pixels[part], below, outputs), outputs)
+            for part in gen_batches(len(pixels), _MAPS_TOGETHER)
+        ]
+        return [np.concatenate(blocks) for blocks in zip(*done, strict=True)]
 
     # Weights that were fine-tuned
 
     def _map_of_training(self) -> Output | None:
         """Return the map that the trained layers begin with, if they are needed."""
-        source, outputs = self._source, self._recipe.all_outputs
-        if not isinstance(source, TunedWeights) or source.start is None:
+        if self._trained_on is None:
             return None
-        is_needed = len(_up_to(source.start, outputs)) < len(outputs)
-        is_map = get_layer(source.start).is_spatial
-        return Output(source.start, None) if is_needed and is_map else None
+        start, outputs = self._trained_on.start, self._recipe.all_outputs
+        is_needed = len(_up_to(start, outputs)) < len(outputs)
+        is_map = get_layer(start).is_spatial
+        return Output(start, None) if is_needed and is_map else None
 
     def _shortcut(self) -> Shortcut | None:
         """Return the way from stored maps."""
         if self._map is None or not self._cache.keeps:
             return None
-        assert isinstance(self._source, TunedWeights)
+        assert self._trained_on is not None
         recipe = replace(
             self._recipe,
             outputs=(self._map, *_up_to(self._map.layer, self._recipe.all_outputs)),
             also_stored=(),
-            network_key=self._network_key(self._source.base_fingerprint),
+            network_key=self._network_key(self._trained_on.fingerprint),
             map_dtype=MAP_DTYPE,
         )
-        return Shortcut(recipe, self._compute_above)
+        return Shortcut(recipe, at_device_of_this_thread(self._compute_above))
 
     def _compute_above(
         self, blocks: Sequence[np.ndarray], outputs: Sequence[Output]

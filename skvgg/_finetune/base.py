@@ -23,7 +23,7 @@ from tqdm import tqdm
 import skvgg
 from skvgg._definition.architecture import LAYER_NAMES, STAGES, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
-from skvgg._extraction.job import MAP_DTYPE, Job
+from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import FLIPS, make_views
@@ -112,6 +112,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     n_iter_: int
     seed_: int
     best_validation_score_: float
+    _trained_on: TrainedOn | None
 
     _parameter_constraints: ClassVar[dict] = {
         "weights": [str, os.PathLike, Source, None],
@@ -495,6 +496,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def _tune(self, task: _Task, bar: tqdm) -> None:
         """Train the layers that are to be, and keep what was learned."""
         self.history_, self.loss_curve_, self.n_iter_ = {}, [], 0
+        self._trained_on = None
+        if task.plan.start_layer is not None:
+            self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
         if hasattr(self, "best_validation_score_"):
             del self.best_validation_score_
         if not task.plan.trained:
@@ -643,7 +647,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             views = self._views(self.seed_)
         images = as_images(X, None, check_items=True)
         rows = (
-            self.features_._transform_view(images, view, as_trained=True)
+            self.features_._transform_view(images, view, self._trained_on)
             for view in views
         )
         outputs = [getattr(self.head_, method)(some) for some in rows]

@@ -9,6 +9,7 @@ the two but the map that went in and the one that came out.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -57,17 +58,21 @@ def convolutions_to_train(
     """
     if precision != "float32" or has_gpu():
         return {}
-    chosen = {}
+    shapes = {}
+    work: Counter = Counter()  # of the layers of a shape, which are compiled together
     for name, kernel_shape in kernel_shapes.items():
         layer = get_layer(name)
-        if layer.kind != "conv":
+        if layer.kind != "conv" or min(kernel_shape[2:]) < _LEAST_CHANNELS:
             continue
         height, width, _ = map_shape(layer, image_size)
         n_in, n_out = kernel_shape[2:]
-        work = 3 * 2 * 9 * height * width * n_in * n_out * n_passes
-        if min(n_in, n_out) >= _LEAST_CHANNELS and work >= _WORTH_COMPILING:
-            chosen[name] = make_convolution((batch_size, height, width, n_in), n_out)
-    return chosen
+        shapes[name] = (batch_size, height, width, n_in), n_out
+        work[shapes[name]] += 3 * 2 * 9 * height * width * n_in * n_out * n_passes
+    return {
+        name: make_convolution(*shape)
+        for name, shape in shapes.items()
+        if work[shape] >= _WORTH_COMPILING
+    }
 
 
 def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolution:
@@ -84,6 +89,7 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
     n, *shape_of_one = shape
     n_parts = math.ceil(n * _transformed_bytes(shape, n_out) / _MAP_BYTES)
     n_together = math.ceil(n / n_parts)
+    n_parts = math.ceil(n / n_together)
     forward, backward = _compile((n_together, *shape_of_one), n_out)
     missing = n_together * n_parts - n
 

@@ -224,7 +224,8 @@ def _start_xla() -> None:
     """Use XLA, and the part of it that translates a ReLU, which write to the log."""
     tf = import_tensorflow()
     with quiet_log(), eagerly():
-        tf.function(tf.nn.relu, jit_compile=True, autograph=False)(tf.zeros(1))
+        relu = tf.function(tf.nn.relu, jit_compile=True, autograph=False)
+        relu.get_concrete_function(tf.TensorSpec(1))(tf.zeros(1))
 
 
 _QUIET_LOCK = threading.Lock()

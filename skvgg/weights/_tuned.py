@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._definition.architecture import LAYER_NAMES
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights._base import LayerArrays, Source, Weights, check_parameters
 
@@ -138,15 +137,6 @@ class TunedWeights(Source):
         weights = Weights(parameters, "<tuned>", self.preprocessing)
         check_parameters(weights, shapes)
         return weights
-
-    @property
-    def start(self) -> str | None:
-        """The layer below the first trained one; None if that is the first of all.
-
-        Its output, and those of the layers below it, are the base's.
-        """
-        first = min(map(LAYER_NAMES.index, self.parameters), default=0)
-        return LAYER_NAMES[first - 1] if first else None
 
     @cached_property
     def _digest(self) -> str:
