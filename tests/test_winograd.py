@@ -216,7 +216,7 @@ def test_gradients_are_those_of_tensorflows_convolution(size, n_parts, monkeypat
         tf.constant(rng.normal(size=s), tf.float32)
         for s in (shape, (3, 3, 8, 6), (6,), (*shape[:3], 6))
     )
-    of_one = winograd_training._transformed_bytes(shape, 6)
+    of_one = winograd.transformed_bytes(*size, 8)
     monkeypatch.setattr(winograd_training, "_MAP_BYTES", 5 * of_one / n_parts)
     convolutions = layers.convolve, winograd_training.make_convolution(shape, 6)
     found = []

@@ -89,7 +89,7 @@ def choose_method(
     Engines differ by rounding only, so those of a job may differ where that is of
     float32.
 
-    LayerTensors
+    Parameters
     ----------
     engine : {"auto", "direct", "winograd"}
         What the user asks for.
@@ -206,14 +206,14 @@ class Winograd:
         if self._one_by_one:
             is_worth_it = height * width * n_in * n_out >= _WORTH_A_CALL
             return _Plan(1, None) if is_worth_it else None
-        bytes_of_one = _bytes(height, width, max(n_in, n_out))
+        bytes_of_one = winograd.transformed_bytes(height, width, max(n_in, n_out))
         n_fitting = int(_WINOGRAD_BYTES / bytes_of_one)
         if n_fitting >= _LEAST_TOGETHER:
             # A power of two, so that a deeper layer's number is a multiple of it.
             return _Plan(2 ** (n_fitting.bit_length() - 1), None)
-        bytes_of_kernel = _bytes(1, 1, n_in * n_out)
+        bytes_of_kernel = winograd.transformed_bytes(1, 1, n_in * n_out)
         stripe = max(_STRIPE_BYTES, bytes_of_kernel)
-        rows = int(stripe / _bytes(1, width, n_in + n_out))
+        rows = int(stripe / winograd.transformed_bytes(1, width, n_in + n_out))
         return _Plan(_IN_STRIPES_TOGETHER, max(rows, 1))
 
     def _transform(self, layer: str) -> tuple[list[Any], Any]:
@@ -225,12 +225,6 @@ class Winograd:
                 parts = winograd.transform_kernel(kernel.numpy())
                 self._transformed[layer] = [tf.constant(part) for part in parts], bias
         return self._transformed[layer]
-
-
-def _bytes(height: int, width: int, channels: int) -> int:
-    """Return how many bytes maps of so many pixels take once transformed."""
-    n_tiles = winograd.n_tiles(height) * winograd.n_tiles(width)
-    return winograd.SIDE**2 * n_tiles * channels * np.float32().nbytes
 
 
 @cache

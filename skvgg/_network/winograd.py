@@ -86,6 +86,11 @@ def n_tiles(size: int) -> int:
     return -(-size // TILE)
 
 
+def transformed_bytes(height: int, width: int, channels: int) -> int:
+    """Return how many bytes maps of so many pixels take once transformed."""
+    return SIDE**2 * n_tiles(height) * n_tiles(width) * channels * np.float32().nbytes
+
+
 def convolve(
     x: Any, u: Sequence[Any], bias: Any, *, pools: bool, rows: int | None = None
 ) -> Any:

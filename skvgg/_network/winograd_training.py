@@ -87,7 +87,9 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
     """
     tf = import_tensorflow()
     n, *shape_of_one = shape
-    n_parts = math.ceil(n * _transformed_bytes(shape, n_out) / _MAP_BYTES)
+    height, width, n_in = shape_of_one
+    of_one = winograd.transformed_bytes(height, width, max(n_in, n_out))
+    n_parts = math.ceil(n * of_one / _MAP_BYTES)
     n_together = math.ceil(n / n_parts)
     n_parts = math.ceil(n / n_together)
     forward, backward = _compile((n_together, *shape_of_one), n_out)
@@ -112,13 +114,6 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
         return y, gradients
 
     return convolve
-
-
-def _transformed_bytes(shape: tuple[int, ...], n_out: int) -> int:
-    """Return what the transformed map of one image takes."""
-    _, height, width, n_in = shape
-    n_tiles = winograd.n_tiles(height) * winograd.n_tiles(width)
-    return winograd.SIDE**2 * n_tiles * max(n_in, n_out) * 4
 
 
 @cache
