@@ -1,8 +1,9 @@
 """Images a second through VGG19 up to fc1, beside the peers.
 
-    python benchmarks/extract.py forward    # skvgg and nine peers, in turn
+    python benchmarks/extract.py forward    # skvgg and ten peers, in turn
     python benchmarks/extract.py start      # cold processes, and peak memory at 32
     python benchmarks/extract.py photos     # JPEG files to a feature matrix
+    python benchmarks/extract.py scale      # the same by processes and threads
 
 Every contender has a process of its own, with the same random weights, and they run
 in turn, round by round; the figures are medians. skvgg gets 8-bit pixels and
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,7 +34,7 @@ CONTENDERS = {}
 #: as accurate as direct convolution. It runs beside the others in each group.
 PEER = "OpenVINO float32"
 #: How often each contender runs, unless asked otherwise.
-ROUNDS = {"forward": 7, "start": 3, "photos": 3}
+ROUNDS = {"forward": 7, "start": 3, "photos": 3, "scale": 5}
 
 
 def contender(name):
@@ -59,7 +61,7 @@ def as_float(pixels):
 
 
 def skvgg_runner(precision, engine):
-    from skvgg._network.engines import choose
+    from skvgg._network.engines import choose_method
     from skvgg._network.vgg19 import VGG19
 
     network = VGG19(precision)
@@ -68,10 +70,10 @@ def skvgg_runner(precision, engine):
     means = Preprocessing(mean=CAFFE.mean)
     outputs = [Output("fc1", None)]
 
+    method = choose_method(engine, precision)
+
     def run(x):
-        return network.features(
-            x, outputs, means, choose(engine, precision, 0, len(x))
-        )[0]
+        return network.features(x, outputs, means, method)[0]
 
     return run, lambda x: x
 
@@ -176,8 +178,6 @@ def _():
 
 @contender("PyTorch compiled")
 def _():
-    import os
-
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # here, not in processes
     return torch_runner(lambda torch, model: torch.compile(model))
 
@@ -290,10 +290,78 @@ def _():
     return run, channels_first
 
 
+@contender("ncnn")
+def _():
+    import ncnn
+
+    folder = tempfile.mkdtemp()
+    description, last = write_ncnn_model(folder)
+    net = ncnn.Net()
+    net.opt.num_threads = n_cores()
+    net.opt.use_vulkan_compute = False
+    net.opt.use_fp16_storage = net.opt.use_bf16_storage = False
+    net.load_param(description)
+    net.load_model(f"{folder}/vgg19.bin")
+
+    def of_one(pixels):
+        extractor = net.create_extractor()
+        extractor.input("pixels", ncnn.Mat(pixels))
+        return np.array(extractor.extract(last)[1])
+
+    return lambda x: np.stack([of_one(pixels) for pixels in x]), channels_first
+
+
+def write_ncnn_model(folder):
+    """Write VGG19 as ncnn reads it; return the description's path and the last blob."""
+    lines = ["Input pixels 0 1 pixels"]
+    parameters = load_parameters().parameters
+    x, shape = "pixels", (3, SIZE, SIZE)
+    with open(f"{folder}/vgg19.bin", "wb") as numbers:
+        for layer in LAYERS:
+            if layer.kind == "flatten":  # InnerProduct does that
+                continue
+            if layer.kind == "pool":
+                what, settings = "Pooling", "0=0 1=2 2=2"
+                shape = (shape[0], shape[1] // 2, shape[2] // 2)
+            else:
+                kernel, bias = parameters[layer.name]
+                if layer.kind == "conv":
+                    what, settings = "Convolution", "1=3 4=1 5=1 6="
+                    kernel = kernel.transpose(3, 2, 0, 1)
+                    shape = (len(kernel), *shape[1:])
+                else:  # from (height, width, channel) to (channel, height, width)
+                    what, settings = "InnerProduct", "1=1 2="
+                    by_pixel = kernel.reshape(*shape[1:], shape[0], -1)
+                    kernel = by_pixel.transpose(3, 2, 0, 1)
+                settings = f"0={len(bias)} {settings}{kernel.size} 9=1"
+                numbers.write(np.uint32(0).tobytes())  # they are float32
+                numbers.write(np.ascontiguousarray(kernel).tobytes())
+                numbers.write(bias.tobytes())
+            lines.append(f"{what} {layer.name} 1 1 {x} {layer.name} {settings}")
+            x = layer.name
+    path = Path(folder, "vgg19.param")
+    counts = f"{len(lines)} {len(lines)}"
+    path.write_text("\n".join(["7767517", counts, *lines, ""]))
+    return str(path), x
+
+
 def n_cores():
     import joblib
 
     return joblib.cpu_count()
+
+
+def describe_processor():
+    """Return the processor's name and the instructions that matter here; on Linux."""
+    from skvgg._runtime.processor import features
+
+    (name, *_) = (
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    matter = (f for f in features() if f.startswith(("avx", "amx", "fma")))
+    return f"{name}, {n_cores()} cores: {' '.join(sorted(matter))}"
 
 
 def peak_memory():
@@ -462,9 +530,9 @@ def photo_loops(n):
 
     model = keras_model()
     run, prepare = CONTENDERS["PyTorch channels_last"]()
-    features = VGG19Features(None, random_state=0, engine="winograd")
+    features = VGG19Features(None, random_state=0)
     pixels = make_pixels(n)
-    features.transform(pixels[:32])  # compiles
+    features.transform(pixels[:32])
 
     def keras_loop(paths):
         return [
@@ -518,9 +586,58 @@ def photos(arguments):
             print(f"{name:28} {ratio:6.2f} {median:9.2f} {low:7.2f}-{high:7.2f}")
 
 
+def serve_photos(paths, pipe):
+    """Warm up; then turn the photos into features whenever asked, in one process."""
+    from skvgg import VGG19Features
+
+    features = VGG19Features(None, random_state=0)
+    features.transform(paths[:4])
+    pipe.send(True)
+    while pipe.recv():
+        start = time.process_time()
+        features.transform(paths)
+        pipe.send(time.process_time() - start)
+
+
+def scale(arguments):
+    """Print the rate by processes and their threads: what more cores would do."""
+    context = multiprocessing.get_context("spawn")
+    n, n_all = arguments.photos, n_cores()
+    ways = {(1, 1): [], (1, n_all): [], (n_all, 1): []}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_photos(folder, n, (500, 375))
+        pipes = {}
+        for n_processes, n_threads in ways:
+            os.environ["OMP_NUM_THREADS"] = str(n_threads)
+            pipes[n_processes, n_threads] = []
+            for i in range(n_processes):
+                pipe, theirs = context.Pipe()
+                own = paths[i::n_processes], theirs
+                context.Process(target=serve_photos, args=own, daemon=True).start()
+                pipe.recv()
+                pipes[n_processes, n_threads].append(pipe)
+        for _ in range(arguments.rounds):
+            for way, results in ways.items():
+                start = time.perf_counter()
+                for pipe in pipes[way]:
+                    pipe.send(True)
+                busy = sum(pipe.recv() for pipe in pipes[way])
+                seconds = time.perf_counter() - start
+                results.append((n / seconds, busy / seconds))
+    print(f"\n{n} JPEG files of 500x375, {arguments.rounds} rounds")
+    print(
+        f"{'processes, threads of each':28} {'ratio':>6} {'images/s':>9} {'cores':>6}"
+    )
+    base = np.median([rate for rate, _ in ways[1, 1]])
+    for way, results in ways.items():
+        rate, busy = np.median(results, axis=0)
+        name = f"{way[0]}, {way[1]}"
+        print(f"{name:28} {rate / base:6.2f} {rate:9.2f} {busy:6.2f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["forward", "start", "photos"])
+    parser.add_argument("what", choices=[*ROUNDS])
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--only", nargs="+", choices=[*CONTENDERS])
@@ -528,13 +645,16 @@ def main():
     parser.add_argument("--sizes", nargs="+", default=["500x375", "4000x3000"])
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or ROUNDS[arguments.what]
-    for package in ["tensorflow", "keras", "torch", "onnxruntime", "openvino", "MNN"]:
+    print(describe_processor())
+    peers = ["tensorflow", "keras", "torch", "onnxruntime", "openvino", "MNN", "ncnn"]
+    for package in peers:
         try:
             print(package, version(package), end="  ")
         except PackageNotFoundError:
             print(package, "missing", end="  ")
     print()
-    {"forward": forward, "start": start, "photos": photos}[arguments.what](arguments)
+    runs = {"forward": forward, "start": start, "photos": photos, "scale": scale}
+    runs[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -117,21 +117,18 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Images that go through the network together. Bounds the memory.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
             default="float32"
-        What the network computes in; rows are float32 in any case. "bfloat16"
-        takes half the time of "float32" with ``engine="direct"`` on CPUs that
-        have instructions for it, with errors of about 1 % of the largest
-        feature. "tensorfloat32" and "float16" are for GPUs: on a CPU, the
-        first is "float32", the second slow.
+        What the network computes in; rows are float32 in any case. On a CPU with
+        AMX, "bfloat16" takes a fraction of the time of "float32", with errors of
+        about 1 % of the largest feature. On other CPUs "float32" is faster, so
+        "bfloat16" computes in it and gives its rows; so does "float16" on CPUs
+        without AMX for it. "tensorfloat32" is for GPUs and is "float32" on a CPU.
     engine : {"auto", "direct", "winograd"}, default="auto"
-        How convolutions are computed on a CPU. "winograd" takes less than half
-        the time that "direct", TensorFlow's own, takes in float32, is as
-        accurate, and is compiled first, for about 10 seconds a process and
-        `image_size`. (In batches of up to 6 it takes them one by one, which is
-        compiled apart, and a little more than half the time.) "auto" computes
-        the first 96 images of a call directly, the others by "winograd". The
-        features differ by rounding only, so `memory` does not tell them apart.
-        "winograd" computes in float32 only: with the precisions "bfloat16" and
-        "float16", "auto" is "direct".
+        How convolutions are computed on a CPU. "winograd" takes about half the
+        time that "direct", TensorFlow's own, takes in float32, and is as
+        accurate. The features differ by rounding only, so `memory` does not
+        tell them apart. "auto" is "winograd" where the network computes in
+        float32 on a CPU, and "direct" elsewhere; "winograd" is an error with
+        the precisions "bfloat16" and "float16".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where the rows of images are kept, so that an image goes through the
         network once: in cross-validation, in a grid search, in the next

@@ -107,8 +107,8 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         None keeps maps in a temporary folder for the length of a fit.
     precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
         What the layers compute in, as in :class:`VGG19Features`; weights and their
-        updates are float32 in any case. On CPUs that have instructions for it,
-        "bfloat16" trains several times as fast. (The small gradients of training
+        updates are float32 in any case. On CPUs with AMX, "bfloat16" trains several
+        times as fast; on others it means "float32". (The small gradients of training
         would be zero in "float16".)
     random_state : int, RandomState instance or None, default=None
         Seed of random weights, of the views, the order of the images, the images held
@@ -415,8 +415,8 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         None keeps maps in a temporary folder for the length of a fit.
     precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
         What the layers compute in, as in :class:`VGG19Features`; weights and their
-        updates are float32 in any case. On CPUs that have instructions for it,
-        "bfloat16" trains several times as fast. (The small gradients of training
+        updates are float32 in any case. On CPUs with AMX, "bfloat16" trains several
+        times as fast; on others it means "float32". (The small gradients of training
         would be zero in "float16".)
     random_state : int, RandomState instance or None, default=None
         Seed of random weights, of the views, the order of the images, the images held

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
+from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras
 
 
@@ -78,3 +79,10 @@ def tiles(photos):
         for label, (y, x) in zip(labels, corners, strict=True)
     ]
     return np.stack(cuts), np.array(["china", "flower"])[labels]
+
+
+@pytest.fixture
+def with_instructions(monkeypatch):
+    """Compute in fewer bits, with whatever instructions this processor has."""
+    found = processor.features() | {"amx-bf16", "amx-fp16"}
+    monkeypatch.setattr(processor, "features", lambda: found)

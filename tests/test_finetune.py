@@ -316,6 +316,7 @@ def test_a_gpu_rounds_products_in_training_only_if_asked(cuts, monkeypatch, prec
     assert switches == [precision == "tensorfloat32"]
 
 
+@pytest.mark.usefixtures("with_instructions")
 def test_reduced_precision_learns_the_same(cuts):
     X, y = cuts
     for precision in ("bfloat16", "float32"):

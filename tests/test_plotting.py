@@ -383,6 +383,7 @@ def test_the_fully_connected_layers_are_explained(some):
     assert display.saliency.shape == (2, 2)
 
 
+@pytest.mark.usefixtures("with_instructions")
 def test_lower_precision_gives_nearly_the_same_map(some):
     X, y = some
     model = linear(layer="block4_pool", pooling="avg").fit(X, y)

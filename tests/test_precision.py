@@ -8,7 +8,7 @@ import pytest
 
 from skvgg import VGG19Features
 from skvgg._network import engines, forward, precision
-from skvgg._runtime import tensorflow
+from skvgg._runtime import processor, tensorflow
 from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error, run_python
@@ -19,6 +19,7 @@ def small(**params):
     return VGG19Features(**{**defaults, "image_size": 32, "random_state": 0, **params})
 
 
+@pytest.mark.usefixtures("with_instructions")
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
     [("tensorfloat32", 1e-6), ("float16", 3e-3), ("bfloat16", 3e-2)],
@@ -41,6 +42,9 @@ import os
 import numpy as np
 from skvgg import VGG19Features
 from skvgg._network.vgg19 import ForwardPass
+from skvgg._runtime import processor
+
+processor.features = lambda: {{"amx-bf16", "amx-fp16"}}
 
 run = ForwardPass.__call__
 def say_and_run(self, inputs):
@@ -58,12 +62,12 @@ features.transform(np.zeros((2, 32, 32), np.uint8))
     assert run_python(code).stderr == "a line of the user's\n"
 
 
+@pytest.mark.usefixtures("with_instructions")
 @pytest.mark.parametrize("with_memory", [False, True])
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_a_row_does_not_depend_on_how_many_images_there_are(
     precision, with_memory, tmp_path
 ):
-    """More of them than the default engine computes directly in float32."""
     X = np.random.default_rng(0).integers(0, 256, (140, 64, 64, 3), np.uint8)
     names = ["block1_pool", "block3_conv2", "block5_pool", "fc1"]
     params = {"precision": precision, "layer": names, "image_size": 64}
@@ -89,6 +93,7 @@ def test_winograd_refuses_a_precision_that_it_does_not_compute_in(tiles, precisi
     small(precision="tensorfloat32", engine="winograd").transform(tiles[0][:1])
 
 
+@pytest.mark.usefixtures("with_instructions")
 def test_memory_tells_precisions_apart(tiles, tmp_path):
     X = tiles[0][:4]
     rows = small(memory=tmp_path).fit_transform(X)
@@ -98,16 +103,29 @@ def test_memory_tells_precisions_apart(tiles, tmp_path):
     np.testing.assert_array_equal(small(memory=tmp_path).fit_transform(X), rows)
 
 
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_without_instructions_for_fewer_bits_rows_are_those_of_float32(
+    precision, tiles, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx512bf16"}))
+    X = tiles[0][:4]
+    expected = small(memory=tmp_path).fit_transform(X)
+    features = small(memory=tmp_path, precision=precision)
+    np.testing.assert_array_equal(features.fit_transform(X), expected)
+    assert features.cache_info().hits == 4  # they have the same keys
+    np.testing.assert_array_equal(small(precision=precision).transform(X), expected)
+
+
 def run_out_of_memory(monkeypatch, most):
     """Let the direct engine fail with more than so many images."""
     tf = import_tensorflow()
     convolve, sizes = engines.Direct.convolve, []
 
-    def fail(self, x, layer, *, pools):
+    def fail(self, x, layer, workers, *, pools):
         sizes.append(x.shape[0])
         if x.shape[0] > most and layer == "block2_conv1":  # when some rows are there
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
-        return convolve(self, x, layer, pools=pools)
+        return convolve(self, x, layer, workers, pools=pools)
 
     monkeypatch.setattr(engines.Direct, "convolve", fail)
     return sizes
@@ -115,7 +133,8 @@ def run_out_of_memory(monkeypatch, most):
 
 def test_out_of_memory_halves_the_batch_and_warns_once(tiles, monkeypatch):
     X = tiles[0][:22]
-    params = {"layer": ["block1_conv2", "block3_pool"], "random_state": 91}
+    layers = ["block1_conv2", "block3_pool"]
+    params = {"layer": layers, "random_state": 91, "engine": "direct"}
     expected = small(**params).transform(X)
     features = small(**params, batch_size=11)
     sizes = run_out_of_memory(monkeypatch, most=5)
@@ -134,7 +153,7 @@ def test_out_of_memory_with_one_image_is_an_error(tiles, monkeypatch):
     run_out_of_memory(monkeypatch, most=0)
     error = import_tensorflow().errors.ResourceExhaustedError
     with pytest.raises(error):
-        small(random_state=92).transform(tiles[0][:2])
+        small(random_state=92, engine="direct").transform(tiles[0][:2])
 
 
 def test_the_memory_of_each_gpu_is_taken_as_needed():
@@ -156,7 +175,7 @@ def test_the_memory_of_each_gpu_is_taken_as_needed():
 def test_on_a_gpu_the_batch_stays_whole_and_is_computed_directly(tiles, monkeypatch):
     expected = small(engine="direct").transform(tiles[0][:40])
     monkeypatch.setattr(engines, "has_gpu", lambda: True)
-    monkeypatch.setattr(engines, "_winograd_function", None)
+    monkeypatch.setattr(engines, "convolve", None)
     features = small(engine="winograd", batch_size=40)
     rows = features.transform(tiles[0][:40])
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)

@@ -1,15 +1,22 @@
 """The Winograd engine computes what TensorFlow's convolution and Keras compute."""
 
-import threading
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.signal import correlate
 
 from skvgg import VGG19Features
-from skvgg._network import engines, layers, winograd, winograd_training
-from skvgg._runtime import threads
+from skvgg._network import (
+    engines,
+    layers,
+    winograd,
+    winograd_forward,
+    winograd_kernels,
+    winograd_training,
+)
+from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error
@@ -41,41 +48,130 @@ def test_one_dimension_is_a_correlation():
     np.testing.assert_allclose(actual, np.correlate(numbers, kernel, "valid"))
 
 
+class Case(NamedTuple):
+    """A convolution of random numbers."""
+
+    x: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    @classmethod
+    def of(cls, shape, n_out):
+        rng = np.random.default_rng(0)
+        n_in = shape[-1]
+        kernel = rng.normal(0, 1 / np.sqrt(9 * n_in), size=(3, 3, n_in, n_out))
+        arrays = np.maximum(rng.normal(size=shape), 0), kernel, rng.normal(size=n_out)
+        return cls(*(array.astype(np.float32) for array in arrays))
+
+    def convolve(self, *, pools=False):
+        kernel = winograd_forward.PackedKernel.of(self.kernel, self.bias)
+        with winograd_forward.Workers() as workers:
+            return winograd_forward.convolve(self.x, kernel, workers, pools=pools)
+
+
 @pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize(
-    ("size", "rows"),
+    "size", [(8, 8), (9, 14), (3, 2), (1, 1), (13, 6), (19, 9), (22, 5), (2, 33)]
+)
+def test_convolution_of_any_size(size, n_threads, pools, monkeypatch):
+    monkeypatch.setattr(winograd_forward, "n_threads_of_network", lambda: n_threads)
+    case = Case.of((3, *size, 64), 64)
+    expected = reference(*case)
+    if pools:
+        expected = maxima(expected)
+    actual = case.convolve(pools=pools)
+    assert actual.shape == expected.shape
+    if expected.size:
+        assert relative_error(actual, expected) <= 2e-6
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "n_in", "n_out"),
     [
-        *[((8, 8), None), ((9, 14), None), ((3, 2), None)],
-        *[((16, 8), 1), ((16, 8), 2)],  # the last stripe ends with the image
-        *[((13, 6), 1), ((19, 9), 2), ((22, 5), 3)],  # it overlaps the one before
-        ((9, 7), 2),  # one stripe holds all
+        (1, 7, 64, 128),
+        (5, 14, 128, 128),
+        (2, 13, 512, 512),  # threads divide the channels
+        (20, 14, 256, 512),  # they divide the tiles of a large kernel
     ],
 )
-def test_convolution_of_any_size_in_any_stripes(size, rows, pools):
+def test_convolution_of_any_number_of_channels(n, size, n_in, n_out):
     tf = import_tensorflow()
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, *size, 5)).astype(np.float32)
-    kernel = rng.normal(size=(3, 3, 5, 7)).astype(np.float32)
-    bias = rng.normal(size=7).astype(np.float32)
-    function = engines._winograd_function(x.shape, 7, pools, rows)
-    u = [tf.constant(part) for part in winograd.transform_kernel(kernel)]
-    actual = function(tf.constant(x), u, tf.constant(bias)).numpy()
-    expected = reference(x, kernel, bias)
-    assert relative_error(actual, maxima(expected) if pools else expected) <= 2e-6
+    case = Case.of((n, size, size, n_in), n_out)
+    assert relative_error(case.convolve(), layers.convolve(*case).numpy()) <= 1e-5
+    expected = tf.nn.max_pool2d(layers.convolve(*case), 2, 2, "VALID").numpy()
+    assert relative_error(case.convolve(pools=True), expected) <= 1e-5
+
+
+def test_bits_depend_neither_on_threads_nor_on_other_images_nor_on_blocks(monkeypatch):
+    case = Case.of((9, 14, 10, 512), 512)
+    expected = case.convolve()
+    for n_threads in (1, 2, 3, 7):
+        name = "n_threads_of_network"
+        monkeypatch.setattr(winograd_forward, name, lambda n=n_threads: n)
+        np.testing.assert_array_equal(case.convolve(), expected)
+    for images in (slice(0, 1), slice(3, 7)):
+        some = case._replace(x=case.x[images])
+        np.testing.assert_array_equal(some.convolve(), expected[images])
+    monkeypatch.setattr(winograd_forward, "_KERNEL_IN_CACHE", np.inf)
+    monkeypatch.setattr(winograd_forward, "_BLOCK_BYTES", 1)
+    np.testing.assert_array_equal(case.convolve(), expected)
+
+
+def test_not_a_number_stays_where_it_is():
+    case = Case.of((2, 12, 12, 64), 64)
+    case.x[1, 0, 0, 5] = np.nan
+    y = case.convolve()
+    assert np.isnan(y[1, :2, :2]).all()  # as in a direct convolution
+    np.testing.assert_array_equal(y[0], case.convolve()[0])
+    assert not np.isnan(y[0]).any()
+    assert not np.isnan(y[1, 4:, 4:]).any()
+
+
+def test_error_is_that_of_float32():
+    """Against float64, at the depth of block 5: 512 channels."""
+    case = Case.of((2, 8, 8, 512), 64)
+    # That of TensorFlow's own is 2e-7 to 2e-6, depending on the processor.
+    assert relative_error(case.convolve(), reference(*case)) <= 5e-6
+
+
+@pytest.mark.parametrize(("width", "n_registers"), [(4, 16), (4, 32), (8, 16)])
+def test_vectors_of_other_processors(width, n_registers, monkeypatch):
+    """Shorter ones than this processor's, which it computes with as well."""
+    others = processor.Vectors(width, n_registers)
+    expected = Case.of((2, 9, 6, 64), 64)
+    monkeypatch.setattr(winograd_kernels, "vectors", lambda: others)
+    winograd_kernels.compile_kernels.cache_clear()
+    try:
+        actual = expected.convolve(pools=True)
+    finally:
+        winograd_kernels.compile_kernels.cache_clear()
+    assert relative_error(actual, maxima(reference(*expected))) <= 2e-6
+
+
+def test_the_vectors_follow_from_the_processor(monkeypatch):
+    def vectors(*names):
+        monkeypatch.setattr(processor, "features", lambda: frozenset(names))
+        return processor.vectors()
+
+    assert vectors("sse2", "avx", "avx2", "avx512f") == (16, 32)
+    assert vectors("sse2", "avx", "avx2") == (8, 16)
+    assert vectors("sse2") == (4, 16)
+    assert vectors("neon") == (4, 32)
 
 
 @pytest.fixture(scope="module")
 def seen_of_winograd():
     """Which shapes the engine was called with; it is called through."""
     seen = Counter()
-    original = engines._winograd_function
+    original = engines.convolve
 
-    def count(shape, *others):
-        seen[shape] += 1
-        return original(shape, *others)
+    def count(x, *args, **kwargs):
+        seen[x.shape] += 1
+        return original(x, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "_winograd_function", count)
+        patch.setattr(engines, "convolve", count)
         yield seen
 
 
@@ -83,125 +179,71 @@ def seen_of_winograd():
 def test_a_batch_at_224_is_that_of_keras(keras_top, seen_of_winograd):
     model, path = keras_top
     names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
-    images = random_images(13, 224, 224, 3)  # the last parts are not full
+    images = random_images(13, 224, 224, 3)
     expected = keras_outputs(model, images, names)
-    rows = VGG19Features(path, layer=names, engine="winograd").transform(images)
+    seen_of_winograd.clear()
+    rows = VGG19Features(path, layer=names).transform(images)
     for name, actual in split_by_layer(rows, expected).items():
         assert relative_error(actual, expected[name].reshape(13, -1)) <= 1e-5, name
     assert seen_of_winograd == {
-        (2, 224, 224, 64): 6,  # the last image goes directly
-        (2, 112, 112, 64): 6,
-        (2, 112, 112, 128): 6,
-        (4, 56, 56, 128): 3,
-        (4, 56, 56, 256): 9,
-        (8, 28, 28, 256): 2,
-        (8, 28, 28, 512): 6,
-        (16, 14, 14, 512): 4,
+        (2, 224, 224, 64): 6,
+        (1, 224, 224, 64): 1,
+        (4, 112, 112, 64): 3,
+        (1, 112, 112, 64): 1,
+        (4, 112, 112, 128): 3,
+        (1, 112, 112, 128): 1,
+        (8, 56, 56, 128): 1,
+        (5, 56, 56, 128): 1,
+        (8, 56, 56, 256): 3,
+        (5, 56, 56, 256): 3,
+        (13, 28, 28, 256): 1,
+        (13, 28, 28, 512): 3,
+        (13, 14, 14, 512): 4,
     }
 
 
-def test_images_side_by_side_give_the_rows_of_each(tiles, monkeypatch):
-    """Small images, made to go in stripes and in threads as large ones do."""
-    X = tiles[0][:21]
-    names = ["block1_conv1", "block2_conv1", "block2_pool", "block3_pool"]
-    params = {"weights": None, "random_state": 0, "layer": names, "image_size": 48}
-    expected = VGG19Features(**params, engine="direct").transform(X)
-    monkeypatch.setattr(engines, "_WINOGRAD_BYTES", 1)
-    monkeypatch.setattr(engines, "_STRIPE_BYTES", 1)
-    monkeypatch.setattr(threads, "max_threads", lambda: 3)
-    used = set()
-    original = engines.Winograd.convolve
-
-    def convolve(self, *args, **kwargs):
-        used.add(threading.current_thread())
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(engines.Winograd, "convolve", convolve)
-    rows = VGG19Features(**params, engine="winograd").transform(X)
-    assert 1 < len(used) <= 4  # one of them starts the others
-    assert relative_error(rows, expected) <= 1e-5
-    assert not np.array_equal(rows, expected)
-
-
-def test_error_is_that_of_float32():
-    """Against float64, at the depth of block 5: 512 channels."""
-    tf = import_tensorflow()
-    rng = np.random.default_rng(0)
-    x = np.maximum(rng.normal(size=(2, 8, 8, 512)), 0).astype(np.float32)
-    kernel = rng.normal(0, 1 / 48, size=(3, 3, 512, 32)).astype(np.float32)
-    bias = np.zeros(32, np.float32)
-    expected = reference(x, kernel, bias)
-    u = [tf.constant(part) for part in winograd.transform_kernel(kernel)]
-    convolve = engines._winograd_function(x.shape, 32, False, None)
-    # That of TensorFlow's own is 2e-7 to 2e-6, depending on the processor.
-    assert relative_error(convolve(x, u, bias).numpy(), expected) <= 5e-6
-
-
-@pytest.mark.slow
-def test_few_images_at_224_go_one_by_one_and_are_those_of_keras(
-    keras_top, seen_of_winograd
-):
-    model, path = keras_top
-    names = ["block2_conv2", *[f"block{i}_pool" for i in range(2, 6)], "fc1"]
-    images = random_images(2, 224, 224, 3)
-    expected = keras_outputs(model, images, names)
+def test_a_single_image_goes_through_the_fast_engine(tiles, seen_of_winograd):
+    features = VGG19Features(None, random_state=0, layer="block1_pool", image_size=64)
     seen_of_winograd.clear()
-    rows = VGG19Features(path, layer=names, engine="winograd").transform(images)
-    for name, actual in split_by_layer(rows, expected).items():
-        assert relative_error(actual, expected[name].reshape(2, -1)) <= 1e-5, name
-    assert {shape[0] for shape in seen_of_winograd} == {1}
-    assert seen_of_winograd.total() == 2 * 15  # all but the first convolution
+    features.transform(tiles[0][:1])
+    assert seen_of_winograd == {(1, 64, 64, 64): 1}
+
+
+def test_maps_that_tiles_do_not_fit_are_computed_directly(tiles, seen_of_winograd):
+    names = [f"block{i}_pool" for i in range(1, 6)]
+    features = VGG19Features(None, random_state=0, layer=names, image_size=32)
+    seen_of_winograd.clear()
+    rows = features.transform(tiles[0][:4])
+    assert min(shape[1] for shape in seen_of_winograd) == 4  # and none of 2x2
+    directly = features.set_params(engine="direct").transform(tiles[0][:4])
+    assert relative_error(rows, directly) <= 1e-5
+
+
+@pytest.mark.parametrize("layer", ["block5_pool", "fc1"])
+def test_a_row_does_not_depend_on_how_many_images_there_are(layer):
+    X = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), np.uint8)
+    params = {"weights": None, "random_state": 0, "layer": layer, "image_size": 64}
+    rows = VGG19Features(**params, batch_size=64).transform(X)
+    some = VGG19Features(**params, batch_size=5).transform(X[30:37])
+    np.testing.assert_array_equal(some, rows[30:37])
+    for i in (0, 69):
+        one = VGG19Features(**params).transform(X[i : i + 1])
+        np.testing.assert_array_equal(one, rows[i : i + 1])
 
 
 @pytest.mark.parametrize(
-    ("engine", "precision", "n_done", "batch_size", "expected"),
+    ("engine", "precision", "expected"),
     [
-        ("direct", "float32", 1000, 32, "direct"),
-        ("auto", "float32", 95, 32, "direct"),
-        ("auto", "float32", 95, 1, "direct"),
-        ("auto", "float32", 96, 7, "winograd"),
-        ("auto", "float32", 96, 6, "winograd_one_by_one"),
-        ("auto", "tensorfloat32", 96, 7, "winograd"),
-        ("auto", "bfloat16", 96, 7, "direct"),
-        ("auto", "float16", 96, 6, "direct"),
-        ("winograd", "float32", 0, 7, "winograd"),
-        ("winograd", "float32", 0, 6, "winograd_one_by_one"),
+        ("direct", "float32", "direct"),
+        ("auto", "float32", "winograd"),
+        ("auto", "tensorfloat32", "winograd"),
+        ("auto", "bfloat16", "direct"),
+        ("auto", "float16", "direct"),
+        ("winograd", "float32", "winograd"),
     ],
 )
-def test_the_engine_depends_on_the_job_alone(
-    engine, precision, n_done, batch_size, expected
-):
-    assert engines.choose_method(engine, precision, n_done, batch_size) == expected
-
-
-def test_a_last_batch_of_few_compiles_nothing(tiles, seen_of_winograd):
-    features = VGG19Features(
-        None, random_state=0, layer="block1_pool", image_size=64, engine="winograd"
-    )
-    seen_of_winograd.clear()
-    features.transform(tiles[0][:33])
-    assert seen_of_winograd == {(8, 64, 64, 64): 4}
-    features.transform(tiles[0][:1])  # too small to be worth it
-    assert seen_of_winograd == {(8, 64, 64, 64): 4}
-    features.set_params(image_size=128).transform(tiles[0][:1])
-    assert seen_of_winograd == {(8, 64, 64, 64): 4, (1, 128, 128, 64): 1}
-
-
-def test_auto_computes_a_small_job_directly(tiles, monkeypatch):
-    monkeypatch.setattr(engines, "IMAGES_BEFORE_COMPILING", 40)
-    X = tiles[0]
-    params = {"weights": None, "random_state": 0, "layer": "block2_pool"}
-
-    def rows(**changes):
-        return VGG19Features(image_size=32, **params, **changes).transform(X[:104])
-
-    auto, direct, fast = rows(), rows(engine="direct"), rows(engine="winograd")
-    # Batches of 32: the engine changes after the first that ends beyond 40.
-    np.testing.assert_array_equal(auto[:64], direct[:64])
-    np.testing.assert_array_equal(auto[64:96], fast[64:96])
-    assert not np.array_equal(direct[:64], fast[:64])
-    assert relative_error(fast, direct) <= 1e-5
-    np.testing.assert_array_equal(fast[96:], direct[96:])  # too few for it
+def test_the_engine_depends_on_the_settings_alone(engine, precision, expected):
+    assert engines.choose_method(engine, precision) == expected
 
 
 # With gradients

@@ -26,6 +26,7 @@ from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import View
 from skvgg._images import Images
 from skvgg._network.engines import choose_method
+from skvgg._network.precision import computed_in
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
 from skvgg._runtime.progress import progress_bar
@@ -94,6 +95,7 @@ class Job:
     ) -> None:
         self._owner = owner
         self._settings = settings
+        self._precision = computed_in(settings.precision)
         self._source = source
         self._identity = source.identify()  # raises if there is no such file
         self._cache = cache
@@ -112,14 +114,13 @@ class Job:
             self._recipe = replace(self._recipe, network_key=key)
         self._bar = bar
         self._network: VGG19 | None = None
-        self._n_done = self._n_first = 0
         self._trouble: str | None = None
 
     def _network_key(self, fingerprint: str) -> tuple:
-        # "auto" follows from the weights, so it needs not be looked up.
-        settings = self._settings
-        key: tuple = (FORWARD_VERSION, fingerprint, settings.preprocessing)
-        return key if settings.precision == "float32" else (*key, settings.precision)
+        # "auto" follows from the weights, so it needs not be looked up. Engines differ
+        # by rounding only; what is computed in fewer bits has keys of its own.
+        key: tuple = (FORWARD_VERSION, fingerprint, self._settings.preprocessing)
+        return key if self._precision == "float32" else (*key, self._precision)
 
     def rows(self, images: Images) -> np.ndarray:
         """Return a row an image; warn of those that cannot be used.
@@ -269,12 +270,7 @@ class Job:
         preprocessing = PREPROCESSINGS.get(
             settings.preprocessing, network.preprocessing
         )
-        self._n_first = self._n_first or len(inputs)
-        method = choose_method(
-            settings.engine, settings.precision, self._n_done, self._n_first
-        )
-        if start is not None or self._map is None:  # else another pass follows
-            self._n_done += len(inputs)
+        method = choose_method(settings.engine, self._precision)
         some = inputs, wanted, preprocessing, method, self._note
         if start is None:
             return network.features(*some)
@@ -292,7 +288,7 @@ class Job:
             self._owner,
             self._source,
             self._identity,
-            settings.precision,
+            self._precision,
             shapes,
             settings.verbose,
         )

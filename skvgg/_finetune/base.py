@@ -43,7 +43,7 @@ from skvgg._head.base import (
 from skvgg._head.persistence import pack_function, unpack_callbacks
 from skvgg._head.targets import Targets
 from skvgg._images import Images, Interpolation, as_images
-from skvgg._network.precision import PRECISIONS, tensor_float_32
+from skvgg._network.precision import PRECISIONS, computed_in, tensor_float_32
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
@@ -536,7 +536,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 float(self.layer_decay),
                 float(self.weight_decay),
                 float(self.dropout),
-                self.precision,
+                computed_in(self.precision),
                 self.seed_,
                 min(self.batch_size, len(task.train)),
                 self.max_iter * len(task.train),

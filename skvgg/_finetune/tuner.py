@@ -249,9 +249,9 @@ class Tuner:
         if self._n_together is not None and n < self._n_together:
             # Weights of zero among them, so that nothing is learned from the rest.
             arrays = [_with_zeros(a, self._n_together) for a in arrays]
-        maps, *rest = arrays
-        tensors = [tf.constant(a, tf.float32) for a in (*rest, n)]
-        return [tf.cast(maps, dtype), *tensors]
+        # By NumPy from float16: of that, oneDNN writes to the log on some processors.
+        maps, *rest = [tf.constant(np.asarray(a, np.float32)) for a in (*arrays, n)]
+        return [tf.cast(maps, dtype), *rest]
 
     def _make_slots(self) -> list[tuple[Any, Any, Any, float, float]]:
         """Return for each variable Adam's two means, its rate's factor, its decay."""

@@ -1,4 +1,4 @@
-"""The ways to compute a convolution, and which of them is the faster one when.
+"""The ways to compute a convolution, and which of them is the faster one where.
 
 Two engines with the same methods. What they compile serves all networks of a process:
 kernels are arguments.
@@ -7,41 +7,32 @@ kernels are arguments.
 from __future__ import annotations
 
 import threading
-from copy import copy
 from functools import cache
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from skvgg._network import layers, winograd
+from skvgg._network import layers
 from skvgg._network.precision import REDUCED, Precision
-from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
+from skvgg._network.winograd import KERNEL, SIDE, n_tiles
+from skvgg._network.winograd_forward import PackedKernel, Workers, convolve
+from skvgg._network.winograd_kernels import compile_kernels
+from skvgg._runtime.tensorflow import (
+    as_array,
+    as_tensor,
+    compiled,
+    has_gpu,
+    import_tensorflow,
+)
 
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
-#: How convolutions are computed in the end: the last is for batches of few images.
-Method = Literal["direct", "winograd", "winograd_one_by_one"]
+#: How convolutions are computed in the end.
+Method = Literal["direct", "winograd"]
 
 #: Kernel and bias of each convolution, as tensors.
 LayerTensors = dict[str, tuple[Any, Any]]
-
-#: Held while something is compiled or transformed that other threads may need too.
-_LOCK = threading.RLock()
-
-#: Images of a job after which compiling the Winograd engine pays. It takes about as
-#: long as it then saves on as many images again: who stops earlier has lost nothing,
-#: and who goes on loses little.
-IMAGES_BEFORE_COMPILING = 96
-
-#: Images of a batch up to which one by one is faster: at 224x224, 107 to 120 ms a
-#: image, while in parts of a batch 3 of them take 148, 6 take 113 and 8 take 95 ms.
-_FEW = 6
-
-#: Pixels times channels in times channels out of layers that are worth a call for one
-#: image. Where it is less, the call itself takes longer than is saved, or reading the
-#: transformed kernel does, which is 4 times as large as the kernel.
-_WORTH_A_CALL = 4e7
 
 #: Images that TensorFlow's own convolution takes together on a CPU. In fewer bits than
 #: float32, larger parts are faster.
@@ -52,22 +43,14 @@ _DIRECT_TOGETHER, _REDUCED_TOGETHER = 8, 16
 #: MB higher with 16.
 _DIRECT_BYTES = 52e6
 
-#: Bytes that the transformed input of one call of the Winograd engine may take: what
-#: stays in a cache of 32 MB.
-_WINOGRAD_BYTES = 30e6
+#: The same for the Winograd engine. At 224x224: 2 images in block 1, so that a map is
+#: still in the shared cache when the next layer reads it, and 16 in block 4, whose
+#: kernels are large, so that each is read seldom enough.
+_WINOGRAD_BYTES = 26e6
 
-#: Where fewer images than this would fit, it takes two of them, stripe by stripe.
-#: (One would do, but each call spends 1 ms in Python.)
-_LEAST_TOGETHER, _IN_STRIPES_TOGETHER = 4, 2
-
-#: Bytes of transformed input and output that stay in a core's own cache: what a stripe
-#: may take. If the transformed kernel takes more, the stripe may as well, since the
-#: kernel goes through that cache once a stripe.
-_STRIPE_BYTES = 1.5e6
-
-#: Where the Winograd engine pools in the same step: maps of at least so many pixels. On
-#: smaller ones that saves less than 0.4 ms an image and costs a second of compiling.
-_POOLS_FROM = 100 * 100
+#: Multiplications of the Winograd engine, by those of the direct convolution, above
+#: which it would not be faster: tiles of 4x4 that lie in part outside of a small map.
+_WORTH_IT = 0.5
 
 
 def check_engine(engine: EngineName, precision: Precision) -> None:
@@ -80,14 +63,10 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
         )
 
 
-def choose_method(
-    engine: EngineName, precision: Precision, n_done: int, batch_size: int
-) -> Method:
-    """Return the method for the next images of a job.
+def choose_method(engine: EngineName, precision: Precision) -> Method:
+    """Return how the convolutions of a network are computed.
 
-    Depends on nothing else in the process, so the same call gives the same features.
-    Engines differ by rounding only, so those of a job may differ where that is of
-    float32.
+    Depends on nothing else, so the same images give the same features.
 
     Parameters
     ----------
@@ -95,17 +74,8 @@ def choose_method(
         What the user asks for.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         What the network computes in.
-    n_done : int
-        Images of this job that have gone through the network.
-    batch_size : int
-        Images of the job's first batch: later ones have as many, but for the last,
-        for which nothing is compiled.
     """
-    if engine == "direct" or precision in REDUCED:
-        return "direct"
-    if engine == "auto" and n_done < IMAGES_BEFORE_COMPILING:
-        return "direct"
-    return "winograd_one_by_one" if batch_size <= _FEW else "winograd"
+    return "direct" if engine == "direct" or precision in REDUCED else "winograd"
 
 
 class Direct:
@@ -125,11 +95,7 @@ class Direct:
         of_one = height * width * max(kernel.shape[2:]) * n_bytes
         return max(1, min(int(_DIRECT_BYTES / of_one), _DIRECT_TOGETHER))
 
-    def is_serial(self, layer: str, height: int, width: int) -> bool:
-        """Return whether a call keeps one core busy and leaves the others idle."""
-        return False
-
-    def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
+    def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
         kernel, bias = self._parameters[layer]
         shape, n_out = tuple(x.shape[1:]), kernel.shape[-1]
@@ -137,94 +103,47 @@ class Direct:
         return function(x, kernel, bias)
 
 
-class _Plan(NamedTuple):
-    """How the Winograd engine computes a layer."""
-
-    n_together: int
-    #: Of tiles, in a stripe; None if images are not cut into stripes.
-    rows: int | None
-
-
 class Winograd:
-    """Fewer multiplications, on a CPU: see :mod:`skvgg._network.winograd`.
+    """Fewer multiplications, on a CPU: see :mod:`skvgg._network.winograd_kernels`.
 
-    In float32 only. Leaves to `direct` what it would not do faster: layers of less than
-    64 channels, parts of a batch that would be half full or less, small layers if
-    images come one by one, and everything on a GPU, where cuDNN has a Winograd of its
-    own.
+    In float32 only. Leaves to `direct` the layers of few channels, maps that its tiles
+    do not fit, and everything on a GPU, where cuDNN has a Winograd of its own.
     """
 
     def __init__(self, parameters: LayerTensors, direct: Direct) -> None:
         self._parameters = parameters
         self._direct = direct
-        self._transformed: dict[str, tuple[list[Any], Any]] = {}
-        self._one_by_one = False
-
-    def one_by_one(self) -> Winograd:
-        """Return this engine, with the same kernels, for batches of few images."""
-        engine = copy(self)
-        engine._one_by_one = True
-        return engine
+        self._packed: dict[str, PackedKernel] = {}
+        self._packing = threading.Lock()
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return how many images a call takes; None means all."""
-        plan = self._plan(layer, height, width)
-        if plan is None:
+        """Return how many images a call takes at most; None means all."""
+        if not self._serves(layer, height, width):
             return self._direct.n_together(layer, height, width)
-        return plan.n_together
-
-    def is_serial(self, layer: str, height: int, width: int) -> bool:
-        """Return whether a call keeps one core busy and leaves the others idle."""
-        plan = self._plan(layer, height, width)
-        return plan is not None and plan.rows is not None
-
-    def convolve(self, x: Any, layer: str, *, pools: bool) -> Any:
-        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
-        tf = import_tensorflow()
-        n, height, width, _ = x.shape
-        plan = self._plan(layer, height, width)
-        if plan is None:
-            return self._direct.convolve(x, layer, pools=pools)
-        n_missing = plan.n_together - n
-        if n_missing >= n:
-            return self._direct.convolve(x, layer, pools=pools)
-        if n_missing:
-            x = tf.pad(x, [[0, n_missing], [0, 0], [0, 0], [0, 0]])
-        kernel, bias = self._transform(layer)
-        pools_too = pools and height * width >= _POOLS_FROM
-        shape, n_out = tuple(x.shape), bias.shape[0]
-        function = _winograd_function(shape, n_out, pools_too, plan.rows)
-        y = function(x, kernel, bias)
-        y = y[:n] if n_missing else y
-        return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools and not pools_too else y
-
-    def _plan(self, layer: str, height: int, width: int) -> _Plan | None:
-        """Return how a layer is computed; None leaves it to `direct`."""
         n_in, n_out = self._parameters[layer][0].shape[2:]
-        if n_in < 64 or has_gpu():
-            return None
-        if self._one_by_one:
-            is_worth_it = height * width * n_in * n_out >= _WORTH_A_CALL
-            return _Plan(1, None) if is_worth_it else None
-        bytes_of_one = winograd.transformed_bytes(height, width, max(n_in, n_out))
-        n_fitting = int(_WINOGRAD_BYTES / bytes_of_one)
-        if n_fitting >= _LEAST_TOGETHER:
-            # A power of two, so that a deeper layer's number is a multiple of it.
-            return _Plan(2 ** (n_fitting.bit_length() - 1), None)
-        bytes_of_kernel = winograd.transformed_bytes(1, 1, n_in * n_out)
-        stripe = max(_STRIPE_BYTES, bytes_of_kernel)
-        rows = int(stripe / winograd.transformed_bytes(1, width, n_in + n_out))
-        return _Plan(_IN_STRIPES_TOGETHER, max(rows, 1))
+        bytes_of_one = height * width * max(n_in, n_out) * np.float32().nbytes
+        return max(1, int(_WINOGRAD_BYTES / bytes_of_one))
 
-    def _transform(self, layer: str) -> tuple[list[Any], Any]:
-        """Return a layer's transformed kernel and its bias."""
-        with _LOCK:
-            if layer not in self._transformed:
-                tf = import_tensorflow()
-                kernel, bias = self._parameters[layer]
-                parts = winograd.transform_kernel(kernel.numpy())
-                self._transformed[layer] = [tf.constant(part) for part in parts], bias
-        return self._transformed[layer]
+    def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
+        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
+        if not self._serves(layer, *x.shape[1:3]):
+            return self._direct.convolve(x, layer, workers, pools=pools)
+        return as_tensor(convolve(as_array(x), self._pack(layer), workers, pools=pools))
+
+    def _serves(self, layer: str, height: int, width: int) -> bool:
+        """Return whether a layer is computed here, not by `direct`."""
+        n_in, n_out = self._parameters[layer][0].shape[2:]
+        if has_gpu() or n_in < 64 or n_out % compile_kernels().n_columns:
+            return False
+        n_multiplied = n_tiles(height) * n_tiles(width) * SIDE**2
+        return n_multiplied <= _WORTH_IT * height * width * KERNEL**2
+
+    def _pack(self, layer: str) -> PackedKernel:
+        with self._packing:
+            if layer not in self._packed:
+                arrays = map(as_array, self._parameters[layer])
+                self._packed[layer] = PackedKernel.of(*arrays)
+        return self._packed[layer]
 
 
 @cache
@@ -240,30 +159,3 @@ def _direct_function(
 
     shapes = (None, *shape), (3, 3, shape[-1], n_out), (n_out,)
     return compiled(convolve, [tf.TensorSpec(shape, dtype) for shape in shapes])
-
-
-def _winograd_function(*key: Any) -> Any:
-    """Return the result of :func:`_compile_winograd`, compiled by one thread only."""
-    with _LOCK:
-        return _compile_winograd(*key)
-
-
-@cache
-def _compile_winograd(
-    shape: tuple[int, ...], n_out: int, pools: bool, rows: int | None
-) -> Any:
-    """Return the compiled convolution of shape (n, height, width, n_in)."""
-    tf = import_tensorflow()
-
-    def convolve(x, kernel, bias):
-        return winograd.convolve(x, kernel, bias, pools=pools, rows=rows)
-
-    side = winograd.SIDE
-    specs = [
-        tf.TensorSpec(shape, tf.float32),
-        [tf.TensorSpec((side, shape[-1], n_out), tf.float32)] * side,
-        tf.TensorSpec((n_out,), tf.float32),
-    ]
-    function = compiled(convolve, specs, by_xla=True)
-    function(*tf.nest.map_structure(lambda spec: tf.zeros(spec.shape), specs))
-    return function

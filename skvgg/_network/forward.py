@@ -2,8 +2,7 @@
 
 Images stream through the layers: each layer takes as many together as it is fastest
 with, and passes them on before the next ones are begun. So no layer's output exists for
-the whole batch, except that of the last ones, which is small. Layers that keep but one
-core busy run in several threads, on other images in each.
+the whole batch, except that of the last ones, which is small.
 """
 
 from __future__ import annotations
@@ -25,19 +24,20 @@ from skvgg._definition.architecture import (
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._network.engines import Direct, Winograd
 from skvgg._network.layers import apply_layer, to_row
+from skvgg._network.winograd_forward import Workers
 from skvgg._runtime.tensorflow import (
-    at_device_of_this_thread,
     compiled,
     has_gpu,
     import_tensorflow,
 )
-from skvgg._runtime.threads import max_threads, threads
+from skvgg._runtime.threads import max_threads
 
 #: Images that begin their way through the network together, at least.
 _BEGUN_TOGETHER = 16
 
-#: Rows that a fully connected layer takes on a CPU in less than float32, zeros among
-#: them if there are fewer: products of another number of rows round in another way.
+#: Rows that a fully connected layer takes on a CPU, zeros among them if there are
+#: fewer: products of another number of rows round in another way. That costs little,
+#: since reading the kernel takes longer than multiplying 16 rows.
 _DENSE_TOGETHER = 16
 
 #: For each output, its rows so far.
@@ -101,8 +101,7 @@ class ForwardPass:
         self._image_size = image_size
         self._start = start
         self._dtype = parameters[CONV_NAMES[0]][0].dtype
-        is_reduced = self._dtype.size < np.float32().nbytes
-        self._dense_together = _DENSE_TOGETHER if is_reduced and not has_gpu() else None
+        self._dense_together = None if has_gpu() else _DENSE_TOGETHER
 
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Return a row an image, for each output.
@@ -115,17 +114,13 @@ class ForwardPass:
         batches = gen_batches(len(inputs), max(_BEGUN_TOGETHER, max_threads()))
         prepare = self._preprocess if self._start is None else self._to_tensor
         parts: Iterator[Any] = (prepare(inputs[batch]) for batch in batches)
-        steps, rows = _steps(self._outputs, self._start), self._no_rows()
-        serial = [n for n, step in enumerate(steps, 1) if self._is_serial(step)]
-        n_serial = max(serial, default=0)
-        if n_serial:
-            parts = self._run_side_by_side(steps[:n_serial], parts, rows)
-        for _ in self._run(steps[n_serial:], parts, rows):
-            pass
+        rows: OutputRows = [[] for _ in self._outputs]
+        with Workers() as workers:
+            for step in _steps(self._outputs, self._start):
+                parts = self._run_step(step, parts, rows, workers)
+            for _ in parts:
+                pass
         return [np.concatenate(some) for some in rows]
-
-    def _no_rows(self) -> OutputRows:
-        return [[] for _ in self._outputs]
 
     def _to_tensor(self, maps: np.ndarray) -> Any:
         tf = import_tensorflow()
@@ -139,46 +134,19 @@ class ForwardPass:
         shape = tuple(x.shape[1:])
         return _preprocess_function(shape, x.dtype, self._preprocessing, self._dtype)(x)
 
-    def _is_serial(self, step: _Step) -> bool:
-        return step.layer.kind == "conv" and self._engine.is_serial(*self._task(step))
-
     def _task(self, step: _Step) -> tuple[str, int, int]:
         """Return the name of a convolution, and height and width of what it takes."""
         height, width, _ = map_shape(step.layer, self._image_size)
         return step.layer.name, height, width
 
-    def _run_side_by_side(
-        self, steps: Sequence[_Step], parts: Iterable[Any], rows: OutputRows
-    ) -> Iterator[Any]:
-        """Run the steps up to the last that is serial, on several parts at a time."""
-        n_together = self._engine.n_together(*self._task(steps[-1]))
-
-        @at_device_of_this_thread
-        def run(some):
-            its_rows = self._no_rows()
-            (y,) = self._run(steps, [some], its_rows)
-            return y, its_rows
-
-        with threads() as executor:
-            for part in parts:
-                # All of it, before any goes on to steps that want every core.
-                done = list(executor.map(run, _regroup([part], n_together)))
-                for y, its_rows in done:
-                    for kept, more in zip(rows, its_rows, strict=True):
-                        kept += more
-                    yield y
-
-    def _run(
-        self, steps: Sequence[_Step], parts: Iterable[Any], rows: OutputRows
-    ) -> Iterator[Any]:
-        """Run steps on images as they come; add to `rows` what is wanted of them."""
-        for step in steps:
-            parts = self._run_step(step, parts, rows)
-        return iter(parts)
-
     def _run_step(
-        self, step: _Step, parts: Iterable[Any], rows: OutputRows
+        self,
+        step: _Step,
+        parts: Iterable[Any],
+        rows: OutputRows,
+        workers: Workers,
     ) -> Iterator[Any]:
+        """Run a step on images as they come; add to `rows` what is wanted of it."""
         name, kind = step.layer.name, step.layer.kind
         if kind == "conv":
             parts = _regroup(parts, self._engine.n_together(*self._task(step)))
@@ -186,7 +154,7 @@ class ForwardPass:
             parts = _regroup(parts, self._dense_together)
         for part in parts:
             if kind == "conv":
-                y = self._engine.convolve(part, name, pools=step.pools)
+                y = self._engine.convolve(part, name, workers, pools=step.pools)
             else:
                 n_rows = self._dense_together
                 y = _apply_padded(step.layer, part, self._parameters, n_rows)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
+from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import has_gpu, import_tensorflow, quiet_log
 
 Precision = Literal["float32", "tensorfloat32", "float16", "bfloat16"]
@@ -13,6 +14,18 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 #: Those in which activations have fewer bits as well.
 REDUCED: tuple[Precision, ...] = ("float16", "bfloat16")
+
+#: Instructions of a CPU with which fewer bits are faster than float32 by Winograd's
+#: method. With others, "avx512bf16" among them, they are slower, or as fast at best.
+_INSTRUCTIONS = {"bfloat16": "amx-bf16", "float16": "amx-fp16"}
+
+
+def computed_in(precision: Precision) -> Precision:
+    """Return what is computed in: fewer bits than float32 only where that is faster."""
+    if precision not in REDUCED or has_gpu():
+        return precision
+    is_faster = _INSTRUCTIONS[precision] in processor.features()
+    return precision if is_faster else "float32"
 
 
 def dtype_of(precision: Precision) -> str:
@@ -39,19 +52,19 @@ def tensor_float_32(enabled: bool) -> Iterator[None]:
         config.enable_tensor_float_32_execution(before)
 
 
-_passed: set[Precision] = set()
+_said: set[tuple[Precision, str]] = set()
 
 
 @contextmanager
-def quiet_at_first(precision: Precision) -> Iterator[None]:
-    """Keep TensorFlow's log from standard error in the first pass of a process.
+def quiet_at_first(precision: Precision, what: str) -> Iterator[None]:
+    """Keep TensorFlow's log from standard error when a process first does something.
 
-    On CPUs without instructions for fewer bits, oneDNN says there, once, that others
-    compute in its place.
+    On CPUs without instructions for fewer bits, oneDNN says once that others compute
+    in its place.
     """
-    if precision not in REDUCED or precision in _passed or has_gpu():
+    if precision not in REDUCED or (precision, what) in _said or has_gpu():
         yield
         return
     with quiet_log():
         yield
-    _passed.add(precision)
+    _said.add((precision, what))

@@ -47,11 +47,9 @@ class VGG19:
         self.parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
         direct = Direct(self.parameters)
-        winograd = Winograd(self.parameters, direct)
         self._engines: dict[Method, Direct | Winograd] = {
             "direct": direct,
-            "winograd": winograd,
-            "winograd_one_by_one": winograd.one_by_one(),
+            "winograd": Winograd(self.parameters, direct),
         }
         #: What the weights were trained with; known once some are loaded.
         self.preprocessing = NONE
@@ -87,9 +85,11 @@ class VGG19:
             arrays = {name: weights.parameters[name] for name in missing}
             del weights
             dtype = dtype_of(self._precision)
-            while arrays:  # one by one, so that there are never two copies of all
-                name, (kernel, bias) = arrays.popitem()
-                self.parameters[name] = tf.cast(kernel, dtype), tf.cast(bias, dtype)
+            with quiet_at_first(self._precision, "load"):
+                while arrays:  # one by one, so that there are never two copies of all
+                    name, (kernel, bias) = arrays.popitem()
+                    tensors = tf.cast(kernel, dtype), tf.cast(bias, dtype)
+                    self.parameters[name] = tensors
 
     @eagerly()
     def features(
@@ -115,7 +115,7 @@ class VGG19:
             width, channel).
         preprocessing : Preprocessing
             What is done to the pixels first.
-        method : {"direct", "winograd", "winograd_one_by_one"}
+        method : {"direct", "winograd"}
             How convolutions are computed, from
             :func:`skvgg._network.engines.choose_method`.
         warn : callable
@@ -148,7 +148,7 @@ class VGG19:
             try:
                 with (
                     tensor_float_32(self._precision == "tensorfloat32"),
-                    quiet_at_first(self._precision),
+                    quiet_at_first(self._precision, "run"),
                 ):
                     blocks.append(forward(some))
             except tf.errors.ResourceExhaustedError:

@@ -7,16 +7,17 @@ that of Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVP
 the matrices are made here, from the points of :data:`POINTS`, by the construction of
 Cook and Toom.
 
-Pure functions of arrays and tensors; :mod:`skvgg._network.engines` decides what is
-compiled, and when. They are written for XLA: a stack of tensors is computed once and
-kept in memory; all else is computed again for each element that uses it, in one loop
-over memory.
+The forward pass has these steps in machine code, see
+:mod:`skvgg._network.winograd_kernels`. Here they are functions of tensors, which have
+gradients. They are written for XLA: a stack of tensors is computed once and kept in
+memory; all else is computed again for each element that uses it, in one loop over
+memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -57,24 +58,17 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def transform_kernel(kernel: np.ndarray) -> list[np.ndarray]:
+def transform_kernel(kernel: Any) -> list[Any]:
     """Return the 36 matrices that stand for a kernel, those of a row of G together.
 
     Parameters
     ----------
-    kernel : ndarray of shape (3, 3, n_in, n_out)
+    kernel : tensor of shape (3, 3, n_in, n_out)
 
     Returns
     -------
-    list of 6 ndarray of shape (6, n_in, n_out), float32
+    list of 6 tensors of shape (6, n_in, n_out)
     """
-    g = matrices()[1]
-    u = np.einsum("ai,bj,ijck->abck", g, g, kernel, optimize=True)
-    return list(u.astype(np.float32))
-
-
-def transform_variable(kernel: Any) -> list[Any]:
-    """Return what :func:`transform_kernel` does, of a tensor, with a gradient."""
     tf = import_tensorflow()
     g = matrices()[1]
     lines = _combine(g, tf.unstack(kernel))
@@ -91,12 +85,8 @@ def transformed_bytes(height: int, width: int, channels: int) -> int:
     return SIDE**2 * n_tiles(height) * n_tiles(width) * channels * np.float32().nbytes
 
 
-def convolve(
-    x: Any, u: Sequence[Any], bias: Any, *, pools: bool, rows: int | None = None
-) -> Any:
-    """Return relu(conv(x) + bias), with zeros around x, or its 2x2 max-pooling.
-
-    Without a bias, return conv(x) alone, with neither bias nor ReLU.
+def convolve(x: Any, u: Sequence[Any]) -> Any:
+    """Return conv(x), with zeros around x.
 
     Parameters
     ----------
@@ -104,105 +94,23 @@ def convolve(
         All sizes must be known.
     u : sequence of 6 tensors of shape (6, n_in, n_out), float32
         From :func:`transform_kernel`. One tensor would have to be cut first.
-    bias : tensor of shape (n_out,), float32, or None
-    pools : bool
-        Whether the output is reduced to the maxima of 2x2 pixels.
-    rows : int or None
-        Rows of tiles of one image that go through all steps before the next ones do,
-        so that what is between the steps stays in a small cache. None takes all rows of
-        all images together.
 
     Returns
     -------
-    tensor of shape (n, height, width, n_out) or (n, height // 2, width // 2, n_out)
+    tensor of shape (n, height, width, n_out)
     """
     tf = import_tensorflow()
     _, height, width, _ = x.shape
-    part = partial(_convolve_part, u=u, bias=bias, pools=pools)
-    stripe = height if rows is None else TILE * rows
-    in_stripes = stripe < height - 1
-    below = 1 if in_stripes else TILE * n_tiles(height) + 1 - height
-    right = TILE * n_tiles(width) + 1 - width
+    rows, columns = n_tiles(height), n_tiles(width)
+    below, right = TILE * rows + 1 - height, TILE * columns + 1 - width
     x = tf.pad(x, [[0, 0], [1, below], [1, right], [0, 0]])
-    if not in_stripes:
-        return part(x, size=(height, width))
-    shrink = 2 if pools else 1
-    shape = height // shrink, width // shrink, u[0].shape[-1]
-    return _by_stripes(part, x, shape, stripe, shrink)
-
-
-def _by_stripes(
-    part: Callable[..., Any],
-    x: Any,
-    shape: tuple[int, int, int],
-    stripe: int,
-    shrink: int,
-) -> Any:
-    """Return what `part` makes of padded images, stripe by stripe.
-
-    For example two images of 10 rows in stripes of 4: the stripes begin at rows 0, 4
-    and 6 of the first image (the last one ends with it, so its first two rows are
-    computed twice), then at 0, 4 and 6 of the second. The one at row 4 reads rows 4 to
-    9 of the padded image, as a kernel of 3 wants a row above and one below, and gives
-    rows 4 to 7 of the output, or rows 2 and 3 if pooling halves it.
-
-    Parameters
-    ----------
-    part : callable
-        Takes rows of an image, and the size of its output before pooling.
-    x : tensor of shape (n, height + 2, at least width + 2, n_in)
-    shape : tuple of int
-        Height, width and channels of the output.
-    stripe : int
-        Rows of a stripe. The last one of an image ends with it, and may overlap the
-        one before.
-    shrink : int
-        How much smaller the output is, from pooling.
-    """
-    tf = import_tensorflow()
-    from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
-
-    n = x.shape[0]
-    height, width = shape[0] * shrink, shape[1] * shrink
-    last = height - stripe
-    shape_of_inputs = 1, stripe + KERNEL - 1, *x.shape[2:]
-
-    def after(image, top):
-        ends = tf.cast(top == last, tf.int32)
-        next_image = tf.minimum(image + ends, n - 1)
-        return next_image, tf.minimum(top + stripe, last) * (1 - ends)
-
-    # What a loop hands on to its next turn is kept in memory, too. So each turn cuts
-    # out the inputs of the next one, from a place that the turn before has computed.
-    def turn(n_left, place, next_place, inputs, y):
-        outputs = part(inputs, size=(stripe, width))
-        image, top = place
-        y = dynamic_update_slice(y, outputs, [image, top // shrink, 0, 0])
-        next_inputs = tf.slice(x, [*next_place, 0, 0], shape_of_inputs)
-        return n_left - 1, next_place, after(*next_place), next_inputs, y
-
-    state = (
-        n * -(-height // stripe),
-        (0, 0),
-        (0, min(stripe, last)),
-        x[:1, : shape_of_inputs[1]],
-        tf.zeros([n, *shape]),
-    )
-    return tf.while_loop(lambda n_left, *_: n_left > 0, turn, state)[-1]
-
-
-def _convolve_part(
-    x: Any, u: Sequence[Any], bias: Any, pools: bool, size: tuple[int, int]
-) -> Any:
-    """Return the output, of a size before pooling, of images with their padding."""
     bt = matrices()[2]
-    rows, columns = map(n_tiles, size)
     lines = _combine(bt, _taps(x, 1, rows))
     products = [
         _multiply(_combine(bt, _taps(line, 2, columns)), of_line)
         for line, of_line in zip(lines, u, strict=True)
     ]
-    return _transform_back(products, bias, size, pools)
+    return _transform_back(products)[:, :height, :width]
 
 
 def _taps(x: Any, axis: int, n: int) -> list[Any]:
@@ -220,26 +128,16 @@ def _multiply(v: Sequence[Any], u: Any) -> list[Any]:
     return [tf.reshape(product, [*tiles, -1]) for product in tf.unstack(products)]
 
 
-def _transform_back(
-    products: Sequence[Sequence[Any]], bias: Any, size: tuple[int, int], pools: bool
-) -> Any:
-    """Return A^T m A of all tiles m, put together, maybe pooled; see `convolve`."""
+def _transform_back(products: Sequence[Sequence[Any]]) -> Any:
+    """Return A^T m A of all tiles m, put together."""
     tf = import_tensorflow()
     at = matrices()[0]
-    n, rows, columns, width = products[0][0].shape
+    n, rows, columns, n_out = products[0][0].shape
     columns_of_tiles = zip(*products, strict=True)
     lines = [tf.stack(_combine(at, column), axis=2) for column in columns_of_tiles]
-    parts = _combine(at, lines)  # each of shape (n, rows, 4, columns, width)
-    side = TILE
-    if pools:
-        side = TILE // 2
-        parts = [tf.maximum(*parts[i : i + 2]) for i in range(0, TILE, 2)]
-        parts = [tf.maximum(part[:, :, ::2], part[:, :, 1::2]) for part in parts]
-        size = size[0] // 2, size[1] // 2
-    if bias is not None:
-        parts = [tf.nn.relu(part + bias) for part in parts]
-    y = tf.reshape(tf.stack(parts, axis=4), [n, rows * side, columns * side, width])
-    return y[:, : size[0], : size[1]]
+    parts = _combine(at, lines)  # each of shape (n, rows, 4, columns, n_out)
+    y = tf.stack(parts, axis=4)
+    return tf.reshape(y, [n, rows * TILE, columns * TILE, n_out])
 
 
 def _combine(matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ the two but the map that went in and the one that came out.
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
@@ -19,6 +20,9 @@ from skvgg._network import winograd
 from skvgg._network.layers import Convolution
 from skvgg._network.precision import Precision
 from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
+
+#: Held while a convolution is compiled that other threads may need too.
+_LOCK = threading.Lock()
 
 #: Channels below which the transforms of maps take as long as the products save.
 _LEAST_CHANNELS = 256
@@ -116,22 +120,28 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
     return convolve
 
 
+def _compile(*key: Any) -> tuple[Any, Any]:
+    """Return the result of :func:`_compile_once`; other threads wait for it."""
+    with _LOCK:
+        return _compile_once(*key)
+
+
 @cache
-def _compile(shape: tuple[int, ...], n_out: int) -> tuple[Any, Any]:
+def _compile_once(shape: tuple[int, ...], n_out: int) -> tuple[Any, Any]:
     """Return the compiled convolution and its gradients."""
     tf = import_tensorflow()
     n, height, width, n_in = shape
 
     def forward(x, kernel, bias):
-        u = winograd.transform_variable(kernel)
-        return winograd.convolve(x, u, bias, pools=False)
+        u = winograd.transform_kernel(kernel)
+        return tf.nn.relu(winograd.convolve(x, u) + bias)
 
     def backward(x, kernel, y, dy):
         dy = tf.where(y > 0, dy, 0.0)
         with tf.GradientTape() as tape:
             tape.watch([x, kernel])
-            u = winograd.transform_variable(kernel)
-            linear = winograd.convolve(x, u, None, pools=False)
+            u = winograd.transform_kernel(kernel)
+            linear = winograd.convolve(x, u)
         of_x, of_kernel = tape.gradient(linear, [x, kernel], dy)
         return of_x, of_kernel, tf.reduce_sum(dy, axis=[0, 1, 2])
 

@@ -19,6 +19,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, wraps
 from typing import Any
 
+import numpy as np
+
 from skvgg._runtime.threads import max_threads, n_cores
 
 #: A line of TensorFlow's log, and the two unprefixed lines that belong to one.
@@ -137,6 +139,13 @@ def _limit_threads(tf: Any) -> None:
                 set_threads(limit)
 
 
+def n_threads_of_network() -> int:
+    """Return how many threads a network may use: TensorFlow's, if the user set them."""
+    n_set = import_tensorflow().config.threading.get_intra_op_parallelism_threads()
+    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return n_set or (int(variable) if variable.isdigit() else 0) or max_threads()
+
+
 def _grow_memory(tf: Any) -> None:
     """Let each GPU's memory be taken as needed; TensorFlow would take all at once.
 
@@ -188,6 +197,20 @@ def has_gpu() -> bool:
 @cache
 def _process_has_gpu() -> bool:
     return bool(import_tensorflow().config.list_logical_devices("GPU"))
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """Return the memory of a tensor on the CPU as an array that is not to be changed.
+
+    Its method ``numpy`` makes a copy.
+    """
+    return np.asarray(memoryview(tensor))
+
+
+def as_tensor(array: np.ndarray) -> Any:
+    """Return the memory of an array, which nobody may change any more, as a tensor."""
+    tf = import_tensorflow()
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def compiled(

@@ -22,6 +22,7 @@ from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.settings import Settings
 from skvgg._images import as_images, decode, load
 from skvgg._network.layers import apply_layers, to_row
+from skvgg._network.precision import computed_in
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import import_tensorflow
@@ -129,7 +130,7 @@ def _load_network(
         features,
         source,
         source.identify(),
-        features.precision,
+        computed_in(features.precision),
         parameter_shapes(layers, settings.image_size),
         features.verbose,
     )

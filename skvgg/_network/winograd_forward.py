@@ -1,0 +1,171 @@
+"""The Winograd convolution of a batch: who computes which part of it.
+
+:mod:`skvgg._network.winograd_kernels` has the machine code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skvgg._network import winograd_kernels as kernels
+from skvgg._network.winograd import n_tiles, transformed_bytes
+from skvgg._runtime.tensorflow import n_threads_of_network
+from skvgg._runtime.threads import InTurn
+
+#: Bytes of a packed kernel up to which it stays in a shared cache.
+_KERNEL_IN_CACHE = 16e6
+
+#: Bytes that the transformed inputs and outputs of a block of tiles may take: as much
+#: as a core's own cache.
+_BLOCK_BYTES = 0.75e6
+
+#: Tiles of a thread below which threads divide the channels of a large kernel, not the
+#: tiles, so that each reads a part of it.
+_TILES_OF_A_THREAD = 64
+
+
+class PackedKernel(NamedTuple):
+    """Kernel and bias of a convolution, as it needs them.
+
+    Attributes
+    ----------
+    u : ndarray of shape (36, n_out // n_columns, n_in, n_columns), float32
+        From :func:`skvgg._network.winograd_kernels.pack`.
+    bias : ndarray of shape (n_out,), float32
+    """
+
+    u: np.ndarray
+    bias: np.ndarray
+
+    @classmethod
+    def of(cls, kernel: np.ndarray, bias: np.ndarray) -> PackedKernel:
+        """Return the packed kernel of shape (3, 3, n_in, n_out)."""
+        return cls(kernels.pack(kernel), np.ascontiguousarray(bias))
+
+
+class Workers:
+    """Threads, and room for what each of them keeps between the steps.
+
+    Use it in a ``with`` statement.
+    """
+
+    def __init__(self) -> None:
+        self.n = n_threads_of_network()
+        self._executor: Executor = InTurn()
+        if self.n > 1:
+            self._executor = ThreadPoolExecutor(self.n, thread_name_prefix="skvgg")
+        self._rooms: dict[tuple[int, str], np.ndarray] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown()
+
+    def run(self, function: Callable[[int, Any], None], tasks: Sequence[Any]) -> None:
+        """Call a function of a number and a task for each task; wait for all."""
+        if len(tasks) == 1:
+            function(0, tasks[0])
+        else:
+            list(self._executor.map(function, range(len(tasks)), tasks))
+
+    def room(self, worker: int, name: str, n: int) -> np.ndarray:
+        """Return room for `n` numbers, that of an earlier call if it is enough."""
+        room = self._rooms.get((worker, name))
+        if room is None or len(room) < n:
+            room = self._rooms[worker, name] = kernels.empty([n])
+            room.fill(0)
+        return room
+
+
+class _Part(NamedTuple):
+    """What a thread computes: tiles and panels of channels, from and up to."""
+
+    tiles: tuple[int, int]
+    panels: tuple[int, int]
+
+
+def convolve(
+    x: np.ndarray, kernel: PackedKernel, workers: Workers, *, pools: bool
+) -> np.ndarray:
+    """Return relu(conv(x) + bias), with zeros around x, or its 2x2 max-pooling.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, height, width, n_in), float32
+    kernel : PackedKernel
+    workers : Workers
+    pools : bool
+        Whether the output is reduced to the maxima of 2x2 pixels.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width, n_out) or (n, height // 2, width // 2, n_out)
+    """
+    x = np.ascontiguousarray(x)
+    n, height, width, n_in = x.shape
+    n_out = len(kernel.bias)
+    shrink = 2 if pools else 1
+    y = kernels.empty((n, height // shrink, width // shrink, n_out))
+    n_all = n * n_tiles(height) * n_tiles(width)
+    parts = _divide(n_all, n_out, kernel.u.nbytes, workers.n)
+    block = _tiles_of_a_block(parts[0], n_in, n_out, kernel.u.nbytes)
+    zeros = np.zeros(n_in, np.float32)
+    function = kernels.compile_kernels().convolve
+
+    def run(worker: int, part: _Part) -> None:
+        v, m = (
+            workers.room(worker, name, kernels.N_PRODUCTS * block * channels)
+            for name, channels in (("v", n_in), ("m", n_out))
+        )
+        arrays = x, kernel.u, kernel.bias, y, v, m, zeros
+        function(
+            *(array.ctypes.data for array in arrays),
+            *part.tiles,
+            *(block, height, width, n_in, n_out),
+            *part.panels,
+            pools,
+        )
+
+    workers.run(run, parts)
+    return y
+
+
+def _divide(n_all: int, n_out: int, kernel_bytes: int, n_workers: int) -> list[_Part]:
+    """Return the parts of `n_all` tiles that threads compute, of like size."""
+    n_panels = n_out // kernels.compile_kernels().n_columns
+    n_tile_parts, n_panel_parts = min(n_workers, n_all), 1
+    if kernel_bytes > _KERNEL_IN_CACHE:
+        n_tile_parts = min(max(1, n_all // _TILES_OF_A_THREAD), n_workers)
+        n_panel_parts = min(n_panels, n_workers // n_tile_parts)
+    return [
+        _Part(tiles, panels)
+        for tiles, panels in product(
+            _ranges(n_all, n_tile_parts), _ranges(n_panels, n_panel_parts)
+        )
+    ]
+
+
+def _ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
+    """Return where `n_parts` parts of `n` things begin and end."""
+    return [*pairwise(n * i // n_parts for i in range(n_parts + 1))]
+
+
+def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> int:
+    """Return how many tiles go through all steps together: full panels of rows.
+
+    Each block reads the whole kernel. One that is too large for the caches comes from
+    the main memory, so a block may then take as much as the kernel does.
+    """
+    is_large = kernel_bytes > _KERNEL_IN_CACHE
+    most_bytes = kernel_bytes if is_large else _BLOCK_BYTES
+    most = max(1, int(most_bytes / transformed_bytes(1, 1, n_in + n_out)))
+    n_of_part = part.tiles[1] - part.tiles[0] + 1  # others may have one more
+    n_blocks = -(-n_of_part // most)
+    n_panels = -(-n_of_part // (n_blocks * kernels.PANEL_ROWS))
+    return n_panels * kernels.PANEL_ROWS

@@ -1,0 +1,343 @@
+"""Winograd's convolution of :mod:`skvgg._network.winograd`, in machine code.
+
+A block of tiles goes through all three steps (transform of the inputs, 36 matrix
+products, transform of the outputs) before the next one is begun, so that what lies
+between the steps stays in a cache. Each number of the output is summed in the same
+order whatever the number of images, tiles and threads, so its bits do not depend on
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+
+from skvgg._network.winograd import KERNEL, SIDE, TILE, matrices
+from skvgg._runtime.machine_code import Code, compile_functions
+from skvgg._runtime.processor import Vectors, vectors
+
+#: Matrix products that a convolution is made of.
+N_PRODUCTS = SIDE**2
+
+#: Rows of a product that stay in registers together.
+PANEL_ROWS = 6
+
+#: Rows of B^T and G and columns of A^T that belong to points p and -p; the others.
+_PAIRS, _ALONE = ((1, 2), (3, 4)), (0, 5)
+
+#: Takes the code, a matrix and a vector of vectors; writes and returns their product.
+_Times = Callable[[Code, np.ndarray, Sequence[Any]], list[Any]]
+
+
+def empty(shape: Sequence[int]) -> np.ndarray:
+    """Return an array of float32 that begins with a line of the cache."""
+    n_numbers = int(np.prod(shape))
+    room = np.empty(n_numbers + 16, np.float32)
+    first = -room.ctypes.data % 64 // room.itemsize
+    return room[first : first + n_numbers].reshape(shape)
+
+
+class Kernels(NamedTuple):
+    """The compiled functions, and what they agree on.
+
+    Attributes
+    ----------
+    n_columns : int
+        Columns of a product that stay in registers together.
+    pack, convolve : callable
+        See :func:`_write_pack` and :func:`_write_convolve`.
+    """
+
+    n_columns: int
+    pack: Callable[..., None]
+    convolve: Callable[..., None]
+
+
+@cache
+def compile_kernels() -> Kernels:
+    """Return the functions for this processor, compiled once in a process."""
+    module, width = ir.Module(), vectors().width
+    n_columns = _panel_columns(vectors())
+    _write_pack(module, width, n_columns)
+    _write_convolve(module, width, n_columns)
+    return Kernels(n_columns, **compile_functions(module))
+
+
+def pack(kernel: np.ndarray) -> np.ndarray:
+    """Return the transformed kernel G g G^T, in the order in which it is read.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (3, 3, n_in, n_out), float32
+
+    Returns
+    -------
+    ndarray of shape (36, n_out // n_columns, n_in, n_columns), float32
+        By products and panels of columns.
+    """
+    kernel = np.ascontiguousarray(kernel)
+    _, _, n_in, n_out = kernel.shape
+    kernels = compile_kernels()
+    n_columns = kernels.n_columns
+    u = empty((N_PRODUCTS, n_out // n_columns, n_in, n_columns))
+    kernels.pack(kernel.ctypes.data, u.ctypes.data, n_in, n_out)
+    return u
+
+
+def _panel_columns(of: Vectors) -> int:
+    """Return the columns of a panel: with six rows, 24 of 32 registers or 12 of 16."""
+    return of.width * (4 if of.n_registers >= 32 else 2)
+
+
+def _write_pack(module: ir.Module, width: int, n_columns: int) -> None:
+    """Write the transform of a kernel, from its address and that of the result."""
+    code = Code(module, "pack", ("kernel", "u"), ("n_in", "n_out"), width)
+    a = code.arguments
+    n_in, n_out = a["n_in"], a["n_out"]
+    of_matrix = code.multiply(n_in, n_out)
+    with (
+        code.loop(0, n_out, n_columns) as panel,
+        code.loop(0, n_in) as row,
+        code.loop(0, n_columns, width) as column,
+    ):
+        offset = code.add(code.add(code.multiply(row, n_out), panel), column)
+        start = code.at(a["kernel"], offset)
+        g = _load_all(code, start, of_matrix, KERNEL**2)
+        # A panel begins after those before it, of n_in numbers a column.
+        offset = code.add(code.multiply(panel, n_in), code.multiply(row, n_columns))
+        place = code.at(a["u"], code.add(offset, column))
+        for i, vector in enumerate(_on_both_sides(code, matrices()[1], g, _by_rows)):
+            code.store(vector, code.at(place, code.multiply(of_matrix, i)))
+    code.finish()
+
+
+def _write_convolve(module: ir.Module, width: int, n_columns: int) -> None:
+    """Write relu(conv(x) + bias), or its 2x2 max-pooling, of some tiles and channels.
+
+    The arguments are
+
+    - the addresses of x, the packed kernel u, the bias, the output y, room for the
+      transformed inputs v and outputs m of a block, and zeros, n_in of them;
+    - the first tile and the one after the last, and how many are a block (a multiple of
+      the rows of a panel);
+    - the height and width of x, and its channels and those of y;
+    - the first panel of y's channels and the one after the last;
+    - 1 to pool, or 0.
+    """
+    code = Code(
+        module,
+        "convolve",
+        ("x", "u", "bias", "y", "v", "m", "zeros"),
+        (
+            *("first", "last", "block", "height", "width", "n_in", "n_out"),
+            *("first_panel", "last_panel", "pools"),
+        ),
+        width,
+    )
+    a = code.arguments
+    with code.loop(a["first"], a["last"], a["block"]) as first:
+        last = code.smaller(code.add(first, a["block"]), a["last"])
+        _transform_inputs(code, first, last)
+        _multiply(code, code.subtract(last, first), n_columns)
+        with code.loop(0, a["pools"]):  # once or never
+            _transform_outputs(code, first, last, n_columns, pools=True)
+        with code.loop(a["pools"], 1):
+            _transform_outputs(code, first, last, n_columns, pools=False)
+    code.finish()
+
+
+def _transform_inputs(code: Code, first: Any, last: Any) -> None:
+    """Write B^T d B, of the 6x6 inputs d of each tile, to v."""
+    a = code.arguments
+    height, width, n_in = a["height"], a["width"], a["n_in"]
+    to_next = code.multiply(a["block"], n_in)
+    with code.loop(first, last) as tile:
+        image, top, left = _corner(code, tile)
+        rows = [code.add(top, i - 1) for i in range(SIDE)]
+        columns = [code.add(left, i - 1) for i in range(SIDE)]
+        inputs = []
+        for row, column in product(rows, columns):
+            is_inside = code.both(
+                code.is_within(row, height), code.is_within(column, width)
+            )
+            pixel = _pixel(code, image, row, column, height, width)
+            place = code.at(a["x"], code.multiply(pixel, n_in))
+            inputs.append(code.choose(is_inside, place, a["zeros"]))
+        of_tile = code.multiply(code.subtract(tile, first), n_in)
+        with code.loop(0, n_in, code.width) as channel:
+            d = [code.load(code.at(place, channel)) for place in inputs]
+            start = code.at(a["v"], code.add(of_tile, channel))
+            transformed = _on_both_sides(code, matrices()[2], d, _by_rows)
+            for i, vector in enumerate(transformed):
+                code.store(vector, code.at(start, code.multiply(to_next, i)))
+
+
+def _multiply(code: Code, n_tiles: Any, n_columns: int) -> None:
+    """Write the 36 products of v and u to m.
+
+    The rows after the last tile, which fill the last panel, are not used.
+    """
+    a = code.arguments
+    n_in, n_out = a["n_in"], a["n_out"]
+    of_panel = code.multiply(n_in, n_columns)
+    with code.loop(0, N_PRODUCTS) as k:
+        v = code.at(a["v"], code.multiply(k, code.multiply(a["block"], n_in)))
+        u = code.at(a["u"], code.multiply(k, code.multiply(n_in, n_out)))
+        m = code.at(a["m"], code.multiply(k, code.multiply(a["block"], n_out)))
+        with code.loop(a["first_panel"], a["last_panel"]) as panel:
+            factors = code.at(u, code.multiply(panel, of_panel))
+            sums = code.at(m, code.multiply(panel, n_columns))
+            with code.loop(0, n_tiles, PANEL_ROWS) as row:
+                _multiply_panel(
+                    code,
+                    code.at(v, code.multiply(row, n_in)),
+                    factors,
+                    code.at(sums, code.multiply(row, n_out)),
+                    n_columns,
+                )
+
+
+def _multiply_panel(code: Code, v: Any, u: Any, m: Any, n_columns: int) -> None:
+    """Write the product of six rows at v and a panel of u, summed in registers."""
+    n_in, n_out = code.arguments["n_in"], code.arguments["n_out"]
+    n_vectors = n_columns // code.width
+    rows = [code.at(v, code.multiply(n_in, i)) for i in range(PANEL_ROWS)]
+
+    def add_channel(channel: Any, sums: list[Any]) -> list[Any]:
+        line = code.at(u, code.multiply(channel, n_columns))
+        factors = [code.load(code.at(line, i * code.width)) for i in range(n_vectors)]
+        numbers = [code.load_one(code.at(row, channel)) for row in rows]
+        pairs = product(numbers, factors)
+        return [
+            code.multiply_add(*pair, total)
+            for pair, total in zip(pairs, sums, strict=True)
+        ]
+
+    sums = code.accumulate(0, n_in, PANEL_ROWS * n_vectors, add_channel)
+    for (i, j), total in zip(
+        product(range(PANEL_ROWS), range(n_vectors)), sums, strict=True
+    ):
+        row = code.at(m, code.multiply(n_out, i))
+        code.store(total, code.at(row, j * code.width))
+
+
+def _transform_outputs(
+    code: Code, first: Any, last: Any, n_columns: int, *, pools: bool
+) -> None:
+    """Write A^T m A of each tile to y, with bias and ReLU, maybe pooled."""
+    a = code.arguments
+    shrink = 2 if pools else 1
+    height, width = (code.divide(a[name], shrink)[0] for name in ("height", "width"))
+    n_out = a["n_out"]
+    to_next = code.multiply(a["block"], n_out)
+    first_channel = code.multiply(a["first_panel"], n_columns)
+    last_channel = code.multiply(a["last_panel"], n_columns)
+    with code.loop(first, last) as tile:
+        image, top, left = _corner(code, tile)
+        rows, columns = (
+            [code.add(code.divide(start, shrink)[0], i) for i in range(TILE // shrink)]
+            for start in (top, left)
+        )
+        outputs = []
+        for row, column in product(rows, columns):
+            is_inside = code.both(
+                code.is_within(row, height), code.is_within(column, width)
+            )
+            pixel = _pixel(code, image, row, column, height, width)
+            place = code.at(a["y"], code.multiply(pixel, n_out))
+            # What lies outside goes where the inputs were, which are used up.
+            outputs.append(code.choose(is_inside, place, a["v"]))
+        of_tile = code.multiply(code.subtract(tile, first), n_out)
+        with code.loop(first_channel, last_channel, code.width) as channel:
+            start = code.at(a["m"], code.add(of_tile, channel))
+            m = _load_all(code, start, to_next, N_PRODUCTS)
+            numbers = _on_both_sides(code, matrices()[0], m, _by_columns)
+            if pools:
+                numbers = _maxima(code, numbers)
+            bias = code.load(code.at(a["bias"], channel))
+            for number, place in zip(numbers, outputs, strict=True):
+                positive = code.maximum(code.sum_of(number, bias), code.constant(0))
+                code.store(positive, code.at(place, channel))
+
+
+def _corner(code: Code, tile: Any) -> tuple[Any, Any, Any]:
+    """Return the image of a tile, and the row and column of its first output."""
+    a = code.arguments
+    n_rows, n_columns = (
+        code.divide(code.add(a[name], TILE - 1), TILE)[0]
+        for name in ("height", "width")
+    )
+    image, in_image = code.divide(tile, code.multiply(n_rows, n_columns))
+    row, column = code.divide(in_image, n_columns)
+    return image, code.multiply(row, TILE), code.multiply(column, TILE)
+
+
+def _pixel(
+    code: Code, image: Any, row: Any, column: Any, height: Any, width: Any
+) -> Any:
+    """Return the index of a pixel among those of all images."""
+    line = code.add(code.multiply(image, height), row)
+    return code.add(code.multiply(line, width), column)
+
+
+def _load_all(code: Code, start: Any, step: Any, n: int) -> list[Any]:
+    """Return the vectors at `n` places, `step` numbers apart."""
+    return [code.load(code.at(start, code.multiply(step, i))) for i in range(n)]
+
+
+def _on_both_sides(
+    code: Code, matrix: np.ndarray, numbers: Sequence[Any], times: _Times
+) -> list[Any]:
+    """Return matrix @ numbers @ matrix.T, row by row, of a square of vectors."""
+    side = matrix.shape[1]
+    columns = [times(code, matrix, numbers[i::side]) for i in range(side)]
+    rows = zip(*columns, strict=True)
+    return [number for row in rows for number in times(code, matrix, row)]
+
+
+def _by_rows(code: Code, matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
+    """Return the product of B^T or G and a vector of vectors.
+
+    The rows of points p and -p differ in the sign of the odd powers alone.
+    """
+    results: list[Any] = [None] * SIDE
+    for i in _ALONE:
+        results[i] = code.weighted_sum(matrix[i], terms)
+    for i, j in _PAIRS:
+        even = code.weighted_sum((matrix[i] + matrix[j]) / 2, terms)
+        odd = code.weighted_sum((matrix[i] - matrix[j]) / 2, terms)
+        results[i] = code.sum_of(even, odd)
+        results[j] = code.difference_of(even, odd)
+    return results
+
+
+def _by_columns(code: Code, matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
+    """Return the product of A^T and a vector of vectors.
+
+    The columns of points p and -p too differ in the sign of the odd powers alone.
+    """
+    columns = [matrix[:, i] for i in _ALONE]
+    of_columns = [terms[i] for i in _ALONE]
+    for i, j in _PAIRS:
+        columns.append((matrix[:, i] + matrix[:, j]) / 2)
+        of_columns.append(code.sum_of(terms[i], terms[j]))
+        columns.append((matrix[:, i] - matrix[:, j]) / 2)
+        of_columns.append(code.difference_of(terms[i], terms[j]))
+    rows = np.stack(columns, axis=1)
+    return [code.weighted_sum(row, of_columns) for row in rows]
+
+
+def _maxima(code: Code, numbers: Sequence[Any]) -> list[Any]:
+    """Return the maxima of each 2x2 of a tile of vectors."""
+    pooled = []
+    for row, column in product(range(0, TILE, 2), repeat=2):
+        above = TILE * row + column
+        below = above + TILE
+        pairs = numbers[above : above + 2], numbers[below : below + 2]
+        pooled.append(code.maximum(*(code.maximum(*pair) for pair in pairs)))
+    return pooled

@@ -1,0 +1,264 @@
+"""Loops over memory in machine code: what little of a compiler our kernels need.
+
+:class:`Code` writes a function; :func:`compile_functions` has LLVM make machine code of
+it, for the processor that the process runs on. That takes some tenths of a second:
+such functions are small, and as they take sizes as arguments, there are few of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+_FLOAT, _INT = ir.FloatType(), ir.IntType(64)
+_POINTER = _FLOAT.as_pointer()
+
+#: What LLVM's numbers and places in memory are in C.
+_C_TYPES = {_INT: ctypes.c_int64, _POINTER: ctypes.c_void_p}
+
+
+class Code:
+    """Writes one function of pointers to float32 and of integers.
+
+    Parameters
+    ----------
+    module : llvmlite.ir.Module
+        To which the function is added.
+    name : str
+        Of the function.
+    pointers, integers : sequence of str
+        Names of the arguments: first places in memory, then numbers.
+    width : int
+        Numbers of float32 in a vector.
+    """
+
+    def __init__(
+        self,
+        module: ir.Module,
+        name: str,
+        pointers: Sequence[str],
+        integers: Sequence[str],
+        width: int,
+    ) -> None:
+        types = [_POINTER] * len(pointers) + [_INT] * len(integers)
+        signature = ir.FunctionType(ir.VoidType(), types)
+        self._function = ir.Function(module, signature, name)
+        self._vector = ir.VectorType(_FLOAT, width)
+        self._builder = ir.IRBuilder(self._function.append_basic_block())
+        self.width = width
+        self.arguments = dict(
+            zip([*pointers, *integers], self._function.args, strict=True)
+        )
+
+    # Numbers
+
+    def integer(self, value: Any) -> Any:
+        """Return an integer as the function holds it."""
+        return ir.Constant(_INT, value) if isinstance(value, int) else value
+
+    def add(self, a: Any, b: Any) -> Any:
+        """Return a + b of two integers."""
+        return self._builder.add(self.integer(a), self.integer(b))
+
+    def subtract(self, a: Any, b: Any) -> Any:
+        """Return a - b of two integers."""
+        return self._builder.sub(self.integer(a), self.integer(b))
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        """Return a * b of two integers."""
+        return self._builder.mul(self.integer(a), self.integer(b))
+
+    def divide(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Return quotient and remainder of two integers, none of them negative."""
+        a, b = self.integer(a), self.integer(b)
+        return self._builder.udiv(a, b), self._builder.urem(a, b)
+
+    def smaller(self, a: Any, b: Any) -> Any:
+        """Return the smaller of two integers."""
+        a, b = self.integer(a), self.integer(b)
+        return self._builder.select(self.is_less(a, b), a, b)
+
+    # Conditions
+
+    def is_less(self, a: Any, b: Any) -> Any:
+        """Return whether a < b, as integers with a sign."""
+        return self._builder.icmp_signed("<", self.integer(a), self.integer(b))
+
+    def is_within(self, a: Any, n: Any) -> Any:
+        """Return whether 0 <= a < n."""
+        return self._builder.icmp_unsigned("<", self.integer(a), self.integer(n))
+
+    def both(self, a: Any, b: Any) -> Any:
+        """Return whether two conditions hold."""
+        return self._builder.and_(a, b)
+
+    def choose(self, condition: Any, a: Any, b: Any) -> Any:
+        """Return a where the condition holds, else b."""
+        return self._builder.select(condition, a, b)
+
+    # Memory
+
+    def at(self, place: Any, offset: Any) -> Any:
+        """Return the place that lies `offset` numbers after another."""
+        return self._builder.gep(place, [self.integer(offset)])
+
+    def load(self, place: Any) -> Any:
+        """Return the vector at a place."""
+        typed = self._builder.bitcast(place, self._vector.as_pointer())
+        return self._builder.load(typed, align=4)
+
+    def load_one(self, place: Any) -> Any:
+        """Return a vector that repeats the number at a place."""
+        return self._repeat(self._builder.load(place))
+
+    def store(self, vector: Any, place: Any) -> None:
+        """Write a vector to a place."""
+        typed = self._builder.bitcast(place, self._vector.as_pointer())
+        self._builder.store(vector, typed, align=4)
+
+    # Vectors
+
+    def constant(self, number: float) -> Any:
+        """Return a vector that repeats a number."""
+        return ir.Constant(self._vector, [float(np.float32(number))] * self.width)
+
+    def sum_of(self, a: Any, b: Any) -> Any:
+        """Return a + b of two vectors."""
+        return self._builder.fadd(a, b)
+
+    def difference_of(self, a: Any, b: Any) -> Any:
+        """Return a - b of two vectors."""
+        return self._builder.fsub(a, b)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a * b + c of vectors, rounded once where the processor can."""
+        module, width = self._function.module, self.width
+        name = f"llvm.fmuladd.v{width}f32"
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(self._vector, [self._vector] * 3), name
+        )
+        return self._builder.call(function, [a, b, c])
+
+    def weighted_sum(self, coefficients: Sequence[float], terms: Sequence[Any]) -> Any:
+        """Return the sum of terms times coefficients, without the zeros."""
+        total = None
+        pairs = [(c, t) for c, t in zip(coefficients, terms, strict=True) if c]
+        # Terms without a factor first: each of the others is then added as it is made.
+        for coefficient, term in sorted(pairs, key=lambda pair: abs(pair[0]) != 1):
+            if total is None:
+                is_one = coefficient == 1
+                factor = self.constant(coefficient)
+                total = term if is_one else self._builder.fmul(term, factor)
+            elif coefficient == 1:
+                total = self.sum_of(total, term)
+            else:
+                total = self.multiply_add(term, self.constant(coefficient), total)
+        return total
+
+    def maximum(self, a: Any, b: Any) -> Any:
+        """Return the larger of two vectors, number by number; `a` where one is NaN."""
+        return self._builder.select(self._builder.fcmp_ordered("<", a, b), b, a)
+
+    def _repeat(self, number: Any) -> Any:
+        undefined = ir.Constant(self._vector, ir.Undefined)
+        index = ir.IntType(32)
+        first = ir.Constant(index, 0)
+        vector = self._builder.insert_element(undefined, number, first)
+        zeros = ir.Constant(ir.VectorType(index, self.width), [0] * self.width)
+        return self._builder.shuffle_vector(vector, undefined, zeros)
+
+    # Flow
+
+    @contextmanager
+    def loop(self, start: Any, stop: Any, step: Any = 1) -> Iterator[Any]:
+        """Repeat what the ``with`` block writes, for integers from start to stop."""
+        with self._loop(start, stop, step, []) as (i, _, _):
+            yield i
+
+    def accumulate(
+        self, start: Any, stop: Any, n: int, step: Callable[[Any, list[Any]], list[Any]]
+    ) -> list[Any]:
+        """Return `n` vectors, zero at first, after a loop that changes them.
+
+        Parameters
+        ----------
+        start, stop : int or integer of the function
+            Of the loop.
+        n : int
+            How many vectors.
+        step : callable
+            Takes the loop's integer and the vectors; writes a turn and returns the
+            vectors after it.
+        """
+        zeros = [self.constant(0.0)] * n
+        with self._loop(start, stop, 1, zeros) as (i, before, after):
+            after += step(i, before)
+        return before
+
+    @contextmanager
+    def _loop(
+        self, start: Any, stop: Any, step: Any, initial: Sequence[Any]
+    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        builder = self._builder
+        above = builder.block
+        head, body, end = (self._function.append_basic_block() for _ in range(3))
+        builder.branch(head)
+        builder.position_at_end(head)
+        i = builder.phi(_INT)
+        i.add_incoming(self.integer(start), above)
+        before = [builder.phi(self._vector) for _ in initial]
+        for phi, value in zip(before, initial, strict=True):
+            phi.add_incoming(value, above)
+        builder.cbranch(self.is_less(i, stop), body, end)
+        builder.position_at_end(body)
+        after: list[Any] = []
+        yield i, before, after
+        i.add_incoming(builder.add(i, self.integer(step), flags=["nsw"]), builder.block)
+        for phi, value in zip(before, after, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(end)
+
+    def finish(self) -> None:
+        """End the function."""
+        self._builder.ret_void()
+
+
+def compile_functions(module: ir.Module) -> dict[str, Callable[..., None]]:
+    """Return the functions of a module, by name; they release Python's lock.
+
+    Pointers are passed as addresses: ``array.ctypes.data``.
+    """
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+    )
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    builder = llvm.create_pass_builder(
+        target, llvm.create_pipeline_tuning_options(speed_level=2)
+    )
+    builder.getModulePassManager().run(parsed, builder)
+    engine = llvm.create_mcjit_compiler(parsed, target)
+    engine.finalize_object()
+    _ENGINES.append(engine)
+    functions: dict[str, Callable[..., None]] = {}
+    for function in module.functions:
+        if not function.is_declaration:
+            types = [_C_TYPES[argument.type] for argument in function.args]
+            address = engine.get_function_address(function.name)
+            functions[function.name] = ctypes.CFUNCTYPE(None, *types)(address)
+    return functions
+
+
+#: They own the machine code, so they live as long as the process.
+_ENGINES: list[Any] = []

@@ -1,0 +1,42 @@
+"""What the processor can do."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+
+class Vectors(NamedTuple):
+    """The vectors that a processor computes with.
+
+    Attributes
+    ----------
+    width : int
+        Numbers of float32 in a vector.
+    n_registers : int
+        Vectors that it holds at a time.
+    """
+
+    width: int
+    n_registers: int
+
+
+@cache
+def features() -> frozenset[str]:
+    """Return the instruction sets that this processor has, by LLVM's names.
+
+    For example "avx512f", "avx512bf16", "amx-bf16" or "neon".
+    """
+    import llvmlite.binding as llvm
+
+    found = llvm.get_host_cpu_features()
+    return frozenset(name for name, is_there in found.items() if is_there)
+
+
+def vectors() -> Vectors:
+    """Return the longest vectors that this processor computes with."""
+    if "avx512f" in features():
+        return Vectors(16, 32)
+    if "avx" in features():
+        return Vectors(8, 16)
+    return Vectors(4, 32 if "neon" in features() else 16)
