@@ -9,12 +9,14 @@ from scipy.signal import correlate
 
 from skvgg import VGG19Features
 from skvgg._network import (
+    dense_forward,
     engines,
     layers,
     winograd,
     winograd_forward,
     winograd_kernels,
     winograd_training,
+    workers,
 )
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_tensorflow
@@ -65,8 +67,8 @@ class Case(NamedTuple):
 
     def convolve(self, *, pools=False):
         kernel = winograd_forward.PackedKernel.of(self.kernel, self.bias)
-        with winograd_forward.Workers() as workers:
-            return winograd_forward.convolve(self.x, kernel, workers, pools=pools)
+        with workers.Workers() as some:
+            return winograd_forward.convolve(self.x, kernel, some, pools=pools)
 
 
 @pytest.mark.parametrize("pools", [False, True])
@@ -75,7 +77,7 @@ class Case(NamedTuple):
     "size", [(8, 8), (9, 14), (3, 2), (1, 1), (13, 6), (19, 9), (22, 5), (2, 33)]
 )
 def test_convolution_of_any_size(size, n_threads, pools, monkeypatch):
-    monkeypatch.setattr(winograd_forward, "n_threads_of_network", lambda: n_threads)
+    monkeypatch.setattr(workers, "n_threads_of_network", lambda: n_threads)
     case = Case.of((3, *size, 64), 64)
     expected = reference(*case)
     if pools:
@@ -108,7 +110,7 @@ def test_bits_depend_neither_on_threads_nor_on_other_images_nor_on_blocks(monkey
     expected = case.convolve()
     for n_threads in (1, 2, 3, 7):
         name = "n_threads_of_network"
-        monkeypatch.setattr(winograd_forward, name, lambda n=n_threads: n)
+        monkeypatch.setattr(workers, name, lambda n=n_threads: n)
         np.testing.assert_array_equal(case.convolve(), expected)
     for images in (slice(0, 1), slice(3, 7)):
         some = case._replace(x=case.x[images])
@@ -288,3 +290,21 @@ def test_layers_are_trained_by_winograd_where_it_pays():
     assert chosen("bfloat16") == chosen("tensorfloat32") == []
     assert chosen(n_passes=300) == ["block3_conv2"]  # block 5 is done too soon
     assert chosen(n_passes=10) == chosen(n_passes=1000, side=32) == []
+
+
+# Fully connected layers
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("n", [1, 6, 13])
+def test_products_are_those_of_numpy(n, n_threads, monkeypatch):
+    name = "n_threads_of_network"
+    monkeypatch.setattr(workers, name, lambda: n_threads)
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(n, 1001)), rng.normal(size=(1001, 192))
+    factors = x.astype(np.float32), kernel.astype(np.float32)
+    with workers.Workers() as some:
+        actual = dense_forward.multiply(*factors, some)
+        alone = dense_forward.multiply(factors[0][:1], factors[1], some)
+    assert relative_error(actual, x @ kernel) <= 1e-6
+    np.testing.assert_array_equal(actual[:1], alone)

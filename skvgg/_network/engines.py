@@ -12,11 +12,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from skvgg._definition.architecture import CONV_NAMES, get_layer
 from skvgg._network import layers
+from skvgg._network.dense_forward import multiply
+from skvgg._network.layers import apply_layer
 from skvgg._network.precision import REDUCED, Precision
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
-from skvgg._network.winograd_forward import PackedKernel, Workers, convolve
+from skvgg._network.winograd_forward import PackedKernel, convolve
 from skvgg._network.winograd_kernels import compile_kernels
+from skvgg._network.workers import Workers
 from skvgg._runtime.tensorflow import (
     as_array,
     as_tensor,
@@ -37,6 +41,10 @@ LayerTensors = dict[str, tuple[Any, Any]]
 #: Images that TensorFlow's own convolution takes together on a CPU. In fewer bits than
 #: float32, larger parts are faster.
 _DIRECT_TOGETHER, _REDUCED_TOGETHER = 8, 16
+
+#: Rows that TensorFlow's product takes in fewer bits than float32, zeros among them if
+#: there are fewer: it rounds products of another number of rows in another way.
+_REDUCED_ROWS = 16
 
 #: Bytes that the larger of their maps may take, what goes in or what comes out: at
 #: 224x224, 4 images in block 1. More are no faster, and the peak of the process is 300
@@ -102,6 +110,19 @@ class Direct:
         function = _direct_function(shape, n_out, x.dtype, pools)
         return function(x, kernel, bias)
 
+    def n_rows_together(self) -> int | None:
+        """Return how many rows a dense layer takes at most; None means all."""
+        dtype = self._parameters[CONV_NAMES[0]][0].dtype
+        is_reduced = dtype.size < np.float32().nbytes
+        return _REDUCED_ROWS if is_reduced and not has_gpu() else None
+
+    def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
+        """Return relu(x @ kernel + bias) of rows."""
+        n, most = x.shape[0], self.n_rows_together()
+        if most is not None:
+            x = import_tensorflow().pad(x, [[0, most - n], [0, 0]])
+        return apply_layer(get_layer(layer), x, self._parameters)[:n]
+
 
 class Winograd:
     """Fewer multiplications, on a CPU: see :mod:`skvgg._network.winograd_kernels`.
@@ -129,6 +150,19 @@ class Winograd:
         if not self._serves(layer, *x.shape[1:3]):
             return self._direct.convolve(x, layer, workers, pools=pools)
         return as_tensor(convolve(as_array(x), self._pack(layer), workers, pools=pools))
+
+    def n_rows_together(self) -> int | None:
+        """Return how many rows a dense layer takes at most; None means all."""
+        return None
+
+    def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
+        """Return relu(x @ kernel + bias) of rows."""
+        kernel, bias = self._parameters[layer]
+        if has_gpu() or kernel.shape[1] % compile_kernels().n_columns:
+            return self._direct.multiply(x, layer, workers)
+        tf = import_tensorflow()
+        product = as_tensor(multiply(as_array(x), as_array(kernel), workers))
+        return tf.nn.relu(product + bias)
 
     def _serves(self, layer: str, height: int, width: int) -> bool:
         """Return whether a layer is computed here, not by `direct`."""

@@ -24,21 +24,15 @@ from skvgg._definition.architecture import (
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._network.engines import Direct, Winograd
 from skvgg._network.layers import apply_layer, to_row
-from skvgg._network.winograd_forward import Workers
+from skvgg._network.workers import Workers
 from skvgg._runtime.tensorflow import (
     compiled,
-    has_gpu,
     import_tensorflow,
 )
 from skvgg._runtime.threads import max_threads
 
 #: Images that begin their way through the network together, at least.
 _BEGUN_TOGETHER = 16
-
-#: Rows that a fully connected layer takes on a CPU, zeros among them if there are
-#: fewer: products of another number of rows round in another way. That costs little,
-#: since reading the kernel takes longer than multiplying 16 rows.
-_DENSE_TOGETHER = 16
 
 #: For each output, its rows so far.
 OutputRows = list[list[np.ndarray]]
@@ -101,7 +95,6 @@ class ForwardPass:
         self._image_size = image_size
         self._start = start
         self._dtype = parameters[CONV_NAMES[0]][0].dtype
-        self._dense_together = None if has_gpu() else _DENSE_TOGETHER
 
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Return a row an image, for each output.
@@ -151,13 +144,14 @@ class ForwardPass:
         if kind == "conv":
             parts = _regroup(parts, self._engine.n_together(*self._task(step)))
         elif kind == "dense":
-            parts = _regroup(parts, self._dense_together)
+            parts = _regroup(parts, self._engine.n_rows_together())
         for part in parts:
             if kind == "conv":
                 y = self._engine.convolve(part, name, workers, pools=step.pools)
+            elif kind == "dense":
+                y = self._engine.multiply(part, name, workers)
             else:
-                n_rows = self._dense_together
-                y = _apply_padded(step.layer, part, self._parameters, n_rows)
+                y = apply_layer(step.layer, part, self._parameters)
             for output, some in zip(self._outputs, rows, strict=True):
                 if output.layer == step.gives:
                     some.append(to_row(y, output.pooling).numpy())
@@ -213,13 +207,3 @@ def _preprocess_function(
         return tf.cast(tf.reshape(x, [-1, *shape]), gives)
 
     return compiled(preprocess, [tf.TensorSpec((None, *shape), takes)])
-
-
-def _apply_padded(
-    layer: Layer, x: Any, parameters: Mapping[str, tuple[Any, Any]], n_rows: int | None
-) -> Any:
-    """Run a layer that is no convolution; a dense one on `n_rows` rows, some zeros."""
-    n = x.shape[0]
-    if n_rows and layer.kind == "dense":
-        x = import_tensorflow().pad(x, [[0, n_rows - n], [0, 0]])
-    return apply_layer(layer, x, parameters)[:n]

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from skvgg._network import winograd_kernels as kernels
 from skvgg._network.winograd import n_tiles, transformed_bytes
-from skvgg._runtime.tensorflow import n_threads_of_network
-from skvgg._runtime.threads import InTurn
+from skvgg._network.workers import Workers
+from skvgg._runtime.machine_code import empty
 
 #: Bytes of a packed kernel up to which it stays in a shared cache.
 _KERNEL_IN_CACHE = 16e6
@@ -48,41 +46,6 @@ class PackedKernel(NamedTuple):
         return cls(kernels.pack(kernel), np.ascontiguousarray(bias))
 
 
-class Workers:
-    """Threads, and room for what each of them keeps between the steps.
-
-    Use it in a ``with`` statement.
-    """
-
-    def __init__(self) -> None:
-        self.n = n_threads_of_network()
-        self._executor: Executor = InTurn()
-        if self.n > 1:
-            self._executor = ThreadPoolExecutor(self.n, thread_name_prefix="skvgg")
-        self._rooms: dict[tuple[int, str], np.ndarray] = {}
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._executor.shutdown()
-
-    def run(self, function: Callable[[int, Any], None], tasks: Sequence[Any]) -> None:
-        """Call a function of a number and a task for each task; wait for all."""
-        if len(tasks) == 1:
-            function(0, tasks[0])
-        else:
-            list(self._executor.map(function, range(len(tasks)), tasks))
-
-    def room(self, worker: int, name: str, n: int) -> np.ndarray:
-        """Return room for `n` numbers, that of an earlier call if it is enough."""
-        room = self._rooms.get((worker, name))
-        if room is None or len(room) < n:
-            room = self._rooms[worker, name] = kernels.empty([n])
-            room.fill(0)
-        return room
-
-
 class _Part(NamedTuple):
     """What a thread computes: tiles and panels of channels, from and up to."""
 
@@ -111,7 +74,7 @@ def convolve(
     n, height, width, n_in = x.shape
     n_out = len(kernel.bias)
     shrink = 2 if pools else 1
-    y = kernels.empty((n, height // shrink, width // shrink, n_out))
+    y = empty((n, height // shrink, width // shrink, n_out))
     n_all = n * n_tiles(height) * n_tiles(width)
     parts = _divide(n_all, n_out, kernel.u.nbytes, workers.n)
     block = _tiles_of_a_block(parts[0], n_in, n_out, kernel.u.nbytes)

@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 
 from skvgg._network.winograd import KERNEL, SIDE, TILE, matrices
-from skvgg._runtime.machine_code import Code, compile_functions
+from skvgg._runtime.machine_code import Code, compile_functions, empty
 from skvgg._runtime.processor import Vectors, vectors
 
 #: Matrix products that a convolution is made of.
@@ -32,14 +32,6 @@ _PAIRS, _ALONE = ((1, 2), (3, 4)), (0, 5)
 
 #: Takes the code, a matrix and a vector of vectors; writes and returns their product.
 _Times = Callable[[Code, np.ndarray, Sequence[Any]], list[Any]]
-
-
-def empty(shape: Sequence[int]) -> np.ndarray:
-    """Return an array of float32 that begins with a line of the cache."""
-    n_numbers = int(np.prod(shape))
-    room = np.empty(n_numbers + 16, np.float32)
-    first = -room.ctypes.data % 64 // room.itemsize
-    return room[first : first + n_numbers].reshape(shape)
 
 
 class Kernels(NamedTuple):
@@ -218,7 +210,8 @@ def _multiply_panel(code: Code, v: Any, u: Any, m: Any, n_columns: int) -> None:
             for pair, total in zip(pairs, sums, strict=True)
         ]
 
-    sums = code.accumulate(0, n_in, PANEL_ROWS * n_vectors, add_channel)
+    zeros = [code.constant(0)] * (PANEL_ROWS * n_vectors)
+    sums = code.accumulate(0, n_in, zeros, add_channel)
     for (i, j), total in zip(
         product(range(PANEL_ROWS), range(n_vectors)), sums, strict=True
     ):

@@ -23,6 +23,14 @@ _POINTER = _FLOAT.as_pointer()
 _C_TYPES = {_INT: ctypes.c_int64, _POINTER: ctypes.c_void_p}
 
 
+def empty(shape: Sequence[int]) -> np.ndarray:
+    """Return an array of float32 that begins with a line of the cache."""
+    n_numbers = int(np.prod(shape))
+    room = np.empty(n_numbers + 16, np.float32)
+    first = -room.ctypes.data % 64 // room.itemsize
+    return room[first : first + n_numbers].reshape(shape)
+
+
 class Code:
     """Writes one function of pointers to float32 and of integers.
 
@@ -182,22 +190,25 @@ class Code:
             yield i
 
     def accumulate(
-        self, start: Any, stop: Any, n: int, step: Callable[[Any, list[Any]], list[Any]]
+        self,
+        start: Any,
+        stop: Any,
+        initial: Sequence[Any],
+        step: Callable[[Any, list[Any]], list[Any]],
     ) -> list[Any]:
-        """Return `n` vectors, zero at first, after a loop that changes them.
+        """Return vectors after a loop that changes them.
 
         Parameters
         ----------
         start, stop : int or integer of the function
             Of the loop.
-        n : int
-            How many vectors.
+        initial : sequence of vectors
+            What they are before.
         step : callable
             Takes the loop's integer and the vectors; writes a turn and returns the
             vectors after it.
         """
-        zeros = [self.constant(0.0)] * n
-        with self._loop(start, stop, 1, zeros) as (i, before, after):
+        with self._loop(start, stop, 1, initial) as (i, before, after):
             after += step(i, before)
         return before
 

@@ -1,0 +1,53 @@
+"""The threads of a forward pass, for what TensorFlow does not compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from skvgg._runtime.machine_code import empty
+from skvgg._runtime.tensorflow import n_threads_of_network
+from skvgg._runtime.threads import InTurn
+
+
+class Workers:
+    """Threads, and room for what each of them keeps between two steps.
+
+    Use it in a ``with`` statement.
+
+    Attributes
+    ----------
+    n : int
+        How many threads.
+    """
+
+    def __init__(self) -> None:
+        self.n = n_threads_of_network()
+        self._executor: Executor = InTurn()
+        if self.n > 1:
+            self._executor = ThreadPoolExecutor(self.n, thread_name_prefix="skvgg")
+        self._rooms: dict[tuple[int, str], np.ndarray] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown()
+
+    def run(self, function: Callable[[int, Any], None], tasks: Sequence[Any]) -> None:
+        """Call a function of a number and a task for each task; wait for all."""
+        if len(tasks) == 1:
+            function(0, tasks[0])
+        else:
+            list(self._executor.map(function, range(len(tasks)), tasks))
+
+    def room(self, worker: int, name: str, n: int) -> np.ndarray:
+        """Return room for `n` numbers, that of an earlier call if it is enough."""
+        room = self._rooms.get((worker, name))
+        if room is None or len(room) < n:
+            room = self._rooms[worker, name] = empty([n])
+            room.fill(0)
+        return room
