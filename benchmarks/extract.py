@@ -624,6 +624,8 @@ def scale(arguments):
                 busy = sum(pipe.recv() for pipe in pipes[way])
                 seconds = time.perf_counter() - start
                 results.append((n / seconds, busy / seconds))
+        for pipe in (pipe for some in pipes.values() for pipe in some):
+            pipe.send(False)
     print(f"\n{n} JPEG files of 500x375, {arguments.rounds} rounds")
     print(
         f"{'processes, threads of each':28} {'ratio':>6} {'images/s':>9} {'cores':>6}"
