@@ -1,6 +1,8 @@
 """The Winograd engine computes what TensorFlow's convolution and Keras compute."""
 
+import platform
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +13,14 @@ from skvgg import VGG19Features
 from skvgg._network import (
     dense_forward,
     engines,
+    kernels,
     layers,
     winograd,
     winograd_forward,
-    winograd_kernels,
     winograd_training,
     workers,
 )
-from skvgg._runtime import processor
+from skvgg._runtime import machine_code, processor
 from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error
@@ -142,24 +144,52 @@ def test_vectors_of_other_processors(width, n_registers, monkeypatch):
     """Shorter ones than this processor's, which it computes with as well."""
     others = processor.Vectors(width, n_registers)
     expected = Case.of((2, 9, 6, 64), 64)
-    monkeypatch.setattr(winograd_kernels, "vectors", lambda: others)
-    winograd_kernels.compile_kernels.cache_clear()
+    x, kernel = expected.x.reshape(-1, 64)[:7], expected.kernel[0, 0]
+    monkeypatch.setattr(kernels, "vectors", lambda: others)
+    kernels.compile_kernels.cache_clear()
     try:
         actual = expected.convolve(pools=True)
+        with workers.Workers() as some:
+            product = dense_forward.multiply(x, kernel, some)
     finally:
-        winograd_kernels.compile_kernels.cache_clear()
+        kernels.compile_kernels.cache_clear()
     assert relative_error(actual, maxima(reference(*expected))) <= 2e-6
+    assert relative_error(product, x @ kernel) <= 1e-6
 
 
 def test_the_vectors_follow_from_the_processor(monkeypatch):
-    def vectors(*names):
+    def vectors(machine, *names):
         monkeypatch.setattr(processor, "features", lambda: frozenset(names))
+        monkeypatch.setattr(platform, "machine", lambda: machine)
         return processor.vectors()
 
-    assert vectors("sse2", "avx", "avx2", "avx512f") == (16, 32)
-    assert vectors("sse2", "avx", "avx2") == (8, 16)
-    assert vectors("sse2") == (4, 16)
-    assert vectors("neon") == (4, 32)
+    assert vectors("x86_64", "sse2", "avx", "avx2", "avx512f") == (16, 32)
+    assert vectors("AMD64", "sse2", "avx", "avx2") == (8, 16)
+    assert vectors("x86_64", "sse2") == (4, 16)
+    assert vectors("arm64") == vectors("aarch64", "neon") == (4, 32)
+
+
+@pytest.mark.skipif("sse" not in processor.features(), reason="a setting of x86")
+def test_numbers_near_zero_are_zero_and_so_not_slow(monkeypatch):
+    monkeypatch.setattr(workers, "n_threads_of_network", lambda: 1)
+    case = Case.of((1, 8, 8, 64), 64)
+    expected = np.broadcast_to(np.maximum(case.bias, 0), (1, 8, 8, 64))
+    for name in ("x", "kernel"):
+        tiny = case._replace(**{name: np.full_like(getattr(case, name), 1e-40)})
+        np.testing.assert_array_equal(tiny.convolve(), expected)
+    x, kernel = np.ones((1, 64), np.float32), np.full((64, 64), 1e-40, np.float32)
+    with workers.Workers() as some:
+        assert not dense_forward.multiply(x, kernel, some).any()
+    assert (kernel[0] + kernel[1]).all()  # the setting of this thread is as it was
+
+
+def test_threads_that_begin_at_once_compile_once():
+    kernels.compile_kernels.cache_clear()
+    before = len(machine_code._ENGINES)
+    with ThreadPoolExecutor(8) as executor:
+        found = [executor.submit(kernels.kernels) for _ in range(8)]
+    assert len({id(future.result()) for future in found}) == 1
+    assert len(machine_code._ENGINES) == before + 1
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""The ways to compute a convolution, and which of them is the faster one where.
+"""The ways to compute the layers with weights, and which is the faster one where.
 
 Two engines with the same methods. What they compile serves all networks of a process:
-kernels are arguments.
+weights are arguments.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from skvgg._definition.architecture import CONV_NAMES, get_layer
 from skvgg._network import layers
 from skvgg._network.dense_forward import multiply
+from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
 from skvgg._network.precision import REDUCED, Precision
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
 from skvgg._network.winograd_forward import PackedKernel, convolve
-from skvgg._network.winograd_kernels import compile_kernels
 from skvgg._network.workers import Workers
 from skvgg._runtime.tensorflow import (
     as_array,
@@ -56,6 +56,10 @@ _DIRECT_BYTES = 52e6
 #: kernels are large, so that each is read seldom enough.
 _WINOGRAD_BYTES = 26e6
 
+#: Rows of a fully connected layer that it takes together: with more, what they give
+#: does not stay in a core's own cache while the kernel goes by.
+_ROWS_TOGETHER = 48
+
 #: Multiplications of the Winograd engine, by those of the direct convolution, above
 #: which it would not be faster: tiles of 4x4 that lie in part outside of a small map.
 _WORTH_IT = 0.5
@@ -66,8 +70,8 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
     if engine == "winograd" and precision in REDUCED:
         raise ValueError(
             f"engine='winograd' computes in float32, so it does not go with "
-            f"precision={precision!r}. Use precision='float32' for speed on a CPU, or "
-            f"engine='auto' to compute in {precision}."
+            f"precision={precision!r}. Use precision='float32', or engine='auto' to "
+            f"compute in {precision} where that is faster."
         )
 
 
@@ -153,12 +157,12 @@ class Winograd:
 
     def n_rows_together(self) -> int | None:
         """Return how many rows a dense layer takes at most; None means all."""
-        return None
+        return _ROWS_TOGETHER
 
     def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
         """Return relu(x @ kernel + bias) of rows."""
         kernel, bias = self._parameters[layer]
-        if has_gpu() or kernel.shape[1] % compile_kernels().n_columns:
+        if has_gpu() or kernel.shape[1] % kernels().n_columns:
             return self._direct.multiply(x, layer, workers)
         tf = import_tensorflow()
         product = as_tensor(multiply(as_array(x), as_array(kernel), workers))
@@ -167,7 +171,8 @@ class Winograd:
     def _serves(self, layer: str, height: int, width: int) -> bool:
         """Return whether a layer is computed here, not by `direct`."""
         n_in, n_out = self._parameters[layer][0].shape[2:]
-        if has_gpu() or n_in < 64 or n_out % compile_kernels().n_columns:
+        # Those of VGG19 that have 64 channels or more fill vectors and panels.
+        if has_gpu() or n_in < 64 or n_out % kernels().n_columns:
             return False
         n_multiplied = n_tiles(height) * n_tiles(width) * SIDE**2
         return n_multiplied <= _WORTH_IT * height * width * KERNEL**2

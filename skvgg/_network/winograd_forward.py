@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from skvgg._network import winograd_kernels as kernels
+from skvgg._network.kernels import kernels
+from skvgg._network.panels import PANEL_ROWS
 from skvgg._network.winograd import n_tiles, transformed_bytes
-from skvgg._network.workers import Workers
+from skvgg._network.winograd_kernels import N_PRODUCTS
+from skvgg._network.workers import Workers, ranges
 from skvgg._runtime.machine_code import empty
 
 #: Bytes of a packed kernel up to which it stays in a shared cache.
@@ -33,7 +35,8 @@ class PackedKernel(NamedTuple):
     Attributes
     ----------
     u : ndarray of shape (36, n_out // n_columns, n_in, n_columns), float32
-        From :func:`skvgg._network.winograd_kernels.pack`.
+        The transformed kernel G g G^T, in the order in which it is read: by products
+        and panels of columns.
     bias : ndarray of shape (n_out,), float32
     """
 
@@ -42,8 +45,13 @@ class PackedKernel(NamedTuple):
 
     @classmethod
     def of(cls, kernel: np.ndarray, bias: np.ndarray) -> PackedKernel:
-        """Return the packed kernel of shape (3, 3, n_in, n_out)."""
-        return cls(kernels.pack(kernel), np.ascontiguousarray(bias))
+        """Return what packs a kernel of shape (3, 3, n_in, n_out)."""
+        kernel = np.ascontiguousarray(kernel)
+        _, _, n_in, n_out = kernel.shape
+        n_columns = kernels().n_columns
+        u = empty((N_PRODUCTS, n_out // n_columns, n_in, n_columns))
+        kernels().pack(kernel.ctypes.data, u.ctypes.data, n_in, n_out)
+        return cls(u, np.ascontiguousarray(bias))
 
 
 class _Part(NamedTuple):
@@ -79,11 +87,11 @@ def convolve(
     parts = _divide(n_all, n_out, kernel.u.nbytes, workers.n)
     block = _tiles_of_a_block(parts[0], n_in, n_out, kernel.u.nbytes)
     zeros = np.zeros(n_in, np.float32)
-    function = kernels.compile_kernels().convolve
+    function = kernels().convolve
 
     def run(worker: int, part: _Part) -> None:
         v, m = (
-            workers.room(worker, name, kernels.N_PRODUCTS * block * channels)
+            workers.room(worker, name, N_PRODUCTS * block * channels)
             for name, channels in (("v", n_in), ("m", n_out))
         )
         arrays = x, kernel.u, kernel.bias, y, v, m, zeros
@@ -101,7 +109,7 @@ def convolve(
 
 def _divide(n_all: int, n_out: int, kernel_bytes: int, n_workers: int) -> list[_Part]:
     """Return the parts of `n_all` tiles that threads compute, of like size."""
-    n_panels = n_out // kernels.compile_kernels().n_columns
+    n_panels = n_out // kernels().n_columns
     n_tile_parts, n_panel_parts = min(n_workers, n_all), 1
     if kernel_bytes > _KERNEL_IN_CACHE:
         n_tile_parts = min(max(1, n_all // _TILES_OF_A_THREAD), n_workers)
@@ -109,14 +117,9 @@ def _divide(n_all: int, n_out: int, kernel_bytes: int, n_workers: int) -> list[_
     return [
         _Part(tiles, panels)
         for tiles, panels in product(
-            _ranges(n_all, n_tile_parts), _ranges(n_panels, n_panel_parts)
+            ranges(n_all, n_tile_parts), ranges(n_panels, n_panel_parts)
         )
     ]
-
-
-def _ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
-    """Return where `n_parts` parts of `n` things begin and end."""
-    return [*pairwise(n * i // n_parts for i in range(n_parts + 1))]
 
 
 def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> int:
@@ -130,5 +133,5 @@ def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> 
     most = max(1, int(most_bytes / transformed_bytes(1, 1, n_in + n_out)))
     n_of_part = part.tiles[1] - part.tiles[0] + 1  # others may have one more
     n_blocks = -(-n_of_part // most)
-    n_panels = -(-n_of_part // (n_blocks * kernels.PANEL_ROWS))
-    return n_panels * kernels.PANEL_ROWS
+    n_panels = -(-n_of_part // (n_blocks * PANEL_ROWS))
+    return n_panels * PANEL_ROWS

@@ -4,28 +4,25 @@ A block of tiles goes through all three steps (transform of the inputs, 36 matri
 products, transform of the outputs) before the next one is begun, so that what lies
 between the steps stays in a cache. Each number of the output is summed in the same
 order whatever the number of images, tiles and threads, so its bits do not depend on
-them.
+them. Numbers that are infinite, or too large for the transforms, become NaN in all
+outputs of their tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
+from skvgg._network.panels import PANEL_ROWS, multiply_panel
 from skvgg._network.winograd import KERNEL, SIDE, TILE, matrices
-from skvgg._runtime.machine_code import Code, compile_functions, empty
-from skvgg._runtime.processor import Vectors, vectors
+from skvgg._runtime.machine_code import Code
 
 #: Matrix products that a convolution is made of.
 N_PRODUCTS = SIDE**2
-
-#: Rows of a product that stay in registers together.
-PANEL_ROWS = 6
 
 #: Rows of B^T and G and columns of A^T that belong to points p and -p; the others.
 _PAIRS, _ALONE = ((1, 2), (3, 4)), (0, 5)
@@ -34,59 +31,7 @@ _PAIRS, _ALONE = ((1, 2), (3, 4)), (0, 5)
 _Times = Callable[[Code, np.ndarray, Sequence[Any]], list[Any]]
 
 
-class Kernels(NamedTuple):
-    """The compiled functions, and what they agree on.
-
-    Attributes
-    ----------
-    n_columns : int
-        Columns of a product that stay in registers together.
-    pack, convolve : callable
-        See :func:`_write_pack` and :func:`_write_convolve`.
-    """
-
-    n_columns: int
-    pack: Callable[..., None]
-    convolve: Callable[..., None]
-
-
-@cache
-def compile_kernels() -> Kernels:
-    """Return the functions for this processor, compiled once in a process."""
-    module, width = ir.Module(), vectors().width
-    n_columns = _panel_columns(vectors())
-    _write_pack(module, width, n_columns)
-    _write_convolve(module, width, n_columns)
-    return Kernels(n_columns, **compile_functions(module))
-
-
-def pack(kernel: np.ndarray) -> np.ndarray:
-    """Return the transformed kernel G g G^T, in the order in which it is read.
-
-    Parameters
-    ----------
-    kernel : ndarray of shape (3, 3, n_in, n_out), float32
-
-    Returns
-    -------
-    ndarray of shape (36, n_out // n_columns, n_in, n_columns), float32
-        By products and panels of columns.
-    """
-    kernel = np.ascontiguousarray(kernel)
-    _, _, n_in, n_out = kernel.shape
-    kernels = compile_kernels()
-    n_columns = kernels.n_columns
-    u = empty((N_PRODUCTS, n_out // n_columns, n_in, n_columns))
-    kernels.pack(kernel.ctypes.data, u.ctypes.data, n_in, n_out)
-    return u
-
-
-def _panel_columns(of: Vectors) -> int:
-    """Return the columns of a panel: with six rows, 24 of 32 registers or 12 of 16."""
-    return of.width * (4 if of.n_registers >= 32 else 2)
-
-
-def _write_pack(module: ir.Module, width: int, n_columns: int) -> None:
+def write_pack(module: ir.Module, width: int, n_columns: int) -> None:
     """Write the transform of a kernel, from its address and that of the result."""
     code = Code(module, "pack", ("kernel", "u"), ("n_in", "n_out"), width)
     a = code.arguments
@@ -108,7 +53,7 @@ def _write_pack(module: ir.Module, width: int, n_columns: int) -> None:
     code.finish()
 
 
-def _write_convolve(module: ir.Module, width: int, n_columns: int) -> None:
+def write_convolve(module: ir.Module, width: int, n_columns: int) -> None:
     """Write relu(conv(x) + bias), or its 2x2 max-pooling, of some tiles and channels.
 
     The arguments are
@@ -185,38 +130,18 @@ def _multiply(code: Code, n_tiles: Any, n_columns: int) -> None:
             factors = code.at(u, code.multiply(panel, of_panel))
             sums = code.at(m, code.multiply(panel, n_columns))
             with code.loop(0, n_tiles, PANEL_ROWS) as row:
-                _multiply_panel(
-                    code,
-                    code.at(v, code.multiply(row, n_in)),
-                    factors,
-                    code.at(sums, code.multiply(row, n_out)),
-                    n_columns,
+                places = [code.add(row, i) for i in range(PANEL_ROWS)]
+                rows = [code.at(v, code.multiply(place, n_in)) for place in places]
+                outputs = [
+                    code.at(code.at(sums, code.multiply(place, n_out)), column)
+                    for place in places
+                    for column in range(0, n_columns, code.width)
+                ]
+                vectors = multiply_panel(
+                    code, rows, factors, n_columns, 0, n_in, n_columns
                 )
-
-
-def _multiply_panel(code: Code, v: Any, u: Any, m: Any, n_columns: int) -> None:
-    """Write the product of six rows at v and a panel of u, summed in registers."""
-    n_in, n_out = code.arguments["n_in"], code.arguments["n_out"]
-    n_vectors = n_columns // code.width
-    rows = [code.at(v, code.multiply(n_in, i)) for i in range(PANEL_ROWS)]
-
-    def add_channel(channel: Any, sums: list[Any]) -> list[Any]:
-        line = code.at(u, code.multiply(channel, n_columns))
-        factors = [code.load(code.at(line, i * code.width)) for i in range(n_vectors)]
-        numbers = [code.load_one(code.at(row, channel)) for row in rows]
-        pairs = product(numbers, factors)
-        return [
-            code.multiply_add(*pair, total)
-            for pair, total in zip(pairs, sums, strict=True)
-        ]
-
-    zeros = [code.constant(0)] * (PANEL_ROWS * n_vectors)
-    sums = code.accumulate(0, n_in, zeros, add_channel)
-    for (i, j), total in zip(
-        product(range(PANEL_ROWS), range(n_vectors)), sums, strict=True
-    ):
-        row = code.at(m, code.multiply(n_out, i))
-        code.store(total, code.at(row, j * code.width))
+                for vector, output in zip(vectors, outputs, strict=True):
+                    code.store(vector, output)
 
 
 def _transform_outputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,5 +50,10 @@ class Workers:
         room = self._rooms.get((worker, name))
         if room is None or len(room) < n:
             room = self._rooms[worker, name] = empty([n])
-            room.fill(0)
+            room.fill(0)  # rows that fill up panels are multiplied, too
         return room
+
+
+def ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
+    """Return where `n_parts` parts of `n` things begin and end."""
+    return [*pairwise(n * i // n_parts for i in range(n_parts + 1))]

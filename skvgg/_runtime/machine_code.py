@@ -16,8 +16,16 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from skvgg._runtime.processor import features
+
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 _POINTER = _FLOAT.as_pointer()
+
+#: In the control register of x86: results, and what is read, below 1e-38 become zero.
+_FLUSH_TO_ZERO = 0x8040
+
+#: They own the machine code, so they live as long as the process.
+_ENGINES: list[Any] = []
 
 #: What LLVM's numbers and places in memory are in C.
 _C_TYPES = {_INT: ctypes.c_int64, _POINTER: ctypes.c_void_p}
@@ -60,6 +68,7 @@ class Code:
         self._vector = ir.VectorType(_FLOAT, width)
         self._builder = ir.IRBuilder(self._function.append_basic_block())
         self.width = width
+        self._control = self._flush_to_zero()
         self.arguments = dict(
             zip([*pointers, *integers], self._function.args, strict=True)
         )
@@ -238,7 +247,34 @@ class Code:
 
     def finish(self) -> None:
         """End the function."""
+        if self._control is not None:
+            self._call_sse("ldmxcsr", self._control)
         self._builder.ret_void()
+
+    def _flush_to_zero(self) -> Any:
+        """Have numbers below 1e-38 taken for zero; return where the setting was.
+
+        As in TensorFlow's threads: they would take a hundred times as long. Other
+        processors than those of x86 compute with them as fast, or nearly.
+        """
+        if "sse" not in features():
+            return None
+        builder, integer = self._builder, ir.IntType(32)
+        before, during = builder.alloca(integer), builder.alloca(integer)
+        self._call_sse("stmxcsr", before)
+        bits = ir.Constant(integer, _FLUSH_TO_ZERO)
+        builder.store(builder.or_(builder.load(before), bits), during)
+        self._call_sse("ldmxcsr", during)
+        return before
+
+    def _call_sse(self, name: str, place: Any) -> None:
+        """Read or write the register that controls a thread's arithmetic."""
+        module, byte = self._function.module, ir.IntType(8).as_pointer()
+        name = f"llvm.x86.sse.{name}"
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [byte]), name
+        )
+        self._builder.call(function, [self._builder.bitcast(place, byte)])
 
 
 def compile_functions(module: ir.Module) -> dict[str, Callable[..., None]]:
@@ -269,7 +305,3 @@ def compile_functions(module: ir.Module) -> dict[str, Callable[..., None]]:
             address = engine.get_function_address(function.name)
             functions[function.name] = ctypes.CFUNCTYPE(None, *types)(address)
     return functions
-
-
-#: They own the machine code, so they live as long as the process.
-_ENGINES: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import cache
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Vectors(NamedTuple):
 def features() -> frozenset[str]:
     """Return the instruction sets that this processor has, by LLVM's names.
 
-    For example "avx512f", "avx512bf16", "amx-bf16" or "neon".
+    For example "avx512f", "avx512bf16" or "amx-bf16".
     """
     import llvmlite.binding as llvm
 
@@ -39,4 +40,5 @@ def vectors() -> Vectors:
         return Vectors(16, 32)
     if "avx" in features():
         return Vectors(8, 16)
-    return Vectors(4, 32 if "neon" in features() else 16)
+    is_arm = platform.machine().lower() in ("arm64", "aarch64")
+    return Vectors(4, 32 if is_arm else 16)

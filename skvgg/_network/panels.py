@@ -1,0 +1,61 @@
+"""Products of matrices, panel by panel: the core of all functions in machine code."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from skvgg._runtime.machine_code import Code
+from skvgg._runtime.processor import Vectors
+
+#: Rows of a panel.
+PANEL_ROWS = 6
+
+
+def panel_columns(of: Vectors) -> int:
+    """Return the columns of a panel, which with six rows stays in registers.
+
+    It takes 24 of 32 registers, or 12 of 16.
+    """
+    return of.width * (4 if of.n_registers >= 32 else 2)
+
+
+def multiply_panel(
+    code: Code,
+    rows: list[Any],
+    factors: Any,
+    to_next_line: Any,
+    first: Any,
+    last: Any,
+    n_columns: int,
+) -> list[Any]:
+    """Write the product of six rows and a panel of columns; return its vectors.
+
+    Parameters
+    ----------
+    code : Code
+        The function that is written.
+    rows : list of places
+        Where the rows begin.
+    factors : place
+        The first of the columns, in the first line.
+    to_next_line : integer
+        Numbers from one line of the factors to the next.
+    first, last : integer
+        The numbers of a row, and lines, that are summed over: from, and up to.
+    n_columns : int
+        From :func:`panel_columns`.
+    """
+    n_vectors = n_columns // code.width
+
+    def add_line(i: Any, sums: list[Any]) -> list[Any]:
+        line = code.at(factors, code.multiply(i, to_next_line))
+        vectors = [code.load(code.at(line, j * code.width)) for j in range(n_vectors)]
+        numbers = [code.load_one(code.at(row, i)) for row in rows]
+        return [
+            code.multiply_add(*pair, total)
+            for pair, total in zip(product(numbers, vectors), sums, strict=True)
+        ]
+
+    zeros = [code.constant(0)] * (len(rows) * n_vectors)
+    return code.accumulate(first, last, zeros, add_line)
