@@ -342,7 +342,7 @@ def main():
     )
     parser.add_argument("--fixed-size", type=int, help="pixels, for fixed features")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--layer-decay", type=float, default=1.0)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--memory", help="a folder to keep features and maps in")
