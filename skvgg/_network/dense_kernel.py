@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from skvgg._network.panels import PANEL_ROWS, multiply_panel
+from skvgg._network.panels import (
+    PANEL_ROWS,
+    multiply_panel,
+    panel_rows,
+    panel_vectors,
+)
 from skvgg._runtime.machine_code import Code
 
 #: Lines of the matrix that are used up, for all rows and columns, before the next ones:
@@ -41,16 +46,10 @@ def write_multiply(module: ir.Module, width: int, n_columns: int) -> None:
     ):
         last = code.smaller(code.add(first, _LINES), n_in)
         to_panel = code.multiply(panel, n_columns)
-        places = [code.add(row, i) for i in range(PANEL_ROWS)]
-        rows = [code.at(a["x"], code.multiply(place, n_in)) for place in places]
+        x = panel_rows(code, a["x"], row, n_in)
+        y = panel_rows(code, code.at(a["y"], to_panel), row, n_out)
         factors = code.at(a["kernel"], to_panel)
-        sums = multiply_panel(code, rows, factors, n_out, first, last, n_columns)
-        y = code.at(a["y"], to_panel)
-        outputs = [
-            code.at(code.at(y, code.multiply(place, n_out)), column)
-            for place in places
-            for column in range(0, n_columns, width)
-        ]
-        for total, place in zip(sums, outputs, strict=True):
+        sums = multiply_panel(code, x, factors, n_out, first, last, n_columns)
+        for total, place in zip(sums, panel_vectors(code, y, n_columns), strict=True):
             code.store(code.sum_of(code.load(place), total), place)
     code.finish()

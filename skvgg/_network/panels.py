@@ -20,6 +20,17 @@ def panel_columns(of: Vectors) -> int:
     return of.width * (4 if of.n_registers >= 32 else 2)
 
 
+def panel_rows(code: Code, matrix: Any, row: Any, n_columns: Any) -> list[Any]:
+    """Return where the rows of a panel begin, in a matrix of so many columns."""
+    places = [code.add(row, i) for i in range(PANEL_ROWS)]
+    return [code.at(matrix, code.multiply(place, n_columns)) for place in places]
+
+
+def panel_vectors(code: Code, rows: list[Any], n_columns: int) -> list[Any]:
+    """Return where the vectors of a panel begin, row by row."""
+    return [code.at(row, i) for row in rows for i in range(0, n_columns, code.width)]
+
+
 def multiply_panel(
     code: Code,
     rows: list[Any],

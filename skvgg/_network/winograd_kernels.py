@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from skvgg._network.panels import PANEL_ROWS, multiply_panel
+from skvgg._network.panels import (
+    PANEL_ROWS,
+    multiply_panel,
+    panel_rows,
+    panel_vectors,
+)
 from skvgg._network.winograd import KERNEL, SIDE, TILE, matrices
 from skvgg._runtime.machine_code import Code
 
@@ -130,18 +135,14 @@ def _multiply(code: Code, n_tiles: Any, n_columns: int) -> None:
             factors = code.at(u, code.multiply(panel, of_panel))
             sums = code.at(m, code.multiply(panel, n_columns))
             with code.loop(0, n_tiles, PANEL_ROWS) as row:
-                places = [code.add(row, i) for i in range(PANEL_ROWS)]
-                rows = [code.at(v, code.multiply(place, n_in)) for place in places]
-                outputs = [
-                    code.at(code.at(sums, code.multiply(place, n_out)), column)
-                    for place in places
-                    for column in range(0, n_columns, code.width)
-                ]
+                inputs = panel_rows(code, v, row, n_in)
+                outputs = panel_rows(code, sums, row, n_out)
                 vectors = multiply_panel(
-                    code, rows, factors, n_columns, 0, n_in, n_columns
+                    code, inputs, factors, n_columns, 0, n_in, n_columns
                 )
-                for vector, output in zip(vectors, outputs, strict=True):
-                    code.store(vector, output)
+                places = panel_vectors(code, outputs, n_columns)
+                for vector, place in zip(vectors, places, strict=True):
+                    code.store(vector, place)
 
 
 def _transform_outputs(
