@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from skvgg._definition.architecture import Output
+from skvgg._extraction.local import LocalPasses
 from skvgg._extraction.recipe import Recipe
 from skvgg._extraction.run import Extraction, warn_of_bad
 from skvgg._images import Framing, together
@@ -45,8 +46,7 @@ def run(images, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings)
     bad = Extraction(
         recipe,
         cache,
-        network,
-        batch_size,
+        LocalPasses(recipe, cache, network, batch_size, None),
         max_pixels=None,
         skips_bad=settings.get("skips_bad", False),
         report=report,

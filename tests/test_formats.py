@@ -621,6 +621,7 @@ from PIL import Image
 from skvgg._definition.architecture import Output
 from skvgg._store.cache import Cache
 from skvgg._extraction.recipe import Recipe
+from skvgg._extraction.local import LocalPasses
 from skvgg._extraction.run import Extraction
 from skvgg._images import Framing
 rng = np.random.default_rng(0)
@@ -638,7 +639,8 @@ recipe = Recipe((Output("mean", None),), (), Framing((224, 224), "stretch"), Non
 def compute(pixels, outputs):
     return [pixels.mean((1, 2)).astype(np.float32)]
 rows = np.empty((60, 3), np.float32)
-Extraction(recipe, Cache(None), compute, 32, max_pixels=None, skips_bad=False,
+passes = LocalPasses(recipe, Cache(None), compute, 32, None)
+Extraction(recipe, Cache(None), passes, max_pixels=None, skips_bad=False,
            report=lambda *_: None).run(paths, rows)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((after - before) / 1e3)

@@ -20,8 +20,9 @@ from skvgg._definition.architecture import (
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS
+from skvgg._extraction.local import LocalPasses, Shortcut
 from skvgg._extraction.recipe import Recipe
-from skvgg._extraction.run import Extraction, Shortcut, warn_of_bad
+from skvgg._extraction.run import Extraction, warn_of_bad
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import View
 from skvgg._images import Images
@@ -162,12 +163,10 @@ class Job:
             extraction = Extraction(
                 self._recipe,
                 self._cache,
-                at_device_of_this_thread(self._compute),
-                settings.batch_size,
+                self._passes(),
                 max_pixels=settings.max_pixels,
                 skips_bad=settings.skips_bad,
                 report=report,
-                shortcut=self._shortcut(),
             )
             bad = extraction.run(images, rows)
         if bad and self._recipe.view is None:  # said once, not for each view
@@ -175,6 +174,16 @@ class Job:
         if self._trouble is not None:
             warn(self._trouble)
         return extraction
+
+    def _passes(self) -> LocalPasses:
+        return LocalPasses(
+            self._recipe,
+            self._cache,
+            at_device_of_this_thread(self._compute),
+            self._settings.batch_size,
+            self._settings.max_pixels,
+            self._shortcut(),
+        )
 
     def _compute(
         self, pixels: np.ndarray, outputs: Sequence[Output]

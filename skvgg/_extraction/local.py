@@ -1,0 +1,181 @@
+"""Passes in this process: batches in the network, what is decoded meanwhile.
+
+Knows neither estimators nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from skvgg._definition.architecture import Output
+from skvgg._extraction.ledger import Ledger
+from skvgg._extraction.recipe import Recipe
+from skvgg._images import Content, decode_together
+from skvgg._runtime.threads import threads
+from skvgg._store.cache import Cache
+
+#: Takes pixels of shape (n, height, width, 3); returns an array of shape
+#: (n, n_features) for each output.
+Compute = Callable[[np.ndarray, Sequence[Output]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A pass that begins with what another recipe has stored.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        The other one, all of whose outputs are needed.
+    compute : callable
+        Takes them, an array each; returns an array for each output wanted.
+    """
+
+    recipe: Recipe
+    compute: Callable[[list[np.ndarray], Sequence[Output]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LocalPasses:
+    """Passes in this process.
+
+    While a batch is in the network, the next one is read, looked up and decoded, in as
+    many threads as are allowed: Pillow, hashing and TensorFlow let others run. With one
+    thread allowed, everything runs in turn.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What becomes of an image.
+    cache : Cache
+        Where a shortcut may begin.
+    compute : callable
+        The network; first called when an image has to go through it, and called
+        from another thread, one batch after the other.
+    batch_size : int
+        Images that go through the network together.
+    max_pixels : int or None
+        See :func:`skvgg._images.decode`.
+    shortcut : Shortcut or None
+        A shorter way for images for which something is stored already.
+    """
+
+    recipe: Recipe
+    cache: Cache
+    compute: Compute
+    batch_size: int
+    max_pixels: int | None
+    shortcut: Shortcut | None = None
+
+    @contextmanager
+    def begun(self, ledger: Ledger, readers: Executor) -> Iterator[_LocalRun]:
+        """Take images; at the end, see that all have gone through the network.
+
+        After an error too, what is in the network comes out and is kept.
+        """
+        with threads(1) as network:
+            run = _LocalRun(self, ledger, readers, network)
+            try:
+                yield run
+                run.send_rest()
+            finally:
+                run.take()
+
+
+class _LocalRun:
+    """The passes of one run."""
+
+    def __init__(
+        self, passes: LocalPasses, ledger: Ledger, readers: Executor, network: Executor
+    ) -> None:
+        self._passes = passes
+        self._ledger = ledger
+        self._readers = readers
+        self._network = network
+        self._waiting: list[tuple[int, bytes, np.ndarray]] = []
+        self._waiting_stored: list[tuple[int, bytes, list[np.ndarray]]] = []
+        self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
+
+    def add(self, contents: dict[int, Content]) -> None:
+        """Send images on their way, by index."""
+        self._decode(self._take_shortcut(contents))
+
+    def _take_shortcut(self, contents: dict[int, Content]) -> dict[int, Content]:
+        """Send on what is stored of images; return those of which it is not."""
+        shortcut = self._passes.shortcut
+        if shortcut is None:
+            return contents
+        keys = {
+            index: shortcut.recipe.keys(content.digest)
+            for index, content in contents.items()
+        }
+        found = self._passes.cache.get([key for some in keys.values() for key in some])
+        left = {}
+        for index, content in contents.items():
+            if not all(key in found for key in keys[index]):
+                left[index] = content
+                continue
+            stored = [found[key] for key in keys[index]]
+            self._waiting_stored.append((index, content.digest, stored))
+            if len(self._waiting_stored) == self._passes.batch_size:
+                self._send_stored(shortcut)
+        return left
+
+    def _decode(self, contents: dict[int, Content]) -> None:
+        """Decode images; send whole batches of them into the network."""
+        ledger, recipe = self._ledger, self._passes.recipe
+        max_pixels = self._passes.max_pixels
+        decoded = decode_together(contents, recipe.framing, max_pixels, self._readers)
+        for index, content in contents.items():
+            with ledger.noting(index):
+                pixels = decoded.pop(index).result()
+                ledger.warn_unscaled(content)
+                if recipe.view is not None:
+                    pixels = recipe.view(pixels, content.digest)
+                self._waiting.append((index, content.digest, pixels))
+            if index in ledger.bad:
+                ledger.count(bad=1)
+            if len(self._waiting) == self._passes.batch_size:
+                self._send()
+
+    def send_rest(self) -> None:
+        """Send what waits for its batch to be full."""
+        self._send()
+        if self._passes.shortcut is not None:
+            self._send_stored(self._passes.shortcut)
+
+    def _send(self) -> None:
+        """Send the images that wait into the network, after those in it are out."""
+        self.take()
+        if not self._waiting:
+            return
+        indices, digests, pixels = zip(*self._waiting, strict=True)
+        self._waiting = []
+        batch, outputs = np.stack(pixels), self._passes.recipe.all_outputs
+        blocks = self._network.submit(self._passes.compute, batch, outputs)
+        self._in_network = (indices, digests, blocks)
+
+    def _send_stored(self, shortcut: Shortcut) -> None:
+        """Do the same for those of which something is stored."""
+        self.take()
+        if not self._waiting_stored:
+            return
+        indices, digests, stored = zip(*self._waiting_stored, strict=True)
+        self._waiting_stored = []
+        batch = [np.stack(some) for some in zip(*stored, strict=True)]
+        outputs = self._passes.recipe.all_outputs
+        blocks = self._network.submit(shortcut.compute, batch, outputs)
+        self._in_network = (indices, digests, blocks)
+
+    def take(self) -> None:
+        """Wait for the images in the network; pass on what comes out."""
+        if self._in_network is None:
+            return
+        indices, digests, future = self._in_network
+        self._in_network = None
+        self._ledger.computed(indices, digests, future.result())
