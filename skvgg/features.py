@@ -11,8 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 
 import skvgg
+from skvgg._dask import check_dask, is_dask, transform_dask
 from skvgg._definition.architecture import LAYER_NAMES
 from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.job import Job, TrainedOn
@@ -145,6 +147,15 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         `pooling` costs one pass an image in all. "stages" stands for
         "block1_pool" to "block5_pool" and takes 14 kB an image. Has no
         effect without `memory`, nor on what :meth:`transform` returns.
+    n_jobs : int or None, default=None
+        Workers to send images to, of the backend that
+        :func:`joblib.parallel_config` names: processes of this machine (loky, the
+        default), or a cluster's (Dask, Ray, Spark). None means 1, no workers, unless
+        in a :func:`joblib.parallel_config` context; -1 means all cores. What
+        `memory` has is read before anything is sent, and rows are stored as they
+        come home, by this process. Images that are paths travel as paths, so workers
+        must see the files. On one machine, the cores compute as fast without
+        workers.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights if ``weights=None``; unused otherwise. With an int
         the transformer needs no fit; else `fit` draws the seed and keeps it as
@@ -214,6 +225,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "engine": [StrOptions(set(ENGINE_NAMES))],
         "memory": [str, os.PathLike, HasMethods("cache"), None],
         "memory_layers": [StrOptions({"stages"}), list, tuple, np.ndarray, None],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -238,6 +250,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         engine="auto",
         memory=None,
         memory_layers=None,
+        n_jobs=None,
         random_state=None,
         verbose=0,
     ):
@@ -258,6 +271,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.engine = engine
         self.memory = memory
         self.memory_layers = memory_layers
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -290,7 +304,10 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         source = as_source(self.weights, seed)
         settings = Settings.of(self, source)
         source.check()
-        self._as_images(X, settings)
+        if is_dask(X):
+            check_dask(X, settings.flattened_shape)
+        else:
+            self._as_images(X, settings)
         if seed is not None:
             self.seed_ = seed
         with closing(Cache(self.memory)) as cache:
@@ -353,12 +370,27 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             If ``on_error="nan"`` and some images cannot be used.
         """
         self._validate_params()
-        images = self._as_images(X, Settings.of(self, self._source()))
+        settings = Settings.of(self, self._source())
+        if is_dask(X):
+            return self._transform_dask(X, settings)
+        images = self._as_images(X, settings)
         views: tuple[View | None, ...] = (None, *FLIPS.get(self.views, ()))
         total: np.ndarray | float = 0.0
         for view in views:
             total = total + self._transform_view(images, view)
         return total / np.float32(len(views))
+
+    def _transform_dask(self, X, settings: Settings):
+        """Return the features of a Dask collection, which nothing computes here."""
+        check_dask(X, settings.flattened_shape)
+        config = _get_output_config("transform", self)["dense"]
+        if config != "default":
+            raise ValueError(
+                f"X is a Dask collection and set_output(transform={config!r}) would "
+                "compute all of it. Use set_output(transform='default'): a Dask "
+                "DataFrame or Series becomes a Dask DataFrame in any case."
+            )
+        return transform_dask(self, X, self.get_feature_names_out())
 
     def _transform_view(
         self,

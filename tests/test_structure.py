@@ -10,7 +10,7 @@ FLOORS = [
     ["finetune"],
     ["_finetune", "plotting"],
     ["mlp", "features", "datasets"],
-    ["_head", "_extraction"],
+    ["_head", "_extraction", "_dask"],
     ["_store", "_network", "_images"],
     ["weights"],
     ["_definition", "exceptions"],

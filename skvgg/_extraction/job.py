@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
 
+import skvgg
 from skvgg._definition.architecture import (
     LAYER_NAMES,
     PIXELS,
@@ -21,19 +23,26 @@ from skvgg._definition.architecture import (
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.local import LocalPasses, Shortcut
-from skvgg._extraction.recipe import Recipe
+from skvgg._extraction.recipe import Recipe, weights_fingerprint
 from skvgg._extraction.run import Extraction, warn_of_bad
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import View
+from skvgg._extraction.workers import (
+    Done,
+    WorkerPasses,
+    split_unseen,
+    uses_workers,
+    worker_name,
+)
 from skvgg._images import Images
 from skvgg._network.engines import choose_method
-from skvgg._network.precision import computed_in
+from skvgg._network.precision import Precision, computed_in
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
-from skvgg._store.cache import Cache
+from skvgg._store.cache import Cache, InMemory
 from skvgg.weights import Source
 
 #: What the maps that fine-tuning begins with are stored in.
@@ -79,6 +88,10 @@ class Job:
         Maps that the layers above were trained on, to begin those with the same.
     bar : tqdm or None
         A progress bar to move on; None makes one if the settings say so.
+    precision : {"float32", "tensorfloat32", "float16", "bfloat16"} or None
+        What is computed in; None for what the settings come to on this processor.
+    warn : callable
+        Called with what the user should be told of.
     """
 
     def __init__(
@@ -93,13 +106,20 @@ class Job:
         map_dtype: str = "float32",
         trained_on: TrainedOn | None = None,
         bar: Any = None,
+        precision: Precision | None = None,
+        warn: Callable[[str], Any] = warn,
     ) -> None:
         self._owner = owner
         self._settings = settings
-        self._precision = computed_in(settings.precision)
+        self._precision = precision or computed_in(settings.precision)
+        self._warn = warn
         self._source = source
         self._identity = source.identify()  # raises if there is no such file
         self._cache = cache
+        self._uses_workers = uses_workers(settings.n_jobs)
+        if self._uses_workers and fingerprint is None:
+            fingerprint = weights_fingerprint(source, cache)
+        self._fingerprint = fingerprint
         self._recipe = Recipe(
             settings.outputs,
             settings.also_stored,
@@ -131,7 +151,7 @@ class Job:
         ndarray of shape (n, n_features), float32
         """
         rows = np.empty((len(images), self._settings.n_features), np.float32)
-        self._run(images, rows)
+        self._run_and_warn(images, rows)
         return rows
 
     def keys(self, images: Images) -> list[list[bytes]]:
@@ -142,10 +162,29 @@ class Job:
         list of list of bytes
             For each image the keys of its outputs.
         """
-        keys = self._run(images, None).keys
+        keys = self._run_and_warn(images, None)
         return [keys[index] for index in range(len(images))]
 
-    def _run(self, images: Images, rows: np.ndarray | None) -> Extraction:
+    def _run_and_warn(
+        self, images: Images, rows: np.ndarray | None
+    ) -> dict[int, list[bytes]]:
+        keys, bad = self.run(images, rows)
+        if bad and self._recipe.view is None:  # said once, not for each view
+            warn_of_bad(bad)
+        return keys
+
+    def run(
+        self, images: Images | Mapping[int, Any], rows: np.ndarray | None = None
+    ) -> tuple[dict[int, list[bytes]], dict[int, str]]:
+        """Run over images, a sequence or by index.
+
+        Returns
+        -------
+        keys : dict of int to list of bytes
+            What the outputs of each image are stored under.
+        bad : dict of int to str
+            What is wrong with images.
+        """
         settings = self._settings
         with ExitStack() as stack:
             bar = self._bar or stack.enter_context(
@@ -167,15 +206,19 @@ class Job:
                 max_pixels=settings.max_pixels,
                 skips_bad=settings.skips_bad,
                 report=report,
+                warn=self._warn,
             )
             bad = extraction.run(images, rows)
-        if bad and self._recipe.view is None:  # said once, not for each view
-            warn_of_bad(bad)
         if self._trouble is not None:
-            warn(self._trouble)
-        return extraction
+            self._warn(self._trouble)
+        return extraction.keys, bad
 
-    def _passes(self) -> LocalPasses:
+    def _passes(self) -> LocalPasses | WorkerPasses:
+        if self._uses_workers:
+            settings = self._settings
+            return WorkerPasses(
+                self._for_worker(), settings.n_jobs, settings.batch_size
+            )
         return LocalPasses(
             self._recipe,
             self._cache,
@@ -183,6 +226,19 @@ class Job:
             self._settings.batch_size,
             self._settings.max_pixels,
             self._shortcut(),
+        )
+
+    def _for_worker(self) -> WorkerJob:
+        assert self._fingerprint is not None
+        return WorkerJob(
+            replace(self._settings, verbose=0, n_jobs=1, skips_bad=True),
+            self._source.anchored(),
+            self._fingerprint,
+            FORWARD_VERSION,
+            view=self._recipe.view,
+            map_dtype=self._recipe.map_dtype,
+            trained_on=self._trained_on,
+            precision=self._precision,
         )
 
     def _compute(
@@ -311,3 +367,80 @@ def _up_to(layer: str, outputs: Sequence[Output]) -> tuple[Output, ...]:
         if output.layer == PIXELS
         or LAYER_NAMES.index(output.layer) <= LAYER_NAMES.index(layer)
     )
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """A :class:`Job` of a worker's: what it needs of the one that asks; is pickled.
+
+    Parameters
+    ----------
+    settings, source, fingerprint, view, map_dtype, trained_on, precision
+        Those of the :class:`Job` that asks.
+    forward_version : int
+        Its :data:`FORWARD_VERSION`.
+    """
+
+    settings: Settings
+    source: Source
+    fingerprint: str
+    forward_version: int
+    view: View | None
+    map_dtype: str
+    trained_on: TrainedOn | None
+    precision: Precision
+
+    def __call__(self, items: dict[int, Any]) -> Done:
+        """Return what becomes of images, by index.
+
+        Raises
+        ------
+        RuntimeError
+            If this worker has another version of the forward pass, or other weights.
+        """
+        self._check_version()
+        self._check_weights()
+        seen, unseen = split_unseen(items)
+        rows, oddities = InMemory(), list[str]()
+        job = Job(
+            self,
+            self.settings,
+            self.source,
+            rows,
+            self.fingerprint,
+            view=self.view,
+            map_dtype=self.map_dtype,
+            trained_on=self.trained_on,
+            precision=self.precision,
+            warn=oddities.append,
+        )
+        keys, bad = job.run(seen)
+        return Done(worker_name(), keys, rows.arrays, bad, unseen, oddities)
+
+    def __sizeof__(self) -> int:
+        """Return about how much travels."""
+        return object.__sizeof__(self) + sys.getsizeof(self.source)
+
+    def _check_version(self) -> None:
+        if self.forward_version != FORWARD_VERSION:
+            raise RuntimeError(
+                f"Worker {worker_name()} has skvgg {skvgg.__version__}, whose features "
+                f"are of version {FORWARD_VERSION}; those of the process that asked "
+                f"are of version {self.forward_version}. Install the same version of "
+                "skvgg on both."
+            )
+
+    def _check_weights(self) -> None:
+        try:
+            found = self.source.fingerprint()
+        except OSError as error:
+            raise FileNotFoundError(
+                f"Worker {worker_name()} cannot read the weights, and the process that "
+                f"asked can: {error} Use a path that all workers see."
+            ) from error
+        if found != self.fingerprint:
+            raise RuntimeError(
+                f"Worker {worker_name()} has other weights than the process that "
+                f"asked: their fingerprint is {found!r}, expected "
+                f"{self.fingerprint!r}. Give all workers the same file."
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,6 +111,17 @@ class Ledger:
                 key = self._recipe.key(digest, output)
                 some[key] = self._recipe.to_stored(output, row)
         self._cache.put(some)
+        self.count(misses=len(indices))
+
+    def came_home(
+        self, indices: Sequence[int], arrays: Mapping[bytes, np.ndarray]
+    ) -> None:
+        """Take what a worker has made of images, by key, and store it."""
+        if self._rows is not None:
+            for index in indices:
+                blocks = [arrays[key] for key in self.keys[index]]
+                np.concatenate(blocks, out=self._rows[index])
+        self._cache.put(arrays)
         self.count(misses=len(indices))
 
     def warn_unscaled(self, content: Content) -> None:

@@ -44,7 +44,7 @@ class Settings:
         How images are brought to size.
     flattened_shape : tuple of int or None
         Shape of flattened images.
-    preprocessing, precision, engine, batch_size, max_pixels, verbose
+    preprocessing, precision, engine, batch_size, max_pixels, n_jobs, verbose
         The estimator's.
     skips_bad : bool
         Whether images that cannot be used get rows of NaN.
@@ -60,6 +60,7 @@ class Settings:
     batch_size: int
     max_pixels: int | None
     skips_bad: bool
+    n_jobs: int | None
     verbose: int
 
     @classmethod
@@ -93,6 +94,7 @@ class Settings:
             batch_size=estimator.batch_size,
             max_pixels=estimator.max_pixels,
             skips_bad=estimator.on_error == "nan",
+            n_jobs=estimator.n_jobs,
             verbose=estimator.verbose,
         )
 

@@ -42,6 +42,8 @@ class Content:
         the contents are.
     name : str
         What an error calls the image.
+    path : str or None
+        Of its file, absolute, if it came as a path.
     oddities : list of str
         What reading and decoding it found odd; see :func:`describe_unscaled`.
     """
@@ -49,6 +51,7 @@ class Content:
     data: bytes | np.ndarray
     digest: bytes
     name: str
+    path: str | None = None
     oddities: list[str] = field(default_factory=list)
 
 
@@ -89,7 +92,10 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     check_item(item, index)
     with _naming_errors(name):
         data = _read(item)
-    return Content(data, hashlib.sha256(data).digest(), name)
+    path = None
+    if isinstance(item, str | os.PathLike):
+        path = os.path.abspath(os.fsdecode(item))
+    return Content(data, hashlib.sha256(data).digest(), name, path)
 
 
 def decode(

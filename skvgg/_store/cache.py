@@ -156,6 +156,34 @@ class Cache:
             self._store.close()
 
 
+class InMemory(Cache):
+    """Keeps arrays in this process alone.
+
+    Attributes
+    ----------
+    arrays : dict of bytes to ndarray
+        All of them, by key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.arrays: dict[bytes, np.ndarray] = {}
+        self._counts: Counter = Counter()
+
+    @property
+    def counts(self) -> Counter:
+        """Hits and misses of its own."""
+        return self._counts
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        """Return those of the arrays that are there, by key."""
+        return {key: self.arrays[key] for key in keys if key in self.arrays}
+
+    def put(self, arrays: Mapping[bytes, np.ndarray]) -> None:
+        """Keep arrays."""
+        self.arrays.update(arrays)
+
+
 class _UnknownError(Exception):
     """There is no such array; raised so that joblib stores nothing."""
 

@@ -151,6 +151,10 @@ class TunedWeights(Source):
     def __repr__(self) -> str:
         return f"TunedWeights({', '.join(self.parameters)})"
 
+    def __sizeof__(self) -> int:
+        arrays = (array for both in self.parameters.values() for array in both)
+        return object.__sizeof__(self) + sum(array.nbytes for array in arrays)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TunedWeights):
             return NotImplemented

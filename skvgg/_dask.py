@@ -1,0 +1,131 @@
+"""Dask collections: images in, rows out, nothing computed before it is asked for.
+
+Dask is imported by whoever has made the collection, never here at the top.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+#: What stands for the rows while nothing is computed, so that no block needs to be.
+_META = np.empty((0, 0), np.float32)
+
+
+def is_dask(X: Any) -> bool:
+    """Return whether X is a Dask collection, of a kind that can hold images or not."""
+    return hasattr(X, "__dask_graph__")
+
+
+def check_dask(X: Any, flattened_shape: tuple[int, ...] | None) -> None:
+    """Raise if a Dask collection does not hold one item an image."""
+    kind = _kind(X)
+    if kind == "array":
+        is_table = X.ndim == 2 and flattened_shape is not None
+        is_images = X.ndim in (3, 4) and X.dtype.kind in "biuf"
+        is_items = X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)
+        if not (is_table or is_images or (is_items and X.dtype.kind not in "biufc")):
+            raise ValueError(
+                f"X is a Dask array of shape {X.shape} and dtype {X.dtype}; expected "
+                "images of shape (n, h, w), (n, h, w, 1), (n, h, w, 3) or (n, h, w, "
+                "4), or paths or bytes of shape (n,)."
+            )
+    elif kind == "frame" and len(X.columns) != 1 and flattened_shape is None:
+        raise ValueError(
+            f"X is a Dask DataFrame of {len(X.columns)} columns; expected one column "
+            "of paths or bytes. Select it: X[['path']]."
+        )
+    elif kind is None:
+        raise ValueError(
+            f"X is a {type(X).__module__}.{type(X).__name__}; of Dask's collections, "
+            "expected an array, a bag, a DataFrame or a Series."
+        )
+
+
+def _kind(X: Any) -> str | None:
+    """Return which kind of collection X is, if it can hold images."""
+    cls = type(X)  # a Delayed has whatever attribute it is asked for
+    if not cls.__module__.startswith("dask"):  # as xarray's
+        return None
+    kinds = {"map_blocks": "array", "columns": "frame", "to_frame": "series"}
+    kinds["map_partitions"] = "bag"
+    return next((kind for name, kind in kinds.items() if hasattr(cls, name)), None)
+
+
+def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
+    """Return the features of the images of a Dask collection.
+
+    Parameters
+    ----------
+    transformer : VGG19Features
+        Transforms each block where that is computed.
+    X : dask.array, bag, DataFrame or Series
+    names : ndarray of shape (n_features,)
+        Of the features.
+
+    Returns
+    -------
+    dask.array of shape (n, n_features), float32
+        Or a DataFrame, if X is a DataFrame or a Series.
+    """
+    from dask import delayed
+
+    alone = copy.copy(transformer).set_params(n_jobs=1, verbose=0)
+    # A key of its own, so that it travels once to each worker.
+    shared = delayed(alone, traverse=False)
+    kind, n_features = _kind(X), len(names)
+    if kind == "array":
+        whole = {axis: -1 for axis in range(1, X.ndim) if X.numblocks[axis] > 1}
+        X = X.rechunk(whole) if whole else X
+        return X.map_blocks(
+            rows_of_block,
+            shared,
+            n_features,
+            dtype=np.float32,
+            chunks=(X.chunks[0], (n_features,)),
+            drop_axis=[*range(1, X.ndim)],
+            new_axis=1,
+            meta=_META,
+        )
+    if kind == "bag":
+        import dask.array as da
+
+        parts = X.map_partitions(rows_of_block, shared, n_features).to_delayed()
+        shape = np.nan, n_features
+        blocks = [da.from_delayed(part, shape, meta=_META) for part in parts]
+        return da.concatenate(blocks, allow_unknown_chunksizes=True)
+    import pandas as pd
+
+    meta = pd.DataFrame(
+        np.empty((0, n_features), np.float32), X._meta.index[:0], columns=names
+    )
+    return X.map_partitions(table_of_block, shared, names, meta=meta)
+
+
+def rows_of_block(
+    images: Any,
+    transformer: Any,
+    n_features: int,
+    block_info: dict | None = None,
+) -> np.ndarray:
+    """Return the rows of a block of images."""
+    images = images if hasattr(images, "__len__") else [*images]
+    if len(images) == 0:
+        return np.empty((0, n_features), np.float32)
+    try:
+        return np.asarray(transformer.transform(images))
+    except Exception as error:
+        where = (block_info or {}).get(None, {}).get("array-location", [None])[0]
+        place = f"which begins at X[{where[0]}]" if where else "counted from its first"
+        error.add_note(f"That is the index in a block of a Dask collection, {place}.")
+        raise
+
+
+def table_of_block(images: Any, transformer: Any, names: np.ndarray) -> Any:
+    """Return the rows of a block of images as a DataFrame with the index of images."""
+    import pandas as pd
+
+    rows = rows_of_block(images, transformer, len(names))
+    return pd.DataFrame(rows, images.index, columns=names)
