@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features  # registers the backend
-from skvgg._store.backend import SQLiteStoreBackend
+from skvgg._store.backend import ArrayStoreBackend
 
 assert VGG19Features
 
@@ -144,5 +144,5 @@ def test_bytes_limit_is_that_of_the_disk(memory):
 
 def test_it_is_a_backend_of_joblibs(memory):
     assert isinstance(memory.store_backend, joblib.memory.StoreBackendBase)
-    assert isinstance(memory.store_backend, SQLiteStoreBackend)
+    assert isinstance(memory.store_backend, ArrayStoreBackend)
     assert memory.store_backend.get_items() == []

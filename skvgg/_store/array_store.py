@@ -154,6 +154,12 @@ class ArrayStore:
         """Return how much the store takes on disk, in bytes."""
         return self._file.nbytes()
 
+    def usage(self) -> tuple[int, int]:
+        """Return how many arrays there are, and what :meth:`nbytes` returns."""
+        n_entries = len(self)
+        self.close()  # so that everything stands in one file
+        return n_entries, self.nbytes()
+
     # Deleting
 
     def delete(self, ids: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 
 from skvgg._store import ArrayStore
-from skvgg._store.backend import NAME, SQLiteStoreBackend
+from skvgg._store.backend import NAME, ArrayStoreBackend
 
 #: Raise it when what joblib's own store has of former versions must not be used: joblib
 #: drops it then, with a warning.
@@ -94,7 +94,7 @@ class Cache:
             # As str, for joblib puts a str and a Path into different folders.
             memory = joblib.Memory(os.fspath(memory), backend=NAME, verbose=0)
         self._backend = getattr(memory, "store_backend", None)
-        if isinstance(self._backend, SQLiteStoreBackend):
+        if isinstance(self._backend, ArrayStoreBackend):
             self._store = self._backend.store
         elif getattr(memory, "location", "") is not None:
             self._call = memory.cache(_stored)
@@ -142,16 +142,14 @@ class Cache:
         """Return the counts and what is kept."""
         entries = size = 0
         if self._store is not None:
-            entries = len(self._store)
-            self._store.close()  # so that everything stands in one file
-            size = self._store.nbytes()
+            entries, size = self._store.usage()
         elif self._backend is not None:
             items = self._backend.get_items()
             entries, size = len(items), sum(item.size for item in items)
         return CacheInfo(self.counts["hits"], self.counts["misses"], entries, size)
 
     def close(self) -> None:
-        """Close the store's file."""
+        """Let go of the store's file or connections."""
         if self._store is not None:
             self._store.close()
 
