@@ -26,10 +26,10 @@ def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def warn_once(place: str, message: str) -> None:
-    """Warn, unless this process has said the same of the same place."""
-    if (place, message) not in _told:
-        _told.add((place, message))
+def warn_once(place: str, trouble: str, message: str) -> None:
+    """Warn, unless this process has warned of the same trouble at the same place."""
+    if (place, trouble) not in _told:
+        _told.add((place, trouble))
         warn(message)
 
 

@@ -192,7 +192,7 @@ class SharedFile:
         )
 
     def _warn(self, message: str) -> None:
-        warn_once(self.folder, message)
+        warn_once(self.folder, message, message)
 
 
 def _keep_out_of_git(folder: str) -> None:
