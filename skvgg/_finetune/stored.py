@@ -78,8 +78,8 @@ class Stored:
             raise OSError(
                 f"{n_missing} of {len(keys)} outputs that the training needs are not "
                 "in `memory`, where they were just stored: its disk may be full or "
-                "read-only, or somebody cleared it. Free some space or choose another "
-                "`memory`, and fit again. Nothing was learned."
+                "read-only, its server full or gone, or somebody cleared it. Free some "
+                "space or choose another `memory`, and fit again. Nothing was learned."
             )
         return found
 

@@ -10,6 +10,8 @@ from types import FrameType, ModuleType
 #: Through these a call of the user's comes to us.
 _PACKAGES = ("skvgg", "sklearn", "joblib", "contextlib")
 
+_told: set[tuple[str, str]] = set()
+
 
 def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
     """Warn, and name as the place the line that called scikit-learn or skvgg.
@@ -22,6 +24,13 @@ def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
     while frame is not None and frame.f_code.co_filename.startswith(prefixes):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def warn_once(place: str, trouble: str, message: str) -> None:
+    """Warn, unless this process has warned of the same trouble at the same place."""
+    if (place, trouble) not in _told:
+        _told.add((place, trouble))
+        warn(message)
 
 
 def _prefix(module: ModuleType) -> str:

@@ -1,4 +1,4 @@
-"""Arrays on disk, found by a key: SQLite files that several processes share.
+"""Arrays found by a key: SQLite files on disk, or a Redis server.
 
 Nothing here knows of images. joblib is known to :mod:`skvgg._store.backend` and
 :mod:`skvgg._store.cache` only. What is promised:
@@ -7,10 +7,13 @@ Nothing here knows of images. joblib is known to :mod:`skvgg._store.backend` and
   of its key, its form and its bytes;
 - what a process has stored stays when it is killed; what it was about to store
   is whole or not there;
-- reading runs no code of whoever wrote the file: arrays are raw bytes, and a
-  file whose schema is not exactly ours is left alone;
-- no failure of the disk reaches the caller: what cannot be read is not there,
-  what cannot be written is not kept, and one warning says so.
+- reading runs no code of whoever wrote it: arrays are raw bytes, and a file
+  whose schema is not exactly ours is left alone;
+- no failure of the disk or of the server reaches the caller: what cannot be
+  read is not there, what cannot be written is not kept, and one warning says so.
+
+Several processes share a file, and several machines a server. A server may drop
+rows as it likes.
 
 A folder holds one store, ``rows-0.sqlite3``. SQLite files must not be moved or
 replaced while others have them open, so a damaged one is followed by

@@ -24,18 +24,18 @@ class Entry(NamedTuple):
 
     Parameters
     ----------
-    id : int
-        What :meth:`ArrayStore.delete` takes.
+    id : int or bytes
+        What `delete` of the store takes.
     size : int
         In bytes.
-    stored, used : int
-        Times, in seconds since 1970.
+    used, stored : int
+        Times, in seconds since 1970; 0 where the store does not tell.
     """
 
-    id: int
+    id: Any
     size: int
-    stored: int
     used: int
+    stored: int = 0
 
 
 class ArrayStore:
@@ -143,7 +143,7 @@ class ArrayStore:
         return self._entries("", ())
 
     def _entries(self, condition: str, values: tuple) -> list[Entry]:
-        query = f"SELECT id, size, stored, used FROM entries {condition}"
+        query = f"SELECT id, size, used, stored FROM entries {condition}"
         return [Entry(*row) for row in self._read(query, values) if all_int(row)]
 
     def __len__(self) -> int:
@@ -153,6 +153,12 @@ class ArrayStore:
     def nbytes(self) -> int:
         """Return how much the store takes on disk, in bytes."""
         return self._file.nbytes()
+
+    def usage(self) -> tuple[int, int]:
+        """Return how many arrays there are, and what :meth:`nbytes` returns."""
+        n_entries = len(self)
+        self.close()  # so that everything stands in one file
+        return n_entries, self.nbytes()
 
     # Deleting
 

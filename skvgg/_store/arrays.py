@@ -31,8 +31,11 @@ def decode(row: tuple) -> np.ndarray:
     sound = [isinstance(key, bytes), isinstance(form, str), isinstance(data, bytes)]
     if not all(sound) or checksum(key, form, data) != crc:
         raise DamagedError("a row is not what was stored")
-    dtype, *shape = form.split()
-    return np.frombuffer(data, dtype).reshape([int(side) for side in shape])
+    try:
+        dtype, *shape = form.split()
+        return np.frombuffer(data, dtype).reshape([int(side) for side in shape])
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise DamagedError(f"a row is no array ({error})") from error
 
 
 def checksum(key: bytes, form: str, data: bytes) -> int:

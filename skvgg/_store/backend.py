@@ -1,4 +1,4 @@
-"""The store behind ``joblib.Memory(location, backend="skvgg")``."""
+"""The stores behind ``joblib.Memory(location, backend="skvgg")``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from joblib import register_store_backend
 from joblib._store_backends import CacheItemInfo, StoreBackendBase, StoreBackendMixin
 
 from skvgg._store import ArrayStore
+from skvgg._store.redis_store import RedisStore
+from skvgg._store.urls import is_url, without_joblib
 
-#: What ``joblib.Memory`` knows the store by.
+#: What ``joblib.Memory`` knows the stores by.
 NAME = "skvgg"
 
 
-class SQLiteStoreBackend(StoreBackendMixin, StoreBackendBase):
-    """joblib's view of an :class:`skvgg._store.ArrayStore`.
+class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
+    """joblib's view of a store of arrays.
 
     joblib's mixin keeps pickles in files; here every method that touches an
     item is another one. Results of memorized functions must be arrays.
 
     Attributes
     ----------
-    store : ArrayStore
+    location : str
+        A folder, or the URL of a server.
+    store : ArrayStore or RedisStore
         For those who have many arrays at once.
     """
 
@@ -34,11 +38,12 @@ class SQLiteStoreBackend(StoreBackendMixin, StoreBackendBase):
         self, location: str, verbose: int = 1, backend_options: Any = None
     ) -> None:
         """Set up; joblib calls this."""
-        self.location = location
+        self.location = without_joblib(location) if is_url(location) else location
         self.verbose = verbose
         # What joblib reads of any backend; arrays are neither compressed nor mapped.
         self.compress, self.mmap_mode = False, None
-        self.store = ArrayStore(location)
+        store_class = RedisStore if is_url(location) else ArrayStore
+        self.store: ArrayStore | RedisStore = store_class(self.location)
 
     # Items
 
@@ -134,7 +139,7 @@ class SQLiteStoreBackend(StoreBackendMixin, StoreBackendBase):
         raise NotImplementedError("Items of this store are not files.")
 
     def _item_exists(self, location):
-        return os.path.exists(location)
+        raise NotImplementedError("Items of this store are not files.")
 
     def _move_item(self, src, dst):
         raise NotImplementedError("Items of this store are not files.")
@@ -144,4 +149,4 @@ def _key(call_id: Sequence[str]) -> bytes:
     return hashlib.blake2b(os.path.join(*call_id).encode(), digest_size=20).digest()
 
 
-register_store_backend(NAME, SQLiteStoreBackend)
+register_store_backend(NAME, ArrayStoreBackend)

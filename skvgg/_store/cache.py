@@ -15,7 +15,9 @@ import joblib
 import numpy as np
 
 from skvgg._store import ArrayStore
-from skvgg._store.backend import NAME, SQLiteStoreBackend
+from skvgg._store.backend import NAME, ArrayStoreBackend
+from skvgg._store.redis_store import RedisStore
+from skvgg._store.urls import is_url
 
 #: Raise it when what joblib's own store has of former versions must not be used: joblib
 #: drops it then, with a warning.
@@ -49,7 +51,7 @@ class CacheInfo(NamedTuple):
 def anchored(memory: Any) -> Any:
     """Return a memory that is the same in any working directory.
 
-    A relative path is made absolute; one that starts with "~" stays.
+    A relative path is made absolute; one that starts with "~" stays, and a URL.
     """
     if isinstance(memory, str | os.PathLike):
         path = os.fspath(memory)
@@ -70,7 +72,7 @@ def anchored(memory: Any) -> Any:
 
 
 def _is_anchored(path: str | os.PathLike[str]) -> bool:
-    return os.path.isabs(os.path.expanduser(path))
+    return is_url(path) or os.path.isabs(os.path.expanduser(path))
 
 
 class Cache:
@@ -79,14 +81,14 @@ class Cache:
     Parameters
     ----------
     memory : None, str, path-like, joblib.Memory or any object with its ``cache``
-        Where arrays are kept. None keeps none; a path means a
+        Where arrays are kept. None keeps none; a path or a URL means a
         :class:`joblib.Memory` there with skvgg's store; a memory of the user's
         is used as it is, whatever its store.
     """
 
     def __init__(self, memory: Any) -> None:
         self._backend: Any = None
-        self._store: ArrayStore | None = None
+        self._store: ArrayStore | RedisStore | None = None
         self._call: Callable | None = None
         if memory is None:
             return
@@ -94,7 +96,7 @@ class Cache:
             # As str, for joblib puts a str and a Path into different folders.
             memory = joblib.Memory(os.fspath(memory), backend=NAME, verbose=0)
         self._backend = getattr(memory, "store_backend", None)
-        if isinstance(self._backend, SQLiteStoreBackend):
+        if isinstance(self._backend, ArrayStoreBackend):
             self._store = self._backend.store
         elif getattr(memory, "location", "") is not None:
             self._call = memory.cache(_stored)
@@ -108,13 +110,15 @@ class Cache:
     def counts(self) -> Counter:
         """Hits and misses of this process; add to them."""
         location = getattr(self._backend, "location", None)
-        return _counts.setdefault(location and os.path.abspath(location), Counter())
+        if location is not None and not is_url(location):
+            location = os.path.abspath(location)
+        return _counts.setdefault(location, Counter())
 
     @property
     def location(self) -> str | None:
         """The folder where arrays are kept, if it is one."""
         location = getattr(self._backend, "location", None)
-        return None if location is None else os.fspath(location)
+        return None if location is None or is_url(location) else os.fspath(location)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """Return those of the arrays that are there, by key."""
@@ -142,16 +146,14 @@ class Cache:
         """Return the counts and what is kept."""
         entries = size = 0
         if self._store is not None:
-            entries = len(self._store)
-            self._store.close()  # so that everything stands in one file
-            size = self._store.nbytes()
+            entries, size = self._store.usage()
         elif self._backend is not None:
             items = self._backend.get_items()
             entries, size = len(items), sum(item.size for item in items)
         return CacheInfo(self.counts["hits"], self.counts["misses"], entries, size)
 
     def close(self) -> None:
-        """Close the store's file."""
+        """Let go of the store's file or connections."""
         if self._store is not None:
             self._store.close()
 

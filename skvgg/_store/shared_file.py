@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from skvgg._runtime.warn import warn
+from skvgg._runtime.warn import warn_once
 from skvgg._store import sqlite
 from skvgg._store.salvage import Salvage, open_damaged
-
-_warned: set[tuple[str, str]] = set()
 
 
 class SharedFile:
@@ -194,9 +192,7 @@ class SharedFile:
         )
 
     def _warn(self, message: str) -> None:
-        if (self.folder, message) not in _warned:
-            _warned.add((self.folder, message))
-            warn(message)
+        warn_once(self.folder, message, message)
 
 
 def _keep_out_of_git(folder: str) -> None:

@@ -1,0 +1,314 @@
+"""Arrays by key on a Redis server, which many machines share.
+
+A row is a string of its own: header, form, numbers. There is nothing beside the
+rows that could disagree with them, so the server may drop any of them, when its
+memory is full or their time is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from skvgg._runtime.warn import warn_once
+from skvgg._store.array_store import Entry
+from skvgg._store.arrays import DamagedError, checksum, decode, encode
+from skvgg._store.urls import PASSWORD_VARIABLE, check_url
+
+#: What the names of all keys begin with: ours, and the version of the layout. Raise
+#: it when the layout changes.
+PREFIX = b"skvgg-1:"
+_ROW, _CODE = PREFIX + b"row:", PREFIX + b"code:"
+#: Checksum, time stored in seconds since 1970, and digest of the group. The form and
+#: a line break follow, then the numbers.
+_HEADER = struct.Struct(">IQ8s")
+
+#: Rows that one request asks for or sends: both sides hold them in memory.
+_ROWS_TOGETHER = 64
+#: Names that one request searches or deletes; others wait for the server meanwhile.
+_NAMES_TOGETHER = 1000
+
+#: In seconds, unless the URL says ``?socket_connect_timeout=...&socket_timeout=...``.
+_PATIENCE = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
+#: A server that failed is left alone for so many times what waiting for it took, but
+#: for a second at least: one that does not answer costs a tenth of the time at most.
+_PAUSE = 10
+_paused_until: dict[str, float] = {}
+
+
+class RedisStore:
+    """Arrays by key, at a URL; has the methods of :class:`ArrayStore`.
+
+    No failure of the server reaches the caller: what cannot be read is not there,
+    what cannot be written is not kept, and one warning says so.
+
+    Parameters
+    ----------
+    url : str
+        Of a database of a server: ``redis://host:6379/0``.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a URL.
+    ImportError
+        If redis-py is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        check_url(url)
+        self._url = url
+        self._client  # noqa: B018
+
+    def __getstate__(self) -> str:
+        return self._url
+
+    def __setstate__(self, state: str) -> None:
+        self._url = state
+
+    def close(self) -> None:
+        """Close the connections that nobody uses. The next call opens others."""
+        self._client.connection_pool.disconnect(inuse_connections=False)
+
+    # Arrays
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """Return those of the arrays that are there, read-only, by key."""
+        found = {}
+        for some in _in_parts(list(keys), _ROWS_TOGETHER):
+            values: list[bytes | None] = []
+            with self._lent() as client:
+                if client is not None:
+                    values = client.mget([_ROW + key for key in some])
+            for key, value in zip(some, values, strict=False):
+                try:
+                    if value is not None:
+                        found[key] = _unpack(key, value)
+                except DamagedError as error:
+                    self._warn("is damaged", error, "What is damaged is computed again")
+        return found
+
+    def put(self, arrays: Mapping[bytes, np.ndarray], group: str = "") -> None:
+        """Store arrays; each of them is there as a whole or not at all.
+
+        Parameters
+        ----------
+        arrays : mapping of bytes to ndarray
+            By key; of numbers, booleans or fixed-length text.
+        group : str
+            What :meth:`delete_group` knows them by.
+
+        Raises
+        ------
+        TypeError
+            If an array holds Python objects.
+        """
+        for some in _in_parts(list(arrays), _ROWS_TOGETHER):
+            values = {_ROW + key: _pack(key, arrays[key], group) for key in some}
+            with self._lent(writing=True) as client:
+                if client is not None:
+                    with client.pipeline(transaction=False) as pipeline:
+                        for name, value in values.items():
+                            pipeline.set(name, value)
+                        answers = pipeline.execute(raise_on_error=False)
+                    # Redis' own error would show the numbers of the row.
+                    for answer in answers:
+                        if isinstance(answer, Exception):
+                            raise answer
+
+    def entry(self, key: bytes) -> Entry | None:
+        """Return what is known of an array, without its numbers."""
+        name = _ROW + key
+        with self._lent() as client:
+            if client is not None:
+                for entry in _entries(client, [name]):
+                    header = client.getrange(name, 0, _HEADER.size - 1)
+                    if len(header) == _HEADER.size:
+                        return entry._replace(stored=_HEADER.unpack(header)[1])
+        return None
+
+    def entries(self) -> list[Entry]:
+        """Return what is known of all arrays, but for when they were stored.
+
+        Only reading them would tell, and then the server took all for used.
+        """
+        found = {}
+        with self._lent() as client:
+            if client is not None:
+                for names in _names(client, _ROW):  # one may come several times
+                    found.update({some.id: some for some in _entries(client, names)})
+        return list(found.values())
+
+    def __len__(self) -> int:
+        with self._lent() as client:
+            if client is not None:
+                return len({name for some in _names(client, _ROW) for name in some})
+        return 0
+
+    def usage(self) -> tuple[int, int]:
+        """Return how many arrays there are, and what they take there, in bytes."""
+        entries = self.entries()
+        return len(entries), sum(entry.size for entry in entries)
+
+    # Deleting
+
+    def delete(self, ids: Sequence[bytes]) -> None:
+        """Delete arrays by the ids that their entries have."""
+        for some in _in_parts(ids, _NAMES_TOGETHER):
+            with self._lent(writing=True) as client:
+                if client is not None:
+                    client.unlink(*some)
+
+    def delete_group(self, group: str) -> None:
+        """Delete the arrays of a group and its code."""
+        with self._lent(writing=True) as client:
+            if client is None:
+                return
+            for names in _names(client, _ROW):
+                with client.pipeline(transaction=False) as pipeline:
+                    for name in names:
+                        pipeline.getrange(name, 0, _HEADER.size - 1)
+                    headers = pipeline.execute(raise_on_error=False)
+                of_group = [
+                    name
+                    for name, header in zip(names, headers, strict=True)
+                    if isinstance(header, bytes) and header.endswith(_digest(group))
+                ]
+                self.delete(of_group)
+            client.unlink(_CODE + group.encode())
+
+    def clear(self) -> None:
+        """Delete everything of skvgg's."""
+        with self._lent(writing=True) as client:
+            if client is not None:
+                for names in _names(client, PREFIX):
+                    client.unlink(*names)
+
+    # The code of functions, for joblib
+
+    def get_code(self, group: str) -> str | None:
+        """Return what :meth:`put_code` was given, or None."""
+        with self._lent() as client:
+            if client is not None:
+                code = client.get(_CODE + group.encode())
+                return None if code is None else code.decode(errors="replace")
+        return None
+
+    def put_code(self, group: str, code: str) -> None:
+        """Keep a text for a group."""
+        with self._lent(writing=True) as client:
+            if client is not None:
+                client.set(_CODE + group.encode(), code.encode())
+
+    # The server
+
+    @cached_property
+    def _client(self) -> Any:
+        redis = _import_redis()
+        return redis.Redis.from_url(
+            self._url,
+            password=os.environ.get(PASSWORD_VARIABLE),
+            protocol=2,
+            # Once more, since a connection that was idle may have been closed.
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
+            **_PATIENCE,
+        )
+
+    @contextlib.contextmanager
+    def _lent(self, *, writing: bool = False) -> Iterator[Any]:
+        """Lend the client, or None while the server is left alone.
+
+        Failures of the server end the block and become a warning.
+        """
+        failures = _import_redis().exceptions
+        start = time.monotonic()
+        try:
+            yield self._client if start >= _paused_until.get(self._url, 0.0) else None
+        except failures.ResponseError as error:
+            if writing:  # it is full, or the user may only read
+                new_ones = "Results are right, but new ones are not kept"
+                self._warn("takes no more rows", error, new_ones)
+            else:
+                self._leave_alone(error, start)
+        except (failures.RedisError, OSError, ValueError) as error:
+            self._leave_alone(error, start)
+
+    def _leave_alone(self, error: Exception, start: float) -> None:
+        now = time.monotonic()
+        _paused_until[self._url] = now + max(1.0, _PAUSE * (now - start))
+        none = "Results are right, but until it can, all are computed and none are kept"
+        self._warn("cannot be used", error, none)
+
+    def _warn(self, trouble: str, error: Exception, consequence: str) -> None:
+        message = f"The store at {self._url!r} {trouble} ({error}). {consequence}."
+        warn_once(self._url, trouble, message)
+
+
+def _import_redis() -> Any:
+    try:
+        import redis.backoff
+        import redis.exceptions
+        import redis.retry
+    except ImportError as error:
+        raise ImportError(
+            "A memory at a URL needs redis-py: pip install 'skvgg[redis]'"
+        ) from error
+    return redis
+
+
+def _pack(key: bytes, array: np.ndarray, group: str) -> bytes:
+    form, data = encode(array)
+    crc = checksum(key, form, data)
+    header = _HEADER.pack(crc, int(time.time()), _digest(group))
+    return b"".join([header, form.encode(), b"\n", data])
+
+
+def _unpack(key: bytes, value: bytes) -> np.ndarray:
+    end = value.find(b"\n", _HEADER.size)
+    if end < 0:
+        raise DamagedError("a value is no row")
+    crc = _HEADER.unpack_from(value)[0]
+    form = value[_HEADER.size : end].decode(errors="replace")
+    return decode((key, crc, form, value[end + 1 :]))
+
+
+def _digest(group: str) -> bytes:
+    return hashlib.blake2b(group.encode(), digest_size=8).digest()
+
+
+def _names(client: Any, prefix: bytes) -> Iterator[list[bytes]]:
+    """Yield the names of keys, some at a time."""
+    cursor = 0
+    while True:
+        cursor, names = client.scan(cursor, prefix + b"*", _NAMES_TOGETHER)
+        if names:
+            yield names
+        if cursor == 0:
+            return
+
+
+def _entries(client: Any, names: Sequence[bytes]) -> list[Entry]:
+    with client.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.memory_usage(name)
+            pipeline.object("IDLETIME", name)
+        answers = pipeline.execute(raise_on_error=False)
+    now = int(time.time())
+    return [
+        # A server that drops what is used least often does not know the time.
+        Entry(name, size, used=now - (idle if isinstance(idle, int) else 0))
+        for name, size, idle in zip(names, answers[::2], answers[1::2], strict=True)
+        if isinstance(size, int)
+    ]
+
+
+def _in_parts(some: Sequence[Any], n: int) -> Iterator[Sequence[Any]]:
+    return (some[start : start + n] for start in range(0, len(some), n))
