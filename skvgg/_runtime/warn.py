@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType, ModuleType
 
 #: Through these a call of the user's comes to us.
 _PACKAGES = ("skvgg", "sklearn", "joblib", "contextlib")
+
+_held: ContextVar[list[Warning] | None] = ContextVar("held", default=None)
 
 
 def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
@@ -16,12 +21,30 @@ def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
 
     That is what ``skip_file_prefixes`` of Python 3.12's :func:`warnings.warn` is for.
     """
+    held = _held.get()
+    if held is not None:
+        held.append(message if isinstance(message, Warning) else category(message))
+        return
     prefixes = tuple(_prefix(sys.modules[n]) for n in _PACKAGES if n in sys.modules)
     level = 1
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_filename.startswith(prefixes):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+@contextmanager
+def holding_warnings() -> Iterator[list[Warning]]:
+    """Collect the warnings of this thread that :func:`warn` would issue.
+
+    Other warnings, and Python's filters, stay as they are.
+    """
+    held: list[Warning] = []
+    token = _held.set(held)
+    try:
+        yield held
+    finally:
+        _held.reset(token)
 
 
 def _prefix(module: ModuleType) -> str:
