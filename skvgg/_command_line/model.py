@@ -50,8 +50,8 @@ class Model:
             self._steps, model = model[:-1], model[-1]
         if not hasattr(model, "predict"):
             raise ValueError(
-                f"{path!r} holds a {type(model).__name__}, which has no predict. Save a "
-                "fitted classifier or regressor."
+                f"{path!r} holds a {type(model).__name__}, which has no predict. Save "
+                "a fitted classifier or regressor."
             )
         self._final = model
         self._max_pixels = _max_pixels_of(self._steps or model)

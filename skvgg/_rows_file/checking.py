@@ -83,8 +83,8 @@ def check(path: Path) -> Checked:
         first = layout.rows_of(damaged[0])
         more = f" and {len(damaged) - 1} more chunk(s)" if len(damaged) > 1 else ""
         raise ValueError(
-            f"{str(path)!r} is damaged: rows {first.start} to {first.stop - 1}{more} are "
-            "not what was written. Call transform_to_file again as before, with "
+            f"{str(path)!r} is damaged: rows {first.start} to {first.stop - 1}{more} "
+            "are not what was written. Call transform_to_file again as before, with "
             "verify=True; it computes them again."
         )
     return Checked(layout.n_rows, layout.n_features, layout.dtype, journal.bad())

@@ -125,9 +125,9 @@ def _text_of(thing: Any, name: str) -> str:
         return joblib.hash(thing)
     except Exception as error:  # pickling raises nearly anything
         raise ValueError(
-            f"{name} of the transformer is of type {type(thing).__name__}, which cannot "
-            f"be pickled ({error}), so a later call could not see whether it is the "
-            "same. Use a function or class of a module."
+            f"{name} of the transformer is of type {type(thing).__name__}, which "
+            f"cannot be pickled ({error}), so a later call could not see whether it is "
+            "the same. Use a function or class of a module."
         ) from error
 
 
@@ -141,7 +141,7 @@ def _code_of(code: CodeType) -> tuple:
 
 
 def _numbers_of(block: Any) -> np.ndarray | None:
-    """Return a block of X as an array of numbers, or None if it holds something else."""
+    """Return a block of X as an array of numbers, or None if it holds others."""
     if isinstance(block, list | tuple) or hasattr(block, "to_pylist"):
         return None
     if hasattr(block, "toarray"):

@@ -275,8 +275,8 @@ class Run:
         layout = self._rows.layout
         n = sum(len(layout.rows_of(index)) for index in self._journal.chunks)
         return (
-            f"{n} of {layout.n_rows} rows are kept in {str(self._rows.path)!r}; the same "
-            "call goes on from there."
+            f"{n} of {layout.n_rows} rows are kept in {str(self._rows.path)!r}; the "
+            "same call goes on from there."
         )
 
     def _n_features_out(self) -> int | None:
