@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,7 +271,6 @@ def test_what_has_been_lost_is_computed_again(X, tmp_path, suffix):
     whole = break_off(X, tmp_path / f"rows{suffix}")
     part = tmp_path / f"rows{suffix}.part"
     if part.is_dir():
-        next(part.glob("**/part-00000000.parquet" if suffix == ".parquet" else "c/0/0"))
         lost = part / ("part-00000000.parquet" if suffix == ".parquet" else "c/0/0")
         lost.unlink()
         expected = (*X[:4, 0], *X[8:, 0])
@@ -280,6 +280,32 @@ def test_what_has_been_lost_is_computed_again(X, tmp_path, suffix):
     transform_to_file(whole, X, tmp_path / f"rows{suffix}")
     assert Counting.seen == expected
     np.testing.assert_array_equal(load(tmp_path / f"rows{suffix}"), X * 2)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_damaged_beginning_is_found_and_all_computed_again(X, tmp_path, suffix):
+    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}", chunk_size=4)
+    if suffix == ".npy":
+        path.write_bytes(bytes(128) + path.read_bytes()[128:])
+    elif suffix == ".zarr":
+        (path / "zarr.json").write_bytes(b"{")
+    else:
+        shutil.rmtree(path)
+        path.write_bytes(b"no folder")
+    with pytest.raises(ValueError, match="rows 0 to 3 and 4 more"):
+        check_rows_file(path)
+    transform_to_file(Counting(), X, path, chunk_size=4)
+    np.testing.assert_array_equal(load(path), X * 2)
+    check_rows_file(path)
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(X, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("skvgg._rows_file.journal.VERSION", 1000)
+        path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    for call in (lambda: transform_to_file(Counting(), X, path), path):
+        with pytest.raises(ValueError, match="newer version of skvgg"):
+            call() if callable(call) else check_rows_file(call)
 
 
 def test_a_file_whose_result_was_deleted_is_made_anew(X, tmp_path):

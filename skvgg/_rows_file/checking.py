@@ -9,7 +9,7 @@ import numpy as np
 
 from skvgg._rows_file.formats import Layout, RowsFormat, format_of
 from skvgg._rows_file.identity import checksum_of
-from skvgg._rows_file.journal import VERSION, Chunk, Journal
+from skvgg._rows_file.journal import Chunk, Journal
 from skvgg._rows_file.places import Places
 
 
@@ -36,10 +36,6 @@ def open_rows(
     places: Places, header: dict[str, Any], names: list[str] | None = None
 ) -> RowsFormat:
     """Return the rows that a journal's header describes, complete or growing."""
-    if header["version"] > VERSION:
-        raise ValueError(
-            f"{str(places.journal)!r} was written by a newer version of skvgg."
-        )
     layout = Layout(
         header["n_rows"],
         header["n_features"],
@@ -77,7 +73,9 @@ def check(path: Path) -> Checked:
     damaged = [
         index
         for index in range(layout.n_chunks)
-        if index not in journal.chunks or not is_sound(rows, journal.chunks[index])
+        if index not in journal.chunks
+        or not rows.is_made()
+        or not is_sound(rows, journal.chunks[index])
     ]
     if damaged:
         first = layout.rows_of(damaged[0])

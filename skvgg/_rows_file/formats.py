@@ -87,6 +87,10 @@ class RowsFormat(ABC):
         """Make the file, without rows."""
 
     @abstractmethod
+    def is_made(self) -> bool:
+        """Return whether :meth:`create` has been here, and its work is undamaged."""
+
+    @abstractmethod
     def has(self, index: int) -> bool:
         """Return whether a chunk seems to be there, as far as that is cheap to see."""
 

@@ -97,11 +97,19 @@ class Journal:
                     return
                 self._n_good_bytes += len(line)
                 if self.header is None:
-                    self.header = record
+                    self.header = self._checked(record)
                     continue
                 bad = {int(index): why for index, why in record.pop("bad").items()}
                 chunk = Chunk(**record, bad=bad)
                 self.chunks[chunk.index] = chunk
+
+    def _checked(self, header: dict[str, Any]) -> dict[str, Any]:
+        if header["version"] > VERSION:
+            raise ValueError(
+                f"{str(self.path)!r} is of a newer version of skvgg. Use that one, "
+                "or choose another path."
+            )
+        return header
 
 
 def _to_line(record: dict[str, Any]) -> bytes:

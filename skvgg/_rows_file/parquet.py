@@ -21,6 +21,10 @@ class ParquetFormat(RowsFormat):
         self.path.mkdir(exist_ok=True)
         sync_folder(self.path.parent)
 
+    def is_made(self) -> bool:
+        """Return whether there is a folder."""
+        return self.path.is_dir()
+
     def has(self, index: int) -> bool:
         """Return whether the chunk's file exists."""
         return self._file(index).is_file()

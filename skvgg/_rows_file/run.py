@@ -88,7 +88,9 @@ class Run:
                     with sharing(bar, len(rows)):
                         self._do(index, rows)
                 except BaseException as error:
-                    error.add_note(self._kept())
+                    kept = self._kept()
+                    if kept not in str(error):
+                        error.add_note(kept)
                     raise
         if not self._places.path.exists():
             self._places.publish()
@@ -118,10 +120,13 @@ class Run:
                 f"{places.path.name!r}, {places.part.name!r} and "
                 f"{places.journal.name!r}."
             )
-        if not (places.path.exists() or places.part.exists()):
-            self._start_over()
+        rows = open_rows(places, header, self._names(header["n_features"]))
+        if rows.is_made():
+            self._rows = rows
             return
-        self._rows = open_rows(places, header, self._names(header["n_features"]))
+        if places.path.exists():
+            places.reopen()
+        self._start_over()
 
     def _start_over(self) -> None:
         self._places.journal.unlink(missing_ok=True)
@@ -163,9 +168,10 @@ class Run:
         chunk = self._journal.chunks.get(index)
         if chunk is None or self._rows is None or not self._rows.has(index):
             return False
-        part = identity.part_of(self._X, self._rows.layout.rows_of(index))
-        if chunk.state != identity.state_of(part):
-            return False  # a file has changed since
+        if chunk.state:
+            part = identity.part_of(self._X, self._rows.layout.rows_of(index))
+            if chunk.state != identity.state_of(part):
+                return False  # a file has changed since
         if chunk.bad and self._raises_errors():
             return False
         is_last = index == next(reversed(self._journal.chunks))

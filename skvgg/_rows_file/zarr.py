@@ -38,6 +38,18 @@ class ZarrFormat(RowsFormat):
         sync_file(self.path / "zarr.json")
         sync_folder(self.path.parent)
 
+    def is_made(self) -> bool:
+        """Return whether there is an array of the shape and dtype."""
+        import zarr
+
+        try:
+            array: Any = zarr.open_array(str(self.path), mode="r")
+        except Exception:  # damaged metadata raise nearly anything
+            return False
+        layout = self.layout
+        shape = (layout.n_rows, layout.n_features)
+        return array.shape == shape and array.dtype == layout.dtype
+
     def has(self, index: int) -> bool:
         """Return whether the chunk's file exists."""
         return self._file(index).is_file()
