@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from skvgg._rows_file.durable import sync_folder
 
 #: What a system says where a disk, a quota or a limit of file sizes is reached.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 
 
 class Places:
@@ -78,17 +79,16 @@ def alone(places: Places) -> Iterator[None]:
         raise FileNotFoundError(
             f"{str(places.path)!r}: there is no folder {str(folder)!r}. Make it first."
         )
-    with _naming_folder(folder):
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        lock = filelock.FileLock(places.lock)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RuntimeError(
-                f"{str(places.path)!r} is being written by another process. Wait for "
-                "it, or choose another path."
-            ) from None
+    with _naming_folder(folder), tempfile.TemporaryFile(dir=folder):
+        pass  # filelock would take what forbids it for another process
+    lock = filelock.FileLock(places.lock)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RuntimeError(
+            f"{str(places.path)!r} is being written by another process. Wait for it, "
+            "or choose another path."
+        ) from None
     try:
         yield
     finally:
