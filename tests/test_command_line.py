@@ -42,8 +42,8 @@ def features(**parameters):
 
 
 @pytest.fixture
-def photos(tiles, tmp_path, monkeypatch):
-    """The folder photos/ with ten images of two classes; the working directory."""
+def paths(tiles, tmp_path, monkeypatch):
+    """Paths in the folder photos/ with ten images of two classes; the working directory."""
     images, labels = tiles
     for i in range(10):
         path = tmp_path / "photos" / labels[i] / f"{i}.png"
@@ -75,9 +75,9 @@ def read(path):
 
 
 @pytest.mark.parametrize("name", ["rows.npy", "rows.parquet", "rows.zarr"])
-def test_extract_writes_the_rows_and_which_image_each_is_of(photos, name):
+def test_extract_writes_the_rows_and_which_image_each_is_of(paths, name):
     assert main(["extract", "photos", "-o", name, *SMALL, "--quiet"]) == 0
-    expected = features().transform(photos)
+    expected = features().transform(paths)
     if name == "rows.parquet":
         rows = pd.read_parquet(name).to_numpy()
     elif name == "rows.zarr":
@@ -87,12 +87,12 @@ def test_extract_writes_the_rows_and_which_image_each_is_of(photos, name):
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-4)
     table = read("rows.images.csv")
     assert list(table["index"]) == list(range(10))
-    assert list(table["path"]) == photos
-    assert list(table["label"]) == labels_of(photos)
+    assert list(table["path"]) == paths
+    assert list(table["label"]) == labels_of(paths)
     assert set(table["error"]) == {""}
 
 
-def test_options_are_those_of_the_transformer(photos):
+def test_options_are_those_of_the_transformer(paths):
     options = ["--weights", "none", "--layer", "block1_pool,block2_pool"]
     options += ["--pooling", "avg,max", "--image-size", "32x40", "--resize", "crop"]
     options += ["--preprocessing", "torch", "--views", "flip", "--batch-size", "3"]
@@ -109,16 +109,16 @@ def test_options_are_those_of_the_transformer(photos):
         random_state=0,
     )
     rows = np.load("rows.npy")
-    np.testing.assert_allclose(rows, expected.transform(photos), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(rows, expected.transform(paths), rtol=1e-4, atol=1e-4)
     assert Path("cache").is_dir()
 
 
-def test_a_bad_picture_does_not_end_the_run_unless_asked(photos, capsys):
-    Path(photos[3]).write_bytes(b"no image")
+def test_a_bad_picture_does_not_end_the_run_unless_asked(paths, capsys):
+    Path(paths[3]).write_bytes(b"no image")
     command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
     assert main([*command, "--strict"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"skvgg: error: X[3] ({photos[3]!r}): not an image")
+    assert line.startswith(f"skvgg: error: X[3] ({paths[3]!r}): not an image")
     assert main(command) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("skvgg: warning: 1 of 10 images could not be used")
@@ -129,34 +129,34 @@ def test_a_bad_picture_does_not_end_the_run_unless_asked(photos, capsys):
     assert main(["check", "rows.npy"]) == 1
     out = capsys.readouterr().out
     assert "complete, 10 rows of 64 float32; those of 1 bad images are NaN" in out
-    assert photos[3] in out
+    assert paths[3] in out
 
 
-def test_extract_takes_tables_and_files(photos, capsys):
+def test_extract_takes_tables_and_files(paths, capsys):
     with open("photos/table.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["animal", "file"])
         writer.writerow(["cat", "china/0.png"])
         writer.writerow(["dog", "china/nowhere.png"])
-    command = ["extract", "photos/table.csv", photos[7], "-o", "rows.npy", *SMALL]
+    command = ["extract", "photos/table.csv", paths[7], "-o", "rows.npy", *SMALL]
     assert main([*command, "--quiet"]) == 2
     assert "has no column 'path'; it has animal, file" in capsys.readouterr().err
     command += ["--path-column", "file", "--label-column", "animal", "--quiet"]
     assert main(command) == 1
     table = read("rows.images.csv")
     nowhere = os.path.join("photos", "china/nowhere.png")
-    assert list(table["path"]) == [photos[0], nowhere, photos[7]]
+    assert list(table["path"]) == [paths[0], nowhere, paths[7]]
     assert list(table["label"]) == ["cat", "dog", ""]
     assert "no such file" in table["error"][1]
     np.testing.assert_allclose(
         np.load("rows.npy")[[0, 2]],
-        features().transform([photos[0], photos[7]]),
+        features().transform([paths[0], paths[7]]),
         rtol=1e-4,
         atol=1e-4,
     )
 
 
-def test_the_same_command_goes_on_and_other_options_are_an_error(photos, capsys):
+def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
     command = ["extract", "photos", "-o", "rows.npy", *SMALL]
     assert main(command) == 0
     assert main(command) == 0
@@ -167,7 +167,7 @@ def test_the_same_command_goes_on_and_other_options_are_an_error(photos, capsys)
     )
 
 
-def test_damage_is_found_and_mended(photos, capsys):
+def test_damage_is_found_and_mended(paths, capsys):
     command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
     assert main(command) == 0
     expected = Path("rows.npy").read_bytes()
@@ -193,7 +193,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_an_interrupted_run_says_so_and_can_be_gone_on_with(photos):
+def test_an_interrupted_run_says_so_and_can_be_gone_on_with(paths):
     command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--chunk-size", "1"]
     with subprocess.Popen(
         [sys.executable, "-c", SLOW, *command], stderr=subprocess.PIPE, text=True
@@ -211,7 +211,7 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(photos):
     assert "Traceback" not in said
     assert main([*command, "--quiet"]) == 0
     np.testing.assert_allclose(
-        np.load("rows.npy"), features().transform(photos), rtol=1e-4, atol=1e-4
+        np.load("rows.npy"), features().transform(paths), rtol=1e-4, atol=1e-4
     )
 
 
@@ -219,11 +219,11 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(photos):
 
 
 @pytest.fixture
-def saved(photos):
+def saved(paths):
     """Return a function that fits a model, saves it and returns it."""
 
     def save(model, y=None):
-        model.fit(photos, labels_of(photos) if y is None else y)
+        model.fit(paths, labels_of(paths) if y is None else y)
         joblib.dump(model, "model.joblib")
         return model
 
@@ -233,38 +233,38 @@ def saved(photos):
 PREDICT = ["predict", "model.joblib", "photos", "-o", "predictions.csv", "--quiet"]
 
 
-def test_predict_writes_what_the_model_predicts(photos, saved):
+def test_predict_writes_what_the_model_predicts(paths, saved):
     model = saved(make_pipeline(features(), LogisticRegression()))
     assert main([*PREDICT, "--chunk-size", "4"]) == 0
     table = read("predictions.csv")
     names = ["probability_china", "probability_flower"]
     assert list(table.columns) == ["path", "prediction", *names, "error"]
-    assert list(table["path"]) == photos
-    assert list(table["prediction"]) == list(model.predict(photos))
-    np.testing.assert_allclose(table[names], model.predict_proba(photos), atol=1e-5)
+    assert list(table["path"]) == paths
+    assert list(table["prediction"]) == list(model.predict(paths))
+    np.testing.assert_allclose(table[names], model.predict_proba(paths), atol=1e-5)
     assert not Path("predictions.csv.part").exists()
 
 
-def test_predict_takes_searches_and_models_without_probabilities(photos, saved):
+def test_predict_takes_searches_and_models_without_probabilities(paths, saved):
     pipeline = make_pipeline(features(), SVC())
     model = saved(GridSearchCV(pipeline, {"svc__C": [1.0]}, cv=2))
     assert main(PREDICT) == 0
     table = read("predictions.csv")
     assert list(table.columns) == ["path", "prediction", "error"]
-    assert list(table["prediction"]) == list(model.predict(photos))
+    assert list(table["prediction"]) == list(model.predict(paths))
 
 
-def test_predict_takes_regressors_of_one_or_several_targets(photos, saved):
+def test_predict_takes_regressors_of_one_or_several_targets(paths, saved):
     for y in (np.arange(10.0), np.arange(20.0).reshape(10, 2)):
         model = saved(make_pipeline(features(), Ridge()), y)
         assert main(PREDICT) == 0
         cells = read("predictions.csv")["prediction"]
         numbers = [list(map(float, str(cell).split())) for cell in cells]
-        expected = model.predict(photos).reshape(10, -1)
+        expected = model.predict(paths).reshape(10, -1)
         np.testing.assert_allclose(numbers, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_predict_takes_fine_tuned_models(photos, saved, tmp_path):
+def test_predict_takes_fine_tuned_models(paths, saved, tmp_path):
     model = saved(
         VGG19Classifier(
             None,
@@ -277,21 +277,21 @@ def test_predict_takes_fine_tuned_models(photos, saved, tmp_path):
     )
     assert main(PREDICT) == 0
     table = read("predictions.csv")
-    assert list(table["prediction"]) == list(model.predict(photos))
+    assert list(table["prediction"]) == list(model.predict(paths))
     np.testing.assert_allclose(
-        table.iloc[:, 2:4].to_numpy(float), model.predict_proba(photos), atol=1e-5
+        table.iloc[:, 2:4].to_numpy(float), model.predict_proba(paths), atol=1e-5
     )
 
 
 @pytest.mark.parametrize("on_error", ["raise", "nan"])
 @pytest.mark.parametrize("final", [LogisticRegression, HistGradientBoostingClassifier])
 def test_bad_images_have_no_prediction_but_a_reason(
-    photos, saved, capsys, on_error, final
+    paths, saved, capsys, on_error, final
 ):
     model = saved(make_pipeline(features(on_error=on_error), final()))
-    expected = model.predict(photos)
-    Path(photos[2]).write_bytes(b"no image")
-    Path(photos[5]).write_bytes(b"")
+    expected = model.predict(paths)
+    Path(paths[2]).write_bytes(b"no image")
+    Path(paths[5]).write_bytes(b"")
     assert main([*PREDICT, "--chunk-size", "4"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "skvgg: warning: 2 of 10 images could not be used."
@@ -305,26 +305,26 @@ def test_bad_images_have_no_prediction_but_a_reason(
     assert set(table["error"][others]) == {""}
     assert main([*PREDICT, "--strict", "--chunk-size", "4"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"skvgg: error: X[2] ({photos[2]!r}): not an image")
+    assert line.startswith(f"skvgg: error: X[2] ({paths[2]!r}): not an image")
     assert "The predictions so far are in 'predictions.csv.part'." in line
 
 
-def test_a_chunk_of_bad_images_alone_has_no_predictions(photos, saved):
+def test_a_chunk_of_bad_images_alone_has_no_predictions(paths, saved):
     saved(make_pipeline(features(), LogisticRegression()))
-    for path in photos:
+    for path in paths:
         Path(path).write_bytes(b"no image")
     assert main([*PREDICT, "--chunk-size", "4"]) == 1
     assert set(read("predictions.csv")["prediction"]) == {""}
 
 
-def test_predict_writes_to_standard_output(photos, saved, capsys):
+def test_predict_writes_to_standard_output(paths, saved, capsys):
     saved(make_pipeline(features(), LogisticRegression()))
     assert main(["predict", "model.joblib", "photos", "-o", "-", "--quiet"]) == 0
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert list(table["path"]) == photos
+    assert list(table["path"]) == paths
 
 
-def test_models_that_cannot_be_used_are_named(photos, capsys):
+def test_models_that_cannot_be_used_are_named(paths, capsys):
     joblib.dump(features(), "model.joblib")
     Path("text.joblib").write_text("no model")
     for name, message in [
@@ -358,14 +358,14 @@ def test_help_says_that_loading_a_model_runs_code(capsys):
         (["extract", "photos", "-o", "r.npy", "--layer", "fc9"], "layer='fc9' is unkn"),
     ],
 )
-def test_errors_are_one_line_that_names_the_file(photos, capsys, arguments, message):
+def test_errors_are_one_line_that_names_the_file(paths, capsys, arguments, message):
     Path("empty").mkdir()
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"skvgg: error: {message}")
 
 
-def test_debug_shows_where_an_error_arose(photos):
+def test_debug_shows_where_an_error_arose(paths):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         main(["extract", "nowhere", "-o", "rows.npy", "--debug"])
 
@@ -409,7 +409,7 @@ def test_python_m_runs_it_and_exits_with_its_code(tmp_path):
     assert done.stderr == f"skvgg: error: '{tmp_path}/rows.npy': no such file.\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error(photos, saved):
+def test_a_reader_that_leaves_early_is_no_error(paths, saved):
     saved(make_pipeline(features(), LogisticRegression()))
     command = [sys.executable, "-m", "skvgg", "predict", "model.joblib"]
     command += [*["photos"] * 300, "-o", "-", "--quiet"]
@@ -421,7 +421,7 @@ def test_a_reader_that_leaves_early_is_no_error(photos, saved):
         assert child.stderr.read() == b""
 
 
-def test_what_needs_no_network_does_not_import_tensorflow(photos):
+def test_what_needs_no_network_does_not_import_tensorflow(paths):
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 0
     code = (
         "import sys; from skvgg._command_line import main; code = main(sys.argv[1:]);"

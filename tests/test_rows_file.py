@@ -369,9 +369,8 @@ def check_numbers(rows, n):
         np.testing.assert_array_equal(block, expected[:, None] + np.arange(64))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_nothing_is_lost_by_kills(tmp_path, suffix):
-    path = tmp_path / f"rows{suffix}"
+def test_nothing_is_lost_by_kills(tmp_path):
+    path = tmp_path / "rows.npy"
     n_twice = run_with_kills(path, 4000, 100, 2)
     assert n_twice <= 2 * 100
     check_numbers(load(path), 4000)
@@ -603,7 +602,7 @@ def test_a_file_is_checked_and_damage_is_found_and_mended(X, tmp_path, suffix):
     }[suffix]
     data = bytearray(damaged.read_bytes())
     place = 128 + 9 * 12 + 5 if suffix == ".npy" else len(data) // 3
-    data[place] ^= 1
+    data[place : place + 20] = bytes(byte ^ 1 for byte in data[place : place + 20])
     damaged.write_bytes(data)
     with pytest.raises(ValueError, match=r"rows 8 to 11 are not .*verify=True"):
         check_rows_file(path)
@@ -731,13 +730,10 @@ def test_npy_reserves_its_room_at_the_beginning(tmp_path):
 def test_room_that_cannot_be_had_is_an_error_before_the_first_row(files, tmp_path):
     class Huge(Counting):
         def get_feature_names_out(self):
-            return range(1000)
+            return range(2**20)
 
-    X = np.broadcast_to(np.float32(1), (2**46 // 1000, 1))  # 2**48 bytes of rows
-    X = Lengthy(X)
-    with pytest.raises(
-        OSError, match=r"disk is full: it needs 281,.* Nothing was comp"
-    ):
+    X = Lengthy(np.broadcast_to(np.float32(1), (2**23, 1)))
+    with pytest.raises(OSError, match=r"full: it needs 35,184,.* Nothing was computed"):
         transform_to_file(Huge(), X, tmp_path / "rows.npy")
     assert Counting.seen == ()
 

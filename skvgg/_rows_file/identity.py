@@ -75,6 +75,14 @@ def transformer_of(transformer: Any) -> dict[str, str]:
     return dict(_describe("", transformer))
 
 
+def feature_names(transformer: Any) -> list[str] | None:
+    """Return a transformer's names of features, if it has any before it sees X."""
+    try:
+        return [str(name) for name in transformer.get_feature_names_out()]
+    except Exception:  # each class has its own for what it does not know yet
+        return None
+
+
 def _describe(name: str, thing: Any) -> Iterator[tuple[str, str]]:
     """Yield names and texts of what a parameter or an attribute comes to."""
     prefix = f"{name}__" if name else ""

@@ -23,7 +23,7 @@ class Chunk:
     index : int
         Which chunk; the first is 0.
     checksum : str
-        That of its rows.
+        That of its rows; "" if the chunk is not there any more.
     state : str
         That of its images' files when they were read; see
         :func:`skvgg._rows_file.identity.state_of`.
@@ -50,7 +50,7 @@ class Journal:
     header : dict or None
         What the rows are of; None if there is no journal, or no readable one.
     chunks : dict of int to Chunk
-        The last line of each chunk.
+        The last line of each chunk that is there, in the order of the lines.
     is_torn : bool
         Whether lines at the end were damaged, and so have been left out.
     """
@@ -79,7 +79,12 @@ class Journal:
             file.write(line)
             sync(file)
         self._n_good_bytes += len(line)
-        self.chunks[chunk.index] = chunk
+        self._take(chunk)
+
+    def withdraw(self, index: int) -> None:
+        """Note that a chunk is not there any more, before it is written again."""
+        if index in self.chunks:
+            self.append(Chunk(index, "", ""))
 
     def bad(self) -> dict[int, str]:
         """Return what is wrong with the images whose rows are NaN, by index in X."""
@@ -100,8 +105,13 @@ class Journal:
                     self.header = self._checked(record)
                     continue
                 bad = {int(index): why for index, why in record.pop("bad").items()}
-                chunk = Chunk(**record, bad=bad)
-                self.chunks[chunk.index] = chunk
+                self._take(Chunk(**record, bad=bad))
+
+    def _take(self, chunk: Chunk) -> None:
+        """Keep a line in place of an earlier one of the same chunk."""
+        self.chunks.pop(chunk.index, None)  # so that the last line comes last
+        if chunk.checksum:
+            self.chunks[chunk.index] = chunk
 
     def _checked(self, header: dict[str, Any]) -> dict[str, Any]:
         if header["version"] > VERSION:

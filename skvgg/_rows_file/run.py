@@ -112,6 +112,9 @@ class Run:
                 )
             self._start_over()
             return
+        if not (places.path.exists() or places.part.exists()):
+            self._start_over()
+            return
         differences = self._differences(header)
         if differences:
             raise ValueError(
@@ -132,11 +135,11 @@ class Run:
         self._places.journal.unlink(missing_ok=True)
         self._places.remove_part()
         self._journal = Journal(self._places.journal)
-        n_features = self._n_features_out()
-        if n_features is None or not format_of(self._places.path).reserves:
+        names = identity.feature_names(self._transformer)
+        if names is None or not format_of(self._places.path).reserves:
             return
         # The dtype is not known yet; VGG19's is this one.
-        n_bytes = self._work["n_rows"] * n_features * np.dtype(np.float32).itemsize
+        n_bytes = self._work["n_rows"] * len(names) * np.dtype(np.float32).itemsize
         free = shutil.disk_usage(self._places.path.parent).free
         if n_bytes > free:
             with telling_of_disk(self._places, "Nothing was computed.", n_bytes):
@@ -175,8 +178,10 @@ class Run:
         if chunk.bad and self._raises_errors():
             return False
         is_last = index == next(reversed(self._journal.chunks))
-        if self._verify or (is_last and not self._places.path.exists()):
-            return is_sound(self._rows, chunk)
+        is_doubtful = is_last and not self._places.path.exists()
+        if (self._verify or is_doubtful) and not is_sound(self._rows, chunk):
+            self._journal.withdraw(index)  # now, as the call may not come so far
+            return False
         return True
 
     def _raises_errors(self) -> bool:
@@ -190,6 +195,12 @@ class Run:
             if isinstance(value, str)
         )
 
+    def _names(self, n_features: int) -> list[str]:
+        names = identity.feature_names(self._transformer)
+        if names is None or len(set(names)) != n_features:
+            return [f"x{i}" for i in range(n_features)]
+        return names
+
     # What is computed
 
     def _do(self, index: int, rows: range) -> None:
@@ -201,11 +212,10 @@ class Run:
             self._create(computed)
         assert self._rows is not None
         with telling_of_disk(self._places, self._kept()):
-            if (
-                self._places.path.exists()
-            ):  # images have changed since, or it is damaged
+            if self._places.path.exists():  # but it is not what it should be
                 self._places.reopen()
                 self._rows.path = self._places.part
+            self._journal.withdraw(index)
             self._rows.write(index, computed)
             self._journal.append(
                 Chunk(index, identity.checksum_of(computed), state, bad)
@@ -284,20 +294,3 @@ class Run:
             f"{n} of {layout.n_rows} rows are kept in {str(self._rows.path)!r}; the "
             "same call goes on from there."
         )
-
-    def _n_features_out(self) -> int | None:
-        names = self._feature_names()
-        return None if names is None else len(names)
-
-    def _names(self, n_features: int) -> list[str]:
-        names = self._feature_names()
-        if names is None or len(set(names)) != n_features:
-            return [f"x{i}" for i in range(n_features)]
-        return names
-
-    def _feature_names(self) -> list[str] | None:
-        """Return the transformer's names of features, if it has any."""
-        try:
-            return [str(name) for name in self._transformer.get_feature_names_out()]
-        except Exception:  # some need to know those of X
-            return None

@@ -11,7 +11,7 @@ from skvgg._rows_file.durable import sync_file, sync_folder
 from skvgg._rows_file.formats import RowsFormat
 
 #: Zarr leaves out chunks of zeros otherwise, and they would seem to be missing.
-_CONFIG: Any = {"write_empty_chunks": True}
+_CONFIG = {"array.write_empty_chunks": True}
 
 
 class ZarrFormat(RowsFormat):
@@ -32,7 +32,6 @@ class ZarrFormat(RowsFormat):
             dtype=layout.dtype,
             fill_value=0,
             attributes={"feature_names": list(self.names)},
-            config=_CONFIG,
             overwrite=True,
         )
         sync_file(self.path / "zarr.json")
@@ -58,7 +57,8 @@ class ZarrFormat(RowsFormat):
         """Write the chunk's file."""
         import zarr
 
-        array: Any = zarr.open_array(str(self.path), mode="r+", config=_CONFIG)
+        with zarr.config.set(_CONFIG):  # an array keeps what it is opened with
+            array: Any = zarr.open_array(str(self.path), mode="r+")
         array[self._slice(index)] = rows
         sync_file(self._file(index))
 
