@@ -43,7 +43,7 @@ def features(**parameters):
 
 @pytest.fixture
 def paths(tiles, tmp_path, monkeypatch):
-    """Paths in the folder photos/ with ten images of two classes; the working directory."""
+    """Paths of ten images of two classes in photos/, in the working directory."""
     images, labels = tiles
     for i in range(10):
         path = tmp_path / "photos" / labels[i] / f"{i}.png"

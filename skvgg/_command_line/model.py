@@ -56,11 +56,7 @@ class Model:
         self._final = model
         self._max_pixels = _max_pixels_of(self._steps or model)
         self._told: set[str] = set()
-        classes = getattr(model, "classes_", None)
-        has_some = hasattr(model, "predict_proba") and isinstance(classes, np.ndarray)
-        self.probability_names = (
-            [f"probability_{name}" for name in classes] if has_some else []
-        )
+        self.probability_names = _probability_names(model)
 
     def predict(self, paths: list[str], start: int, *, strict: bool) -> Predicted:
         """Return the predictions for some images.
@@ -151,6 +147,13 @@ def _load(path: str) -> Any:
             f"{path!r}: not a model that can be loaded ({type(error).__name__}: "
             f"{error}). Save one with joblib.dump."
         ) from error
+
+
+def _probability_names(model: Any) -> list[str]:
+    classes = getattr(model, "classes_", None)
+    if not hasattr(model, "predict_proba") or not isinstance(classes, np.ndarray):
+        return []
+    return [f"probability_{name}" for name in classes]
 
 
 def _cell_of(prediction: Any) -> Any:

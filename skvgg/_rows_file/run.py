@@ -59,7 +59,7 @@ class Run:
         self._places = places
         self._verify = verify
         self._verbose = verbose
-        self._work = {
+        self._work: dict[str, Any] = {
             "n_rows": n,
             "images": identity.images_of(X, n),
             "transformer": identity.transformer_of(transformer),
