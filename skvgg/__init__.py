@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skvgg._network.registry import release_networks
     from skvgg.exceptions import BadImageWarning
     from skvgg.features import VGG19Features
+    from skvgg.files import check_rows_file, transform_to_file
     from skvgg.finetune import VGG19Classifier, VGG19Regressor
     from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
@@ -29,10 +30,12 @@ __all__ = [
     "VGG19Classifier",
     "VGG19Features",
     "VGG19Regressor",
+    "check_rows_file",
     "datasets",
     "import_tflearn",
     "plotting",
     "release_networks",
+    "transform_to_file",
     "weights",
 ]
 
@@ -43,8 +46,10 @@ _HOME = {
     "VGG19Classifier": "skvgg.finetune",
     "VGG19Features": "skvgg.features",
     "VGG19Regressor": "skvgg.finetune",
+    "check_rows_file": "skvgg.files",
     "import_tflearn": "skvgg._head.tflearn",
     "release_networks": "skvgg._network.registry",
+    "transform_to_file": "skvgg.files",
 }
 
 

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
 
 from skvgg._extraction.run import find_bad
 from skvgg._images import (
-    FORMATS,
     MAX_PIXELS,
     as_images,
     check_file,
     check_flattened_shape,
+    image_files,
     is_whole,
 )
 from skvgg._runtime.progress import progress_bar
@@ -91,7 +90,6 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
         if root.exists():
             raise ValueError(f"{str(root)!r} is a file; expected a folder of classes.")
         raise FileNotFoundError(f"{str(root)!r}: no such folder.")
-    extensions = _readable_extensions()
     names: list[str] = []
     paths: list[str] = []
     target: list[int] = []
@@ -99,20 +97,15 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
             continue
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        images = [
-            file
-            for file in files
-            if file.suffix.lower() in extensions and not _is_hidden(file, folder)
-        ]
-        n_skipped += len(files) - len(images)
+        images, n_others = image_files(folder)
+        n_skipped += n_others
         if images:
             target += [len(names)] * len(images)
             names.append(folder.name)
             paths += [str(image) for image in images]
-        elif files:
+        elif n_others:
             warn(
-                f"{str(folder)!r} holds {len(files)} file(s) but none with the "
+                f"{str(folder)!r} holds {n_others} file(s) but none with the "
                 "extension of an image format that Pillow reads, so it is no class. "
                 "Register a plug-in first, for instance "
                 "pillow_heif.register_heif_opener()."
@@ -382,16 +375,3 @@ def _find_image(path: Any, root: Path, row: int) -> str:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Pass another root.") from None
     return str(root / path)
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    """Return whether `file`, or a folder between it and `folder`, is hidden."""
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def _readable_extensions() -> set[str]:
-    return {
-        extension
-        for extension, form in Image.registered_extensions().items()
-        if form in FORMATS and form in Image.OPEN
-    }

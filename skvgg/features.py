@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import asdict
 from numbers import Integral
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
@@ -23,8 +24,9 @@ from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
 from skvgg._images import MAX_PIXELS, Images, Interpolation, as_images
 from skvgg._network.engines import ENGINE_NAMES
-from skvgg._network.precision import PRECISIONS
+from skvgg._network.precision import PRECISIONS, computed_in
 from skvgg._network.registry import share
+from skvgg._network.vgg19 import FORWARD_VERSION
 from skvgg._runtime.seed import draw_seed
 from skvgg._store.cache import Cache, anchored
 from skvgg.weights import Source, as_source
@@ -497,6 +499,25 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 "random weights are drawn by fit. Call fit first, or set random_state."
             )
         return self.seed_
+
+    def _rows_depend_on(self) -> dict[str, Any]:
+        """Return all that rows depend on, besides the images, under names of ours."""
+        source = self._source()
+        settings = Settings.of(self, source)
+        with closing(Cache(self.memory)) as cache:
+            self._checked_fingerprint(source, cache)
+            fingerprint = weights_fingerprint(source, cache)
+        return {
+            "forward_version": FORWARD_VERSION,
+            "weights": fingerprint,
+            "layer": ", ".join(output.name for output in settings.outputs),
+            **asdict(settings.framing),
+            "flattened_shape": settings.flattened_shape,
+            "preprocessing": settings.preprocessing,
+            "views": self.views,
+            "max_pixels": settings.max_pixels,
+            "precision": computed_in(settings.precision),
+        }
 
     def _as_images(self, X, settings: Settings) -> Images:
         check_items = self.on_error == "raise"

@@ -4,6 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +12,10 @@ from PIL import Image
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
 
 from skvgg import BadImageWarning, VGG19Features
+from skvgg._command_line import main
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "user_guide.rst").read_text()
 
@@ -94,3 +97,39 @@ def test_the_layer_is_chosen_and_a_prediction_explained_as_the_guide_shows(
     exec(explain.replace("block3_conv4", best), names)
     for name in ("layers.png", "saliency.png"):
         assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_rows_go_to_a_file_and_are_learned_from_as_the_guide_shows(
+    tiles, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    to_file, check = code_of("More rows than memory")
+    (learn,) = code_of("Learning from a stream")
+    images, labels = tiles
+    target = (labels == "flower").astype(int)
+    names = {"photos": Bunch(data=images, target=target), "np": np}
+    exec(to_file.replace("image_size=96", "image_size=32"), names)
+    exec(check, names)
+    exec("from skvgg import TFLearnMLPClassifier\n" + learn, names)
+    rows = names["features"].transform(images)
+    np.testing.assert_allclose(names["rows"], rows, rtol=1e-4, atol=1e-3)
+    scaled = names["scaler"].transform(rows)
+    assert names["linear"].score(scaled, target) > 0.95
+    assert names["head"].score(rows, target) > 0.95
+
+
+def test_the_commands_of_the_guide_are_commands(tmp_path, monkeypatch, tiles):
+    monkeypatch.chdir(tmp_path)
+    (commands,) = re.findall(r"code-block:: bash\n\n((?: {3}skvgg .*\n)+)", GUIDE)
+    images, labels = tiles
+    for i in range(8):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(images[i]).save(tmp_path / "photos" / f"{i}.png")
+    features = VGG19Features(None, layer="block1_pool", image_size=32, random_state=0)
+    model = make_pipeline(features, DummyClassifier()).fit(images[:8], labels[:8])
+    joblib.dump(model, "model.joblib")
+    small = "--weights none --layer block1_pool --image-size 32"
+    for command in textwrap.dedent(commands).splitlines():
+        arguments = command.replace("--layer fc1", small).split()[1:]
+        assert main(arguments) == 0
+    assert len(pd.read_csv("predictions.csv")) == len(np.load("rows.npy")) == 8

@@ -8,6 +8,7 @@ path. Decoding and resampling are Pillow's.
 """
 
 from skvgg._images.content import Content, decode, describe_unscaled, load
+from skvgg._images.folders import image_files
 from skvgg._images.items import (
     Images,
     as_images,
@@ -15,6 +16,7 @@ from skvgg._images.items import (
     check_flattened_shape,
     is_whole,
     name_of,
+    renumbered,
 )
 from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation
 from skvgg._images.together import decode_together, load_together
@@ -32,8 +34,10 @@ __all__ = [
     "decode",
     "decode_together",
     "describe_unscaled",
+    "image_files",
     "is_whole",
     "load",
     "load_together",
     "name_of",
+    "renumbered",
 ]

@@ -260,6 +260,20 @@ def name_of(item: Any, index: int) -> str:
     return f"X[{index}] ({path!r})"
 
 
+def renumbered(message: str, start: int) -> str:
+    """Return a message about an image of a part, with the image's index in the whole.
+
+    Parameters
+    ----------
+    message : str
+        May begin as :func:`name_of` does; other messages are returned as they are.
+    start : int
+        Index in the whole of the part's first image.
+    """
+    match = re.match(r"X\[(\d+)\]", message)
+    return f"X[{start + int(match[1])}]{message[match.end() :]}" if match else message
+
+
 def check_item(item: Any, index: int) -> None:
     """Raise if an item is no image, as far as that is cheap to see."""
     name = name_of(item, index)

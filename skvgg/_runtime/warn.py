@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType, ModuleType
 
 #: Through these a call of the user's comes to us.
 _PACKAGES = ("skvgg", "sklearn", "joblib", "contextlib")
 
 _told: set[tuple[str, str]] = set()
+_held: ContextVar[list[Warning] | None] = ContextVar("held", default=None)
 
 
 def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
@@ -18,6 +22,10 @@ def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
 
     That is what ``skip_file_prefixes`` of Python 3.12's :func:`warnings.warn` is for.
     """
+    held = _held.get()
+    if held is not None:
+        held.append(message if isinstance(message, Warning) else category(message))
+        return
     prefixes = tuple(_prefix(sys.modules[n]) for n in _PACKAGES if n in sys.modules)
     level = 1
     frame: FrameType | None = sys._getframe()
@@ -31,6 +39,20 @@ def warn_once(place: str, trouble: str, message: str) -> None:
     if (place, trouble) not in _told:
         _told.add((place, trouble))
         warn(message)
+
+
+@contextmanager
+def holding_warnings() -> Iterator[list[Warning]]:
+    """Collect the warnings of this thread that :func:`warn` would issue.
+
+    Other warnings, and Python's filters, stay as they are.
+    """
+    held: list[Warning] = []
+    token = _held.set(held)
+    try:
+        yield held
+    finally:
+        _held.reset(token)
 
 
 def _prefix(module: ModuleType) -> str:

@@ -1,0 +1,45 @@
+"""``skvgg check``: whether a file of rows is complete and undamaged."""
+
+from __future__ import annotations
+
+import argparse
+
+from skvgg._command_line.say import OK, SOME_BAD
+
+HELP = "see that a file of rows is complete and undamaged"
+
+DESCRIPTION = """\
+Read all rows of a file that 'skvgg extract' has written, and compare their
+checksums with those in its journal, which must lie beside it.
+"""
+
+EPILOG = """\
+example:
+  skvgg check rows.npy
+
+exit codes:
+  0  the file is complete and undamaged
+  1  so it is, but the rows of some images are NaN
+  2  rows are missing or damaged, or the file cannot be read
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("file", metavar="FILE", help="the file")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from skvgg.files import check_rows_file
+
+    found = check_rows_file(options.file)
+    n_bad = len(found.bad_images)
+    nan = f"; those of {n_bad} bad images are NaN" if n_bad else ""
+    print(
+        f"{options.file}: complete, {found.n_rows} rows of {found.n_features} "
+        f"{found.dtype}{nan}"
+    )
+    for message in found.bad_images.values():
+        print(f"  {message}")
+    return SOME_BAD if n_bad else OK

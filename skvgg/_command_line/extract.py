@@ -1,0 +1,191 @@
+"""``skvgg extract``: images to a file of rows."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skvgg._command_line.listing import (
+    Listing,
+    add_images,
+    find_images,
+    reason_of,
+    write_table,
+)
+from skvgg._command_line.say import OK, SOME_BAD, say
+
+if TYPE_CHECKING:
+    from skvgg.features import VGG19Features
+
+HELP = "write the features of images to a file"
+
+DESCRIPTION = """\
+Compute the features of images and write them to a file, one row an image. The
+file's suffix is its format: .npy (numpy.load), .parquet (a folder; needs
+pyarrow) or .zarr (needs zarr). Beside it, a table that ends in .images.csv says
+which row is of which image (index, path, label, error); labels are the names of
+sub-folders, or a column of a table.
+
+A run that ended early goes on where it was with the same command. An image that
+cannot be used gets a row of NaN and does not end the run, unless --strict asks
+for that.
+"""
+
+EPILOG = """\
+examples:
+  skvgg extract photos/ -o rows.npy --layer fc1 --memory cache
+  skvgg extract photos/ -o rows.parquet --weights hed --image-size 96 \\
+      --layer block4_pool,block5_pool --pooling avg
+  skvgg extract table.csv --path-column file -o rows.zarr --strict
+
+exit codes:
+  0    all rows are there
+  1    all rows are there, those of some images are NaN
+  2    wrong usage, or an error that ended the run
+  130  interrupted; the same command goes on with what is there
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_images(parser)
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="the file"
+    )
+    network = parser.add_argument_group("features (see VGG19Features)")
+    network.add_argument(
+        "--weights",
+        default="imagenet",
+        metavar="W",
+        help="imagenet (the default; downloaded once), hed, none (random), or a file",
+    )
+    network.add_argument(
+        "--layer",
+        default="fc1",
+        type=_words,
+        metavar="L",
+        help="a layer, or several with commas between them (default: fc1)",
+    )
+    network.add_argument(
+        "--pooling", type=_words, metavar="P", help="avg, max, or avg,max"
+    )
+    network.add_argument(
+        "--image-size",
+        default=224,
+        type=_size,
+        metavar="N",
+        help="side in pixels, or HEIGHTxWIDTH (default: 224)",
+    )
+    network.add_argument("--resize", choices=("stretch", "crop", "pad"))
+    network.add_argument("--preprocessing", choices=("auto", "caffe", "torch", "none"))
+    network.add_argument("--views", choices=("flip", "flips"))
+    network.add_argument(
+        "--precision", choices=("float32", "tensorfloat32", "float16", "bfloat16")
+    )
+    network.add_argument("--batch-size", type=int, metavar="N")
+    network.add_argument(
+        "--memory", metavar="DIR", help="folder of a cache that keeps the features"
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument(
+        "--on-error",
+        choices=("nan", "raise"),
+        default="nan",
+        help="what a bad image gives: a row of NaN (the default), or an error",
+    )
+    run.add_argument(
+        "--strict",
+        dest="on_error",
+        action="store_const",
+        const="raise",
+        help="end the run at a bad image; the same as --on-error raise",
+    )
+    run.add_argument(
+        "--chunk-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="images whose rows are written together (default: 256)",
+    )
+    run.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all rows that are there; compute damaged ones again",
+    )
+    run.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from skvgg._runtime.warn import holding_warnings
+    from skvgg.exceptions import BadImageWarning
+    from skvgg.files import transform_to_file
+
+    listing = find_images(options)
+    bad: dict[int, str] = {}
+    with holding_warnings() as held:
+        try:
+            transform_to_file(
+                _make_features(options),
+                listing.paths,
+                options.output,
+                chunk_size=options.chunk_size,
+                verify=options.verify,
+                verbose=int(not options.quiet),
+            )
+        finally:
+            for warning in held:
+                if isinstance(warning, BadImageWarning):
+                    bad = warning.bad_images
+                else:
+                    say("warning", warning)
+    table = options.output.with_suffix(".images.csv")
+    _write_images(table, listing, bad)
+    if not bad:
+        return OK
+    say(
+        "warning",
+        f"{len(bad)} of {len(listing.paths)} images could not be used; their rows are "
+        f"NaN. The column error of {str(table)!r} says why.",
+    )
+    return SOME_BAD
+
+
+def _make_features(options: argparse.Namespace) -> VGG19Features:
+    from skvgg.features import VGG19Features
+
+    names = ("resize", "preprocessing", "views", "precision", "batch_size")
+    given = {name: getattr(options, name) for name in names}
+    is_random = options.weights == "none"
+    return VGG19Features(
+        None if is_random else options.weights,
+        layer=options.layer,
+        pooling=options.pooling,
+        image_size=options.image_size,
+        memory=options.memory,
+        on_error=options.on_error,
+        random_state=0 if is_random else None,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _write_images(table: Path, listing: Listing, bad: dict[int, str]) -> None:
+    has_labels = any(listing.labels)
+    rows = []
+    for index, (path, label) in enumerate(zip(*listing, strict=True)):
+        error = reason_of(bad[index], path, index) if index in bad else ""
+        rows.append([index, path, *([label] if has_labels else []), error])
+    header = ["index", "path", *(["label"] if has_labels else []), "error"]
+    write_table(table, header, rows)
+
+
+def _words(text: str) -> str | Sequence[str]:
+    words = tuple(text.split(","))
+    return words[0] if len(words) == 1 else words
+
+
+def _size(text: str) -> Any:
+    sides = tuple(int(side) for side in text.lower().split("x"))
+    return sides[0] if len(sides) == 1 else sides

@@ -1,0 +1,124 @@
+"""The images that a command works on, in order, and the table that lists them."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from skvgg._images import image_files, name_of
+
+
+class Listing(NamedTuple):
+    """Images, and the labels that folders or a table give them ("" for none)."""
+
+    paths: list[str]
+    labels: list[str]
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which images."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="folders (searched to any depth; images in sorted order), CSV tables of "
+        "paths, or image files",
+    )
+    parser.add_argument(
+        "--path-column",
+        default="path",
+        metavar="NAME",
+        help="column of the paths in a CSV table; relative ones start from the table's "
+        "folder (default: path)",
+    )
+    parser.add_argument(
+        "--label-column",
+        default="label",
+        metavar="NAME",
+        help="column of the labels, if there is one (default: label)",
+    )
+
+
+def find_images(options: argparse.Namespace) -> Listing:
+    """Return the images that the arguments name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path does not exist.
+    ValueError
+        If a folder has no images, or a table no such column.
+    """
+    found = Listing([], [])
+    for text in options.images:
+        path = Path(text)
+        if path.is_dir():
+            more = _of_folder(path)
+        elif not path.exists():
+            raise FileNotFoundError(f"{text!r}: no such file or folder.")
+        elif path.suffix.lower() == ".csv":
+            more = _of_table(path, options.path_column, options.label_column)
+        else:
+            more = Listing([text], [""])
+        found.paths.extend(more.paths)
+        found.labels.extend(more.labels)
+    return found
+
+
+def _of_folder(folder: Path) -> Listing:
+    images, n_skipped = image_files(folder)
+    if not images:
+        raise ValueError(
+            f"{str(folder)!r} has no images: {n_skipped} files, none of them with the "
+            "extension of an image format that Pillow reads."
+        )
+    parts = [image.relative_to(folder).parts for image in images]
+    labels = [some[0] if len(some) > 1 else "" for some in parts]
+    return Listing([str(image) for image in images], labels)
+
+
+def _of_table(table: Path, path_column: str, label_column: str) -> Listing:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            rows = list(reader)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{str(table)!r}: not a CSV file in UTF-8 ({error})."
+            ) from error
+    columns = list(reader.fieldnames or ())
+    if path_column not in columns:
+        raise ValueError(
+            f"{str(table)!r} has no column {path_column!r}; it has "
+            f"{', '.join(columns) or 'none'}. Name it with --path-column."
+        )
+    for number, row in enumerate(rows):
+        if not row[path_column]:
+            raise ValueError(f"{str(table)!r}: row {number} has no path.")
+    if not rows:
+        raise ValueError(f"{str(table)!r} has no rows.")
+    return Listing(
+        [os.path.join(table.parent, row[path_column]) for row in rows],
+        [row.get(label_column) or "" for row in rows],
+    )
+
+
+def reason_of(message: str, path: str, index: int) -> str:
+    """Return an error about an image without the image's name."""
+    return message.removeprefix(name_of(path, index)).lstrip(":; ")
+
+
+def write_table(
+    path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]
+) -> None:
+    """Write a CSV file, which is there as a whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)

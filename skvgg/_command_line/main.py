@@ -1,0 +1,89 @@
+"""The command itself: its parts, its exit codes, and what it says of errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import skvgg
+from skvgg._command_line import check, extract, predict
+from skvgg._command_line.say import FATAL, INTERRUPTED, OK, say
+
+_DESCRIPTION = "Turn folders of images into features of VGG19, and into predictions."
+
+_EPILOG = """\
+examples:
+  skvgg extract photos/ -o rows.npy --layer fc1 --memory cache
+  skvgg predict model.joblib photos/ -o predictions.csv
+  skvgg check rows.npy
+
+exit codes:
+  0    all is well
+  1    done, but some images could not be used
+  2    wrong usage, or an error that ended the run
+  130  interrupted; the same command goes on with what is there
+
+'skvgg COMMAND --help' tells more of each command.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the command's own name; None takes those of the process.
+    """
+    options = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: say("warning", message)
+        try:
+            return options.run(options)
+        except KeyboardInterrupt as interrupt:
+            say("interrupted", "", interrupt)
+            return INTERRUPTED
+        except BrokenPipeError:  # nobody reads standard output any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+        except Exception as error:
+            if options.debug:
+                raise
+            say("error", _message_of(error), error)
+            return FATAL
+
+
+def _message_of(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, ValueError | OSError | RuntimeError | ImportError) and text:
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where.)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "skvgg",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = f"skvgg {skvgg.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (extract, predict, check):
+        one = commands.add_parser(
+            command.__name__.rpartition(".")[2],
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            epilog=command.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(one)
+        one.add_argument(
+            "--debug", action="store_true", help="show where in the code an error arose"
+        )
+        one.set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,170 @@
+"""A saved model, and its predictions for images some of which may be bad."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+
+from skvgg._command_line.say import say
+from skvgg._images import MAX_PIXELS, renumbered
+from skvgg._runtime.warn import holding_warnings
+from skvgg.datasets import find_bad_images
+from skvgg.exceptions import BadImageWarning
+from skvgg.finetune import VGG19Classifier
+
+
+class Predicted(NamedTuple):
+    """Cells of the table for each image, and what is wrong with bad ones, by index."""
+
+    cells: list[list[Any]]
+    bad: dict[int, str]
+
+
+class Model:
+    """A model from a file of ``joblib.dump``.
+
+    A pipeline is taken apart before its last step, so that images go through the
+    network once for predictions and probabilities.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Attributes
+    ----------
+    probability_names : list of str
+        The columns of probabilities; empty if the model has none.
+    """
+
+    def __init__(self, path: str) -> None:
+        model = _load(path)
+        while hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        self._steps = None
+        if isinstance(model, Pipeline) and len(model) > 1:
+            self._steps, model = model[:-1], model[-1]
+        if not hasattr(model, "predict"):
+            raise ValueError(
+                f"{path!r} holds a {type(model).__name__}, which has no predict. Save "
+                "a fitted classifier or regressor."
+            )
+        self._final = model
+        self._max_pixels = _max_pixels_of(self._steps or model)
+        self._told: set[str] = set()
+        self.probability_names = _probability_names(model)
+
+    def predict(self, paths: list[str], start: int, *, strict: bool) -> Predicted:
+        """Return the predictions for some images.
+
+        Parameters
+        ----------
+        paths : list of str
+            The images.
+        start : int
+            Index of the first of them among all, for messages.
+        strict : bool
+            Whether a bad image raises.
+        """
+        try:
+            predicted = self._predict(paths, start)
+        except (ValueError, OSError) as error:
+            bad = find_bad_images(paths, max_pixels=self._max_pixels)
+            if not bad:
+                raise
+            if strict:
+                text = renumbered(next(iter(bad.values())), start)
+                raise ValueError(text) from error
+            good = [i for i in range(len(paths)) if i not in bad]
+            predicted = Predicted([self._nothing() for _ in paths], bad)
+            if good:
+                some = self._predict([paths[i] for i in good], start)
+                for i, cells in zip(good, some.cells, strict=True):
+                    predicted.cells[i] = cells
+        if predicted.bad and strict:
+            raise ValueError(renumbered(next(iter(predicted.bad.values())), start))
+        bad = {i: renumbered(text, start) for i, text in predicted.bad.items()}
+        return Predicted(predicted.cells, bad)
+
+    def _nothing(self) -> list[Any]:
+        return [""] * (1 + len(self.probability_names))
+
+    def _predict(self, paths: list[str], start: int) -> Predicted:
+        """Return predictions, those of images that gave rows of NaN left empty."""
+        with holding_warnings() as held:
+            X = paths if self._steps is None else self._steps.transform(paths)
+            bad = self._bad_in(held, start)
+            good = [i for i in range(len(paths)) if i not in bad]
+            cells = [self._nothing() for _ in paths]
+            if not good:
+                return Predicted(cells, bad)
+            if bad:
+                X = _safe_indexing(X, good)
+            columns = self._columns(X)
+        # A model that is no pipeline looks at images in predict alone.
+        late = self._bad_in(held, start)
+        for i, some in zip(good, columns, strict=True):
+            if i not in late:
+                cells[i] = some
+        return Predicted(cells, late)
+
+    def _columns(self, X: Any) -> list[list[Any]]:
+        model = self._final
+        if not self.probability_names:
+            return [[_cell_of(one)] for one in np.asarray(model.predict(X))]
+        probabilities = np.asarray(model.predict_proba(X))
+        if isinstance(model, VGG19Classifier):  # its predict would take another pass
+            predictions = model.classes_[probabilities.argmax(axis=1)]
+        else:
+            predictions = np.asarray(model.predict(X))
+        pairs = zip(predictions, probabilities, strict=True)
+        return [[_cell_of(one), *row.tolist()] for one, row in pairs]
+
+    def _bad_in(self, held: list[Warning], start: int) -> dict[int, str]:
+        """Return bad images out of warnings; say the other warnings once."""
+        bad: dict[int, str] = {}
+        for warning in held:
+            text = renumbered(str(warning), start)
+            if isinstance(warning, BadImageWarning):
+                bad |= warning.bad_images
+            elif text not in self._told:
+                self._told.add(text)
+                say("warning", text)
+        return bad
+
+
+def _load(path: str) -> Any:
+    try:
+        return joblib.load(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path!r}: no such file.") from None
+    except Exception as error:  # unpickling raises nearly anything
+        raise ValueError(
+            f"{path!r}: not a model that can be loaded ({type(error).__name__}: "
+            f"{error}). Save one with joblib.dump."
+        ) from error
+
+
+def _probability_names(model: Any) -> list[str]:
+    classes = getattr(model, "classes_", None)
+    if not hasattr(model, "predict_proba") or not isinstance(classes, np.ndarray):
+        return []
+    return [f"probability_{name}" for name in classes]
+
+
+def _cell_of(prediction: Any) -> Any:
+    """Return a prediction as a cell; several numbers with spaces between them."""
+    one = np.asarray(prediction)
+    return " ".join(map(str, one.tolist())) if one.ndim else one.item()
+
+
+def _max_pixels_of(estimator: Any) -> int | None:
+    if hasattr(estimator, "get_params"):
+        for name, value in estimator.get_params().items():
+            if name.rpartition("__")[2] == "max_pixels":
+                return value
+    return MAX_PIXELS

@@ -1,0 +1,25 @@
+"""One line on standard error, and the exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+OK, SOME_BAD, FATAL, INTERRUPTED = 0, 1, 2, 130
+
+
+def say(kind: str, message: Any, error: BaseException | None = None) -> None:
+    """Write a line to standard error.
+
+    Parameters
+    ----------
+    kind : str
+        What it is: "error", "warning", "note", "interrupted".
+    message : object
+        Its text, whose line ends become spaces.
+    error : exception, optional
+        Whose notes follow.
+    """
+    notes = getattr(error, "__notes__", [])
+    text = " ".join(" ".join([str(message), *notes]).split())
+    print(f"skvgg: {kind}: {text}".rstrip(": "), file=sys.stderr)

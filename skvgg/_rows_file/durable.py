@@ -1,0 +1,49 @@
+"""Writing that has reached the disk when it returns."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, data: Any) -> None:
+    """Write a file that is there as a whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Is replaced if it exists.
+    data : bytes-like
+        Its content.
+    """
+    scratch = path.with_name(f".{path.name}.tmp")
+    with scratch.open("wb") as file:
+        file.write(data)
+        sync(file)
+    os.replace(scratch, path)
+    sync_folder(path.parent)
+
+
+def sync(file: Any) -> None:
+    """Wait until what has been written to an open file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file that something else has written is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where a system allows that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

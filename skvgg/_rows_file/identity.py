@@ -1,0 +1,207 @@
+"""What makes two files of rows the same work: the images and the transformer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from types import CodeType
+from typing import Any
+
+import joblib
+import numpy as np
+from PIL import Image
+from sklearn.base import BaseEstimator
+
+from skvgg._images import load
+
+#: Parameters that change how rows are computed, not what they are.
+_WITHOUT_EFFECT = {"memory", "n_jobs", "verbose", "verbose_feature_names_out"}
+
+#: Parameters that hold named steps, whose own parameters get_params names by these.
+_STEPS = {"steps", "transformer_list", "transformers"}
+
+#: Images that are looked at together.
+_BLOCK = 1024
+
+
+def part_of(X: Any, rows: range) -> Any:
+    """Return consecutive rows of whatever X is, in the same kind of container."""
+    some = slice(rows.start, rows.stop)
+    return X.iloc[some] if hasattr(X, "iloc") else X[some]
+
+
+def images_of(X: Any, n: int) -> str:
+    """Return the digest of all images.
+
+    A path counts by its name, so that a file can be mended; anything else by its
+    content. One block of X is in memory at a time.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for start in range(0, n, _BLOCK):
+        block = part_of(X, range(start, min(start + _BLOCK, n)))
+        numbers = _numbers_of(block)
+        if numbers is not None:
+            _add_array(digest, numbers)
+            continue
+        for place, item in enumerate(_items_of(block)):
+            _add_item(digest, item, start + place)
+    return digest.hexdigest()
+
+
+def state_of(part: Any) -> str:
+    """Return the digest of sizes and times of change of files; "" if there are none."""
+    if _numbers_of(part) is not None:
+        return ""
+    paths = [item for item in _items_of(part) if isinstance(item, str | os.PathLike)]
+    if not paths:
+        return ""
+    states = repr([_state_of_file(path) for path in paths])
+    return hashlib.blake2b(states.encode(), digest_size=16).hexdigest()
+
+
+def checksum_of(rows: np.ndarray) -> str:
+    """Return the checksum of rows, whatever format they are stored in."""
+    data = np.ascontiguousarray(rows).data
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def transformer_of(transformer: Any) -> dict[str, str]:
+    """Return all that the rows of a transformer depend on, by name.
+
+    Parameters are named as in ``get_params``. A class may have a method
+    ``_rows_depend_on`` that returns a dict of its own.
+    """
+    return dict(_describe("", transformer))
+
+
+def feature_names(transformer: Any) -> list[str] | None:
+    """Return a transformer's names of features, if it has any before it sees X."""
+    try:
+        return [str(name) for name in transformer.get_feature_names_out()]
+    except Exception:  # each class has its own for what it does not know yet
+        return None
+
+
+def _describe(name: str, thing: Any) -> Iterator[tuple[str, str]]:
+    """Yield names and texts of what a parameter or an attribute comes to."""
+    prefix = f"{name}__" if name else ""
+    if isinstance(thing, list | tuple) and _holds_estimators(thing):
+        for place, item in enumerate(thing):
+            label = str(place)
+            if isinstance(item, tuple) and item and isinstance(item[0], str):
+                label, *rest = item  # a step of a pipeline and what goes with it
+                item = rest[0] if len(rest) == 1 else rest
+            yield from _describe(f"{prefix}{label}", item)
+    elif hasattr(thing, "get_params") and not isinstance(thing, type):
+        kind = type(thing)
+        yield name or "class", f"{kind.__module__}.{kind.__qualname__}"
+        for key, value in _parts_of(thing).items():
+            inner = name if key in _STEPS else f"{prefix}{key}"
+            yield from _describe(inner, value)
+    else:
+        yield name, _text_of(thing, name)
+
+
+def _holds_estimators(thing: Any) -> bool:
+    if isinstance(thing, list | tuple):
+        return any(map(_holds_estimators, thing))
+    return isinstance(thing, BaseEstimator)
+
+
+def _parts_of(estimator: Any) -> dict[str, Any]:
+    if hasattr(estimator, "_rows_depend_on"):
+        return estimator._rows_depend_on()
+    # What fit has learned counts as well.
+    parts = {**estimator.get_params(deep=False), **getattr(estimator, "__dict__", {})}
+    return {key: parts[key] for key in sorted(parts) if key not in _WITHOUT_EFFECT}
+
+
+def _text_of(thing: Any, name: str) -> str:
+    """Return what is equal for equal things, and short."""
+    if isinstance(thing, str | int | float | bool | None):
+        text = repr(thing)
+        if len(text) <= 80:
+            return text
+    if isinstance(thing, list | tuple):
+        text = f"({', '.join(_text_of(item, name) for item in thing)})"
+        if len(text) <= 80:
+            return text
+    if hasattr(thing, "__code__"):
+        thing = (thing.__module__, thing.__qualname__, _code_of(thing.__code__))
+    try:
+        return joblib.hash(thing)
+    except Exception as error:  # pickling raises nearly anything
+        raise ValueError(
+            f"{name} of the transformer is of type {type(thing).__name__}, which "
+            f"cannot be pickled ({error}), so a later call could not see whether it is "
+            "the same. Use a function or class of a module."
+        ) from error
+
+
+def _code_of(code: CodeType) -> tuple:
+    """Return what a function does: its instructions, names and constants."""
+    constants = [
+        _code_of(constant) if isinstance(constant, CodeType) else repr(constant)
+        for constant in code.co_consts
+    ]
+    return code.co_code, code.co_names, tuple(constants)
+
+
+def _numbers_of(block: Any) -> np.ndarray | None:
+    """Return a block of X as an array of numbers, or None if it holds others."""
+    if isinstance(block, list | tuple) or hasattr(block, "to_pylist"):
+        return None
+    if hasattr(block, "toarray"):
+        return block.toarray()
+    array = np.asarray(block)
+    return array if array.dtype.kind in "biufc" else None
+
+
+def _items_of(block: Any) -> Sequence[Any]:
+    if isinstance(block, list | tuple):
+        return block
+    if hasattr(block, "column_names") and hasattr(block, "to_pylist"):
+        block = block.to_pandas()
+    if hasattr(block, "to_pylist"):
+        return block.to_pylist()
+    array = np.asarray(block, dtype=object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    return array.tolist()
+
+
+def _add_item(digest: Any, item: Any, index: int) -> None:
+    if isinstance(item, str | os.PathLike):
+        text = os.path.abspath(os.fsdecode(item))
+    elif isinstance(item, bytes | bytearray | memoryview):
+        text = hashlib.sha256(item).hexdigest()
+    elif isinstance(item, Image.Image) or hasattr(item, "read"):
+        text = _digest_of_image(item, index)
+    elif isinstance(item, np.ndarray) and item.dtype != object:
+        _add_array(digest, item)
+        return
+    else:
+        text = joblib.hash(item)
+    data = os.fsencode(text)
+    digest.update(f"{len(data)} ".encode() + data)
+
+
+def _digest_of_image(item: Any, index: int) -> str:
+    try:
+        return load(item, index).digest.hex()
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+def _add_array(digest: Any, array: np.ndarray) -> None:
+    digest.update(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).data)
+
+
+def _state_of_file(path: Any) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # the latter for names that no file can have
+        return None
+    return status.st_size, status.st_mtime_ns

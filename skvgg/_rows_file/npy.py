@@ -1,0 +1,97 @@
+"""NumPy's own format, to be read as a memory map."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+
+import numpy as np
+from numpy.lib import format as npy
+
+from skvgg._rows_file.durable import sync
+from skvgg._rows_file.formats import RowsFormat
+
+#: What systems say that cannot reserve room on a disk.
+_CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class NpyFormat(RowsFormat):
+    """One file. All its room is reserved at the beginning."""
+
+    reserves = True
+
+    def create(self) -> None:
+        """Write the header and reserve the room of the rows."""
+        header = self._header()
+        n_bytes = len(header) + self.layout.nbytes
+        try:
+            with self.path.open("wb") as file:
+                file.write(header)
+                file.flush()
+                _reserve(file.fileno(), n_bytes)
+                sync(file)
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
+
+    def is_made(self) -> bool:
+        """Return whether the file has its header and its full length."""
+        header = self._header()
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            is_whole = n_bytes == len(header) + self.layout.nbytes
+            return is_whole and file.read(len(header)) == header
+
+    def has(self, index: int) -> bool:
+        """Return True: the room of each chunk is there, whatever is in it."""
+        return True
+
+    def write(self, index: int, rows: np.ndarray) -> None:
+        """Write rows to their place.
+
+        Not through a memory map: a disk that is full would end the process.
+        """
+        with self.path.open("rb+") as file:
+            file.seek(self._offset(index))
+            file.write(np.ascontiguousarray(rows).data)
+            sync(file)
+
+    def read(self, index: int) -> np.ndarray:
+        """Return the rows of a chunk, in memory of their own."""
+        shape = self.layout.shape_of(index)
+        numbers = np.fromfile(
+            self.path,
+            self.layout.dtype,
+            shape[0] * shape[1],
+            offset=self._offset(index),
+        )
+        return numbers.reshape(shape)
+
+    def _header(self) -> bytes:
+        layout = self.layout
+        header = {
+            "descr": npy.dtype_to_descr(layout.dtype),
+            "fortran_order": False,
+            "shape": (layout.n_rows, layout.n_features),
+        }
+        stream = io.BytesIO()
+        npy.write_array_header_1_0(stream, header)
+        return stream.getvalue()
+
+    def _offset(self, index: int) -> int:
+        width = self.layout.n_features * self.layout.dtype.itemsize
+        return len(self._header()) + self.layout.rows_of(index).start * width
+
+
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, n_bytes)
+            return
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+    os.truncate(descriptor, n_bytes)

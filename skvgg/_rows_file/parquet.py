@@ -1,0 +1,57 @@
+"""Parquet: a folder with a file a chunk, which readers take for one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from skvgg._rows_file.durable import sync_folder, write_whole
+from skvgg._rows_file.formats import RowsFormat
+
+
+class ParquetFormat(RowsFormat):
+    """A folder of files whose names are in the order of the rows."""
+
+    package = "pyarrow.parquet"
+    extra = "parquet"
+
+    def create(self) -> None:
+        """Make the folder."""
+        self.path.mkdir(exist_ok=True)
+        sync_folder(self.path.parent)
+
+    def is_made(self) -> bool:
+        """Return whether there is a folder."""
+        return self.path.is_dir()
+
+    def has(self, index: int) -> bool:
+        """Return whether the chunk's file exists."""
+        return self._file(index).is_file()
+
+    def write(self, index: int, rows: np.ndarray) -> None:
+        """Write the chunk's file."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        columns = [pa.array(column) for column in np.ascontiguousarray(rows.T)]
+        stream = pa.BufferOutputStream()
+        parquet.write_table(
+            pa.table(columns, names=list(self.names)),
+            stream,
+            compression="zstd",
+            use_dictionary=False,  # floats hardly repeat
+            write_statistics=False,  # thousands of columns would have them
+        )
+        write_whole(self._file(index), stream.getvalue())
+
+    def read(self, index: int) -> np.ndarray:
+        """Return the rows of a chunk."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self._file(index)) as file:
+            table = file.read()
+        return np.stack([column.to_numpy() for column in table.columns], axis=1)
+
+    def _file(self, index: int) -> Path:
+        return self.path / f"part-{index:08d}.parquet"

@@ -1,0 +1,296 @@
+"""One call: what is there is looked at, and the rest is computed chunk by chunk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from typing import Any
+
+import numpy as np
+
+from skvgg._extraction.run import warn_of_bad
+from skvgg._images import renumbered
+from skvgg._rows_file import identity
+from skvgg._rows_file.checking import is_sound, open_rows
+from skvgg._rows_file.durable import sync_folder
+from skvgg._rows_file.formats import Layout, RowsFormat, format_of
+from skvgg._rows_file.journal import Chunk, Journal
+from skvgg._rows_file.places import Places, telling_of_disk
+from skvgg._runtime.progress import progress_bar, sharing
+from skvgg._runtime.warn import holding_warnings, warn
+from skvgg.exceptions import BadImageWarning
+
+
+class Run:
+    """One call for the rows of a file.
+
+    Parameters
+    ----------
+    transformer : object
+        Has ``transform``.
+    X : sequence of length n
+        What it takes.
+    n : int
+        How many rows there will be.
+    places : Places
+        Where they will be.
+    chunk_size : int
+        Rows of a chunk, if the file is a new one.
+    verify : bool
+        Whether to read all that is there, not its last chunk alone.
+    verbose : int
+        1 shows a progress bar.
+    """
+
+    def __init__(
+        self,
+        transformer: Any,
+        X: Any,
+        n: int,
+        places: Places,
+        *,
+        chunk_size: int,
+        verify: bool,
+        verbose: int,
+    ) -> None:
+        self._transformer = transformer
+        self._X = X
+        self._places = places
+        self._verify = verify
+        self._verbose = verbose
+        self._work: dict[str, Any] = {
+            "n_rows": n,
+            "images": identity.images_of(X, n),
+            "transformer": identity.transformer_of(transformer),
+        }
+        self._chunk_size = chunk_size
+        self._journal = Journal(places.journal)
+        self._rows: RowsFormat | None = None
+        self._told: set[str] = set()
+
+    def run(self) -> None:
+        """Compute what is missing, and give the file its name."""
+        self._look()
+        layout = self._layout_or_guess()
+        to_do = [index for index in range(layout.n_chunks) if not self._has(index)]
+        n_left = sum(len(layout.rows_of(index)) for index in to_do)
+        with progress_bar(
+            total=layout.n_rows,
+            initial=layout.n_rows - n_left,
+            unit="image",
+            desc=self._places.path.name + ("" if to_do else " was complete"),
+            disable=not self._verbose,
+        ) as bar:
+            for index in to_do:
+                rows = layout.rows_of(index)
+                try:
+                    with sharing(bar, len(rows)):
+                        self._do(index, rows)
+                except BaseException as error:
+                    kept = self._kept()
+                    if kept not in str(error):
+                        error.add_note(kept)
+                    raise
+        if not self._places.path.exists():
+            self._places.publish()
+        bad = self._journal.bad()
+        if bad:
+            warn_of_bad(bad)
+
+    # What is there
+
+    def _look(self) -> None:
+        """Find out what is there, and whether it is of the same work."""
+        places, header = self._places, self._journal.header
+        if header is None:
+            if places.path.exists():
+                raise FileExistsError(
+                    f"{str(places.path)!r} exists, and without a readable journal "
+                    f"({places.journal.name!r}) nothing says which rows it holds. "
+                    "Choose another path, or delete it."
+                )
+            self._start_over()
+            return
+        if not (places.path.exists() or places.part.exists()):
+            self._start_over()
+            return
+        differences = self._differences(header)
+        if differences:
+            raise ValueError(
+                f"{str(places.path)!r} holds, or was begun with, rows of other work: "
+                f"{'; '.join(differences)}. Choose another path, or delete "
+                f"{places.path.name!r}, {places.part.name!r} and "
+                f"{places.journal.name!r}."
+            )
+        rows = open_rows(places, header, self._names(header["n_features"]))
+        if rows.is_made():
+            self._rows = rows
+            return
+        if places.path.exists():
+            places.reopen()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._places.journal.unlink(missing_ok=True)
+        self._places.remove_part()
+        self._journal = Journal(self._places.journal)
+        names = identity.feature_names(self._transformer)
+        if names is None or not format_of(self._places.path).reserves:
+            return
+        # The dtype is not known yet; VGG19's is this one.
+        n_bytes = self._work["n_rows"] * len(names) * np.dtype(np.float32).itemsize
+        free = shutil.disk_usage(self._places.path.parent).free
+        if n_bytes > free:
+            with telling_of_disk(self._places, "Nothing was computed.", n_bytes):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _differences(self, header: dict[str, Any]) -> list[str]:
+        """Return in what the work of a journal differs from this one."""
+        differences = []
+        if header["n_rows"] != self._work["n_rows"]:
+            n, n_now = header["n_rows"], self._work["n_rows"]
+            differences.append(f"it is of {n} images, and X has {n_now}")
+        elif header["images"] != self._work["images"]:
+            differences.append("the images are others, or in another order")
+        before, now = header["transformer"], self._work["transformer"]
+        for name in dict.fromkeys([*before, *now]):
+            old, new = before.get(name, "not there"), now.get(name, "not there")
+            if old != new:
+                differences.append(f"{name} of the transformer was {old}, and is {new}")
+        return differences
+
+    def _layout_or_guess(self) -> Layout:
+        """Return the layout; without numbers of features if nothing is there."""
+        if self._rows is not None:
+            return self._rows.layout
+        return Layout(self._work["n_rows"], 0, np.dtype("f4"), self._chunk_size)
+
+    def _has(self, index: int) -> bool:
+        """Return whether a chunk is there and needs not be computed."""
+        chunk = self._journal.chunks.get(index)
+        if chunk is None or self._rows is None or not self._rows.has(index):
+            return False
+        if chunk.state:
+            part = identity.part_of(self._X, self._rows.layout.rows_of(index))
+            if chunk.state != identity.state_of(part):
+                return False  # a file has changed since
+        if chunk.bad and self._raises_errors():
+            return False
+        is_last = index == next(reversed(self._journal.chunks))
+        is_doubtful = is_last and not self._places.path.exists()
+        if (self._verify or is_doubtful) and not is_sound(self._rows, chunk):
+            self._journal.withdraw(index)  # now, as the call may not come so far
+            return False
+        return True
+
+    def _raises_errors(self) -> bool:
+        """Return whether the transformer wants an error for a bad image."""
+        if not hasattr(self._transformer, "get_params"):
+            return False
+        parameters = self._transformer.get_params()
+        return any(
+            value == "raise" and name.rpartition("__")[2] == "on_error"
+            for name, value in parameters.items()
+            if isinstance(value, str)
+        )
+
+    def _names(self, n_features: int) -> list[str]:
+        names = identity.feature_names(self._transformer)
+        if names is None or len(set(names)) != n_features:
+            return [f"x{i}" for i in range(n_features)]
+        return names
+
+    # What is computed
+
+    def _do(self, index: int, rows: range) -> None:
+        part = identity.part_of(self._X, rows)
+        state = identity.state_of(part)  # before the files are read
+        computed, bad = self._transform(part, rows.start)
+        self._check_shape(computed, len(rows))
+        if self._rows is None:
+            self._create(computed)
+        assert self._rows is not None
+        with telling_of_disk(self._places, self._kept()):
+            if self._places.path.exists():  # but it is not what it should be
+                self._places.reopen()
+                self._rows.path = self._places.part
+            self._journal.withdraw(index)
+            self._rows.write(index, computed)
+            self._journal.append(
+                Chunk(index, identity.checksum_of(computed), state, bad)
+            )
+
+    def _transform(self, part: Any, start: int) -> tuple[np.ndarray, dict[int, str]]:
+        """Return the rows of a chunk, and its bad images by their index in X."""
+        bad: dict[int, str] = {}
+        try:
+            with holding_warnings() as held:
+                rows = self._transformer.transform(part)
+        except (ValueError, OSError) as error:
+            if error.args and isinstance(error.args[0], str):
+                error.args = (renumbered(error.args[0], start), *error.args[1:])
+            raise
+        for warning in held:
+            if isinstance(warning, BadImageWarning):
+                bad |= {
+                    start + index: renumbered(why, start)
+                    for index, why in warning.bad_images.items()
+                }
+            else:
+                self._tell(warning, start)
+        if hasattr(rows, "toarray"):
+            rows = rows.toarray()
+        return np.asarray(rows), bad
+
+    def _tell(self, warning: Warning, start: int) -> None:
+        """Issue a warning that a chunk gave, but not once for each chunk."""
+        text = str(warning)
+        kind = "about an image" if text.startswith("X[") else text
+        if kind not in self._told:
+            self._told.add(kind)
+            warn(renumbered(text, start), type(warning))
+
+    def _check_shape(self, rows: np.ndarray, n: int) -> None:
+        if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "biuf":
+            raise ValueError(
+                f"transform returned shape {rows.shape} and dtype {rows.dtype} for {n} "
+                "rows of X; expected a row of numbers for each."
+            )
+        layout = None if self._rows is None else self._rows.layout
+        if layout and (rows.shape[1], rows.dtype) != (layout.n_features, layout.dtype):
+            raise ValueError(
+                f"transform returned {rows.shape[1]} features of dtype {rows.dtype}; "
+                f"the rows before have {layout.n_features} of {layout.dtype}."
+            )
+
+    def _create(self, first: np.ndarray) -> None:
+        """Make the file and its journal, now that the shape of rows is known."""
+        places, n_features = self._places, first.shape[1]
+        layout = Layout(self._work["n_rows"], n_features, first.dtype, self._chunk_size)
+        form = format_of(places.path)
+        rows = form(places.part, layout, self._names(n_features))
+        n_needed = layout.nbytes if form.reserves else 0
+        with telling_of_disk(places, "No rows are kept.", n_needed):
+            rows.create()
+            sync_folder(places.part.parent)
+            self._journal.start(
+                {
+                    **self._work,
+                    "n_features": n_features,
+                    "dtype": first.dtype.str,
+                    "chunk_size": self._chunk_size,
+                }
+            )
+        self._rows = rows
+
+    def _kept(self) -> str:
+        """Return what an error says about the rows that are there."""
+        if self._rows is None or not self._journal.chunks:
+            return "No rows are kept."
+        layout = self._rows.layout
+        n = sum(len(layout.rows_of(index)) for index in self._journal.chunks)
+        return (
+            f"{n} of {layout.n_rows} rows are kept in {str(self._rows.path)!r}; the "
+            "same call goes on from there."
+        )

@@ -1,0 +1,77 @@
+"""Zarr, version 3 of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skvgg._rows_file.durable import sync_file, sync_folder
+from skvgg._rows_file.formats import RowsFormat
+
+#: Zarr leaves out chunks of zeros otherwise, and they would seem to be missing.
+_CONFIG = {"array.write_empty_chunks": True}
+
+
+class ZarrFormat(RowsFormat):
+    """An array whose chunks are whole rows; ``feature_names`` is an attribute."""
+
+    package = "zarr"
+    extra = "zarr"
+
+    def create(self) -> None:
+        """Make the array's folder and metadata."""
+        import zarr
+
+        layout = self.layout
+        zarr.create_array(
+            str(self.path),
+            shape=(layout.n_rows, layout.n_features),
+            chunks=(min(layout.chunk_size, layout.n_rows), layout.n_features),
+            dtype=layout.dtype,
+            fill_value=0,
+            attributes={"feature_names": list(self.names)},
+            overwrite=True,
+        )
+        sync_file(self.path / "zarr.json")
+        sync_folder(self.path.parent)
+
+    def is_made(self) -> bool:
+        """Return whether there is an array of the shape and dtype."""
+        import zarr
+
+        try:
+            array: Any = zarr.open_array(str(self.path), mode="r")
+        except Exception:  # damaged metadata raise nearly anything
+            return False
+        layout = self.layout
+        shape = (layout.n_rows, layout.n_features)
+        return array.shape == shape and array.dtype == layout.dtype
+
+    def has(self, index: int) -> bool:
+        """Return whether the chunk's file exists."""
+        return self._file(index).is_file()
+
+    def write(self, index: int, rows: np.ndarray) -> None:
+        """Write the chunk's file."""
+        import zarr
+
+        with zarr.config.set(_CONFIG):  # an array keeps what it is opened with
+            array: Any = zarr.open_array(str(self.path), mode="r+")
+        array[self._slice(index)] = rows
+        sync_file(self._file(index))
+
+    def read(self, index: int) -> np.ndarray:
+        """Return the rows of a chunk."""
+        import zarr
+
+        array: Any = zarr.open_array(str(self.path), mode="r")
+        return np.asarray(array[self._slice(index)])
+
+    def _slice(self, index: int) -> slice:
+        rows = self.layout.rows_of(index)
+        return slice(rows.start, rows.stop)
+
+    def _file(self, index: int) -> Path:
+        return self.path / "c" / str(index) / "0"

@@ -1,0 +1,433 @@
+"""The command skvgg: files, exit codes and what it says."""
+
+import csv
+import importlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+import skvgg
+from skvgg import VGG19Classifier, VGG19Features
+from skvgg._command_line import main
+
+SMALL = ["--weights", "none", "--image-size", "32", "--layer", "block1_pool"]
+SMALL += ["--pooling", "avg"]
+
+
+def features(**parameters):
+    return VGG19Features(
+        None,
+        layer="block1_pool",
+        pooling="avg",
+        image_size=32,
+        random_state=0,
+        **parameters,
+    )
+
+
+@pytest.fixture
+def paths(tiles, tmp_path, monkeypatch):
+    """Paths of ten images of two classes in photos/, in the working directory."""
+    images, labels = tiles
+    for i in range(10):
+        path = tmp_path / "photos" / labels[i] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i]).save(path)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    return sorted(str(path) for path in Path("photos").glob("*/*.png"))
+
+
+def labels_of(paths):
+    return [Path(path).parent.name for path in paths]
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "skvgg", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def read(path):
+    return pd.read_csv(path, keep_default_na=False)
+
+
+# extract
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "rows.parquet", "rows.zarr"])
+def test_extract_writes_the_rows_and_which_image_each_is_of(paths, name):
+    assert main(["extract", "photos", "-o", name, *SMALL, "--quiet"]) == 0
+    expected = features().transform(paths)
+    if name == "rows.parquet":
+        rows = pd.read_parquet(name).to_numpy()
+    elif name == "rows.zarr":
+        rows = importlib.import_module("zarr").open_array(name, mode="r")[:]
+    else:
+        rows = np.load(name)
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-4)
+    table = read("rows.images.csv")
+    assert list(table["index"]) == list(range(10))
+    assert list(table["path"]) == paths
+    assert list(table["label"]) == labels_of(paths)
+    assert set(table["error"]) == {""}
+
+
+def test_options_are_those_of_the_transformer(paths):
+    options = ["--weights", "none", "--layer", "block1_pool,block2_pool"]
+    options += ["--pooling", "avg,max", "--image-size", "32x40", "--resize", "crop"]
+    options += ["--preprocessing", "torch", "--views", "flip", "--batch-size", "3"]
+    options += ["--memory", "cache", "--chunk-size", "4", "--quiet"]
+    assert main(["extract", "photos", "-o", "rows.npy", *options]) == 0
+    expected = VGG19Features(
+        None,
+        layer=("block1_pool", "block2_pool"),
+        pooling=("avg", "max"),
+        image_size=(32, 40),
+        resize="crop",
+        preprocessing="torch",
+        views="flip",
+        random_state=0,
+    )
+    rows = np.load("rows.npy")
+    np.testing.assert_allclose(rows, expected.transform(paths), rtol=1e-4, atol=1e-4)
+    assert Path("cache").is_dir()
+
+
+def test_a_bad_picture_does_not_end_the_run_unless_asked(paths, capsys):
+    Path(paths[3]).write_bytes(b"no image")
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
+    assert main([*command, "--strict"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"skvgg: error: X[3] ({paths[3]!r}): not an image")
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("skvgg: warning: 1 of 10 images could not be used")
+    assert np.isnan(np.load("rows.npy")).all(axis=1).nonzero()[0].tolist() == [3]
+    errors = read("rows.images.csv")["error"]
+    assert errors[3].startswith("not an image that can be used")
+    assert set(errors.drop(3)) == {""}
+    assert main(["check", "rows.npy"]) == 1
+    out = capsys.readouterr().out
+    assert "complete, 10 rows of 64 float32; those of 1 bad images are NaN" in out
+    assert paths[3] in out
+
+
+def test_extract_takes_tables_and_files(paths, capsys):
+    with open("photos/table.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["animal", "file"])
+        writer.writerow(["cat", "china/0.png"])
+        writer.writerow(["dog", "china/nowhere.png"])
+    command = ["extract", "photos/table.csv", paths[7], "-o", "rows.npy", *SMALL]
+    assert main([*command, "--quiet"]) == 2
+    assert "has no column 'path'; it has animal, file" in capsys.readouterr().err
+    command += ["--path-column", "file", "--label-column", "animal", "--quiet"]
+    assert main(command) == 1
+    table = read("rows.images.csv")
+    nowhere = os.path.join("photos", "china/nowhere.png")
+    assert list(table["path"]) == [paths[0], nowhere, paths[7]]
+    assert list(table["label"]) == ["cat", "dog", ""]
+    assert "no such file" in table["error"][1]
+    np.testing.assert_allclose(
+        np.load("rows.npy")[[0, 2]],
+        features().transform([paths[0], paths[7]]),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "rows.npy was complete" in capsys.readouterr().err
+    assert main([*command, "--resize", "pad"]) == 2
+    assert "resize of the transformer was 'stretch', and is 'pad'" in (
+        capsys.readouterr().err
+    )
+
+
+def test_damage_is_found_and_mended(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
+    assert main(command) == 0
+    expected = Path("rows.npy").read_bytes()
+    Path("rows.npy").write_bytes(expected[:-1] + b"\x55")
+    assert main(["check", "rows.npy"]) == 2
+    assert "error: 'rows.npy' is damaged: rows 0 to 9" in capsys.readouterr().err
+    assert main([*command, "--verify"]) == 0
+    assert main(["check", "rows.npy"]) == 0
+    assert Path("rows.npy").read_bytes() == expected
+
+
+SLOW = """
+import sys, time
+from skvgg import VGG19Features
+from skvgg._command_line import main
+transform = VGG19Features.transform
+def slow(self, X):
+    rows = transform(self, X)
+    time.sleep(0.3)
+    return rows
+VGG19Features.transform = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_interrupted_run_says_so_and_can_be_gone_on_with(paths):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--chunk-size", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, *command], stderr=subprocess.PIPE, text=True
+    ) as child:
+        journal = Path("rows.npy.journal")
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        said = child.stderr.read()
+    assert child.returncode == 130
+    last = said.splitlines()[-1]
+    assert last.startswith("skvgg: interrupted: ")
+    assert "of 10 rows are kept in 'rows.npy.part'" in last
+    assert "Traceback" not in said
+    assert main([*command, "--quiet"]) == 0
+    np.testing.assert_allclose(
+        np.load("rows.npy"), features().transform(paths), rtol=1e-4, atol=1e-4
+    )
+
+
+# predict
+
+
+@pytest.fixture
+def saved(paths):
+    """Return a function that fits a model, saves it and returns it."""
+
+    def save(model, y=None):
+        model.fit(paths, labels_of(paths) if y is None else y)
+        joblib.dump(model, "model.joblib")
+        return model
+
+    return save
+
+
+PREDICT = ["predict", "model.joblib", "photos", "-o", "predictions.csv", "--quiet"]
+
+
+def test_predict_writes_what_the_model_predicts(paths, saved):
+    model = saved(make_pipeline(features(), LogisticRegression()))
+    assert main([*PREDICT, "--chunk-size", "4"]) == 0
+    table = read("predictions.csv")
+    names = ["probability_china", "probability_flower"]
+    assert list(table.columns) == ["path", "prediction", *names, "error"]
+    assert list(table["path"]) == paths
+    assert list(table["prediction"]) == list(model.predict(paths))
+    np.testing.assert_allclose(table[names], model.predict_proba(paths), atol=1e-5)
+    assert not Path("predictions.csv.part").exists()
+
+
+def test_predict_takes_searches_and_models_without_probabilities(paths, saved):
+    pipeline = make_pipeline(features(), SVC())
+    model = saved(GridSearchCV(pipeline, {"svc__C": [1.0]}, cv=2))
+    assert main(PREDICT) == 0
+    table = read("predictions.csv")
+    assert list(table.columns) == ["path", "prediction", "error"]
+    assert list(table["prediction"]) == list(model.predict(paths))
+
+
+def test_predict_takes_regressors_of_one_or_several_targets(paths, saved):
+    for y in (np.arange(10.0), np.arange(20.0).reshape(10, 2)):
+        model = saved(make_pipeline(features(), Ridge()), y)
+        assert main(PREDICT) == 0
+        cells = read("predictions.csv")["prediction"]
+        numbers = [list(map(float, str(cell).split())) for cell in cells]
+        expected = model.predict(paths).reshape(10, -1)
+        np.testing.assert_allclose(numbers, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_predict_takes_fine_tuned_models(paths, saved, tmp_path):
+    model = saved(
+        VGG19Classifier(
+            None,
+            trainable=None,
+            layer="block1_pool",
+            image_size=32,
+            random_state=0,
+            memory=str(tmp_path / "cache"),
+        )
+    )
+    assert main(PREDICT) == 0
+    table = read("predictions.csv")
+    assert list(table["prediction"]) == list(model.predict(paths))
+    np.testing.assert_allclose(
+        table.iloc[:, 2:4].to_numpy(float), model.predict_proba(paths), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+@pytest.mark.parametrize("final", [LogisticRegression, HistGradientBoostingClassifier])
+def test_bad_images_have_no_prediction_but_a_reason(
+    paths, saved, capsys, on_error, final
+):
+    model = saved(make_pipeline(features(on_error=on_error), final()))
+    expected = model.predict(paths)
+    Path(paths[2]).write_bytes(b"no image")
+    Path(paths[5]).write_bytes(b"")
+    assert main([*PREDICT, "--chunk-size", "4"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "skvgg: warning: 2 of 10 images could not be used."
+    ]
+    table = read("predictions.csv")
+    assert table["prediction"][2] == table["probability_china"][2] == ""
+    assert "not an image that can be used" in table["error"][2]
+    assert "not an image that can be used" in table["error"][5]
+    others = [i for i in range(10) if i not in (2, 5)]
+    assert list(table["prediction"][others]) == list(expected[others])
+    assert set(table["error"][others]) == {""}
+    assert main([*PREDICT, "--strict", "--chunk-size", "4"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"skvgg: error: X[2] ({paths[2]!r}): not an image")
+    assert "The predictions so far are in 'predictions.csv.part'." in line
+
+
+def test_a_chunk_of_bad_images_alone_has_no_predictions(paths, saved):
+    saved(make_pipeline(features(), LogisticRegression()))
+    for path in paths:
+        Path(path).write_bytes(b"no image")
+    assert main([*PREDICT, "--chunk-size", "4"]) == 1
+    assert set(read("predictions.csv")["prediction"]) == {""}
+
+
+def test_predict_writes_to_standard_output(paths, saved, capsys):
+    saved(make_pipeline(features(), LogisticRegression()))
+    assert main(["predict", "model.joblib", "photos", "-o", "-", "--quiet"]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(table["path"]) == paths
+
+
+def test_models_that_cannot_be_used_are_named(paths, capsys):
+    joblib.dump(features(), "model.joblib")
+    Path("text.joblib").write_text("no model")
+    for name, message in [
+        ("nowhere.joblib", "'nowhere.joblib': no such file."),
+        ("text.joblib", "'text.joblib': not a model that can be loaded"),
+        ("model.joblib", "'model.joblib' holds a VGG19Features, which has no predict"),
+    ]:
+        assert main(["predict", name, "photos", "-o", "predictions.csv"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"skvgg: error: {message}")
+    assert not Path("predictions.csv").exists()
+
+
+def test_help_says_that_loading_a_model_runs_code(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert "Loading a model runs code" in capsys.readouterr().out
+
+
+# The command as a whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "nowhere", "-o", "rows.npy"], "'nowhere': no such file or fold"),
+        (["extract", "empty", "-o", "rows.npy"], "'empty' has no images: 0 files"),
+        (["extract", "photos", "-o", "rows.txt"], "'rows.txt' has the suffix '.txt'"),
+        (["extract", "photos", "-o", "no/rows.npy"], "'no/rows.npy': there is no fol"),
+        (["check", "rows.npy"], "'rows.npy': no such file"),
+        (["extract", "photos", "-o", "r.npy", "--layer", "fc9"], "layer='fc9' is unkn"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_file(paths, capsys, arguments, message):
+    Path("empty").mkdir()
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"skvgg: error: {message}")
+
+
+def test_debug_shows_where_an_error_arose(paths):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        main(["extract", "nowhere", "-o", "rows.npy", "--debug"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["paint"], ["extract", "photos"], ["extract", "p", "-o", "r", "--views", "x"]],
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: skvgg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["extract"], ["predict"], ["check"]])
+def test_help_has_examples_and_exit_codes(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "example" in out
+    assert "exit codes:" in out
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"skvgg {skvgg.__version__}\n"
+
+
+def test_the_script_that_is_installed_is_this_command():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    module, name = project["project"]["scripts"]["skvgg"].split(":")
+    assert getattr(importlib.import_module(module), name) is main
+
+
+def test_python_m_runs_it_and_exits_with_its_code(tmp_path):
+    done = run("check", tmp_path / "rows.npy")
+    assert done.returncode == 2
+    assert done.stderr == f"skvgg: error: '{tmp_path}/rows.npy': no such file.\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error(paths, saved):
+    saved(make_pipeline(features(), LogisticRegression()))
+    command = [sys.executable, "-m", "skvgg", "predict", "model.joblib"]
+    command += [*["photos"] * 300, "-o", "-", "--quiet"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == b""
+
+
+def test_what_needs_no_network_does_not_import_tensorflow(paths):
+    assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 0
+    code = (
+        "import sys; from skvgg._command_line import main; code = main(sys.argv[1:]);"
+        "assert 'tensorflow' not in sys.modules; sys.exit(code)"
+    )
+    again = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
+    for arguments in (["check", "rows.npy"], again):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
+        assert done.returncode == 0

@@ -1,0 +1,838 @@
+"""transform_to_file: all rows, the same as transform's, whatever happens meanwhile."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset
+import pytest
+import zarr
+from PIL import Image
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer
+
+from skvgg import (
+    BadImageWarning,
+    VGG19Features,
+    check_rows_file,
+    transform_to_file,
+)
+
+from .conftest import run_python
+
+SUFFIXES = (".npy", ".parquet", ".zarr")
+
+
+class Counting(TransformerMixin, BaseEstimator):
+    """Rows out of numbers; counts those it has computed, and may fail at one."""
+
+    seen = ()
+
+    def __init__(self, factor=2.0, fails_at=None):
+        self.factor = factor
+        self.fails_at = fails_at
+
+    def transform(self, X):
+        Counting.seen += tuple(X[:, 0].tolist())
+        if self.fails_at in X:
+            raise RuntimeError("the power has gone")
+        return X * self.factor
+
+
+@pytest.fixture(autouse=True)
+def _count_anew():
+    Counting.seen = ()
+
+
+@pytest.fixture
+def X():
+    return np.arange(60, dtype="f4").reshape(20, 3)
+
+
+def features(**parameters):
+    return VGG19Features(
+        None,
+        layer="block1_pool",
+        pooling="avg",
+        image_size=32,
+        random_state=0,
+        **parameters,
+    )
+
+
+@pytest.fixture
+def files(tiles, tmp_path):
+    """Twelve image files."""
+    paths = [tmp_path / f"{i:02}.png" for i in range(12)]
+    for path, image in zip(paths, tiles[0], strict=False):
+        Image.fromarray(image).save(path)
+    return paths
+
+
+def load(path):
+    """Return the rows of a file by the reader of somebody else."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path).to_numpy()
+    return zarr.open_array(str(path), mode="r")[:]
+
+
+def break_off(X, path, at=30.0, chunk_size=4):
+    """Leave a file behind that is not complete."""
+    with pytest.raises(RuntimeError, match="the power has gone"):
+        transform_to_file(Counting(fails_at=at), X, path, chunk_size=chunk_size)
+    Counting.seen = ()
+    return Counting()
+
+
+@pytest.fixture
+def the_same_work(monkeypatch):
+    """Let a transformer that fails be the same work as one that does not."""
+    monkeypatch.setattr(
+        Counting, "_rows_depend_on", lambda self: {"factor": self.factor}, raising=False
+    )
+
+
+# What is in the file
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_holds_the_rows_of_transform(files, tmp_path, suffix):
+    path = transform_to_file(
+        features(), files, tmp_path / f"rows{suffix}", chunk_size=5
+    )
+    rows = load(path)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, features().transform(files), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipeline_keeps_its_dtype(X, tmp_path, suffix):
+    model = make_pipeline(MinMaxScaler(), PCA(2)).fit(X.astype(float))
+    path = transform_to_file(model, X.astype(float), tmp_path / f"rows{suffix}")
+    rows = load(path)
+    assert rows.dtype == np.float64
+    np.testing.assert_allclose(rows, model.transform(X.astype(float)), atol=1e-12)
+
+
+def test_parquet_is_one_table_for_all_readers(X, tmp_path):
+    scaler = MinMaxScaler().fit(X)
+    path = transform_to_file(scaler, X, tmp_path / "rows.parquet", chunk_size=3)
+    names = list(scaler.get_feature_names_out())
+    tables = [
+        pd.read_parquet(path),
+        pl.read_parquet(path).to_pandas(),
+        pa.dataset.dataset(path).to_table().to_pandas(),
+    ]
+    for table in tables:
+        assert list(table.columns) == names
+        np.testing.assert_array_equal(table.to_numpy(), scaler.transform(X))
+
+
+def test_zarr_knows_the_names_of_features(X, tmp_path):
+    scaler = MinMaxScaler().fit(X)
+    path = transform_to_file(scaler, X, tmp_path / "rows.zarr", chunk_size=3)
+    array = zarr.open_array(str(path), mode="r")
+    assert array.attrs["feature_names"] == list(scaler.get_feature_names_out())
+    assert array.chunks == (3, 3)
+
+
+def test_features_without_names_are_numbered(X, tmp_path):
+    path = transform_to_file(Counting(), X, tmp_path / "rows.parquet")
+    assert list(pd.read_parquet(path).columns) == ["x0", "x1", "x2"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_rows_of_zeros_are_there_like_others(tmp_path, suffix):
+    X = np.zeros((5, 2))
+    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}", chunk_size=2)
+    np.testing.assert_array_equal(load(path), X)
+    assert check_rows_file(path).n_rows == 5
+
+
+def test_images_come_in_any_container(files, tiles, tmp_path):
+    names = [str(path) for path in files]
+    with h5py.File(tmp_path / "images.h5", "w") as stored:
+        stored["images"] = tiles[0][:12]
+        containers = [
+            files,
+            tuple(names),
+            np.array(names),
+            pd.Series(names, index=range(5, 17)),
+            pd.DataFrame({"path": names}),
+            pl.Series(names),
+            pa.chunked_array([names]),
+            [path.read_bytes() for path in files],
+            [Image.open(path) for path in files],
+            list(tiles[0][:12]),
+            tiles[0][:12],
+            stored["images"],
+        ]
+        expected = features().transform(files)
+        for number, images in enumerate(containers):
+            path = tmp_path / f"{number}.npy"
+            for _ in range(2):  # the second time they are recognized
+                transform_to_file(features(), images, path, chunk_size=5)
+            np.testing.assert_allclose(np.load(path), expected, rtol=1e-4, atol=1e-3)
+
+
+# Going on
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.usefixtures("the_same_work")
+def test_what_is_there_is_not_computed_again(X, tmp_path, suffix):
+    path = tmp_path / f"rows{suffix}"
+    whole = break_off(X, path)
+    assert not path.exists()
+    transform_to_file(whole, X, path, chunk_size=7)  # the file keeps its own
+    assert Counting.seen == tuple(X[8:, 0])
+    np.testing.assert_array_equal(load(path), X * 2)
+
+
+@pytest.mark.usefixtures("the_same_work")
+def test_an_error_says_what_is_kept(X, tmp_path):
+    path = tmp_path / "rows.npy"
+    with pytest.raises(RuntimeError) as caught:
+        transform_to_file(Counting(fails_at=30), X, path, chunk_size=4)
+    (note,) = caught.value.__notes__
+    assert note.startswith("8 of 20 rows are kept in ")
+    assert "rows.npy.part" in note
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_complete_file_is_not_computed_again(X, tmp_path, suffix, capsys):
+    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}")
+    Counting.seen = ()
+    assert transform_to_file(Counting(), X, path, verbose=1) == path
+    assert Counting.seen == ()
+    assert f"rows{suffix} was complete: 100%" in capsys.readouterr().err
+
+
+def test_only_the_file_and_its_journal_are_left(X, tmp_path):
+    transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    assert sorted(os.listdir(tmp_path)) == ["rows.npy", "rows.npy.journal"]
+
+
+@pytest.mark.parametrize("n_lost", [1, 5, 200])
+@pytest.mark.usefixtures("the_same_work")
+def test_a_torn_tail_of_the_journal_is_noticed(X, tmp_path, n_lost):
+    whole = break_off(X, tmp_path / "rows.npy", at=45.0)
+    journal = tmp_path / "rows.npy.journal"
+    lines = journal.read_bytes()
+    journal.write_bytes(lines[:-n_lost])
+    transform_to_file(whole, X, tmp_path / "rows.npy")
+    assert Counting.seen[-8:] == tuple(X[12:, 0])
+    assert len(Counting.seen) > 8
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X * 2)
+    check_rows_file(tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 100, b"0123456789abcdef {}\n", b"\xff"])
+@pytest.mark.usefixtures("the_same_work")
+def test_a_damaged_line_of_the_journal_is_not_believed(X, tmp_path, tail):
+    whole = break_off(X, tmp_path / "rows.npy")
+    with (tmp_path / "rows.npy.journal").open("ab") as journal:
+        journal.write(tail)
+    transform_to_file(whole, X, tmp_path / "rows.npy")
+    assert Counting.seen == tuple(X[8:, 0])
+    check_rows_file(tmp_path / "rows.npy")
+
+
+@pytest.mark.usefixtures("the_same_work")
+def test_a_torn_last_chunk_is_computed_again(X, tmp_path):
+    whole = break_off(X, tmp_path / "rows.npy")
+    part = tmp_path / "rows.npy.part"
+    torn = bytearray(part.read_bytes())
+    torn[128 + 7 * 12 :] = bytes(len(torn) - 128 - 7 * 12)  # from row 7 on
+    part.write_bytes(torn)
+    transform_to_file(whole, X, tmp_path / "rows.npy")
+    assert Counting.seen == tuple(X[4:, 0])
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X * 2)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.usefixtures("the_same_work")
+def test_what_has_been_lost_is_computed_again(X, tmp_path, suffix):
+    whole = break_off(X, tmp_path / f"rows{suffix}")
+    part = tmp_path / f"rows{suffix}.part"
+    if part.is_dir():
+        lost = part / ("part-00000000.parquet" if suffix == ".parquet" else "c/0/0")
+        lost.unlink()
+        expected = (*X[:4, 0], *X[8:, 0])
+    else:
+        part.unlink()
+        expected = tuple(X[:, 0])
+    transform_to_file(whole, X, tmp_path / f"rows{suffix}")
+    assert Counting.seen == expected
+    np.testing.assert_array_equal(load(tmp_path / f"rows{suffix}"), X * 2)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_damaged_beginning_is_found_and_all_computed_again(X, tmp_path, suffix):
+    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}", chunk_size=4)
+    if suffix == ".npy":
+        path.write_bytes(bytes(128) + path.read_bytes()[128:])
+    elif suffix == ".zarr":
+        (path / "zarr.json").write_bytes(b"{")
+    else:
+        shutil.rmtree(path)
+        path.write_bytes(b"no folder")
+    with pytest.raises(ValueError, match="rows 0 to 3 and 4 more"):
+        check_rows_file(path)
+    transform_to_file(Counting(), X, path, chunk_size=4)
+    np.testing.assert_array_equal(load(path), X * 2)
+    check_rows_file(path)
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(X, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("skvgg._rows_file.journal.VERSION", 1000)
+        path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    for call in (lambda: transform_to_file(Counting(), X, path), path):
+        with pytest.raises(ValueError, match="newer version of skvgg"):
+            call() if callable(call) else check_rows_file(call)
+
+
+def test_a_file_whose_result_was_deleted_is_made_anew(X, tmp_path):
+    path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    path.unlink()
+    transform_to_file(Counting(3.0), X[:5], path)
+    np.testing.assert_array_equal(np.load(path), X[:5] * 3)
+
+
+CHILD = """
+import os, sys, time
+import numpy as np
+from skvgg import transform_to_file
+
+def memory(name):
+    for line in open("/proc/self/status"):
+        if line.startswith(name):
+            return int(line.split()[1])
+
+class Stub:
+    def transform(self, X):
+        with open(f"{sys.argv[1]}.log", "a") as log:
+            log.write(f"{len(X)}\\n")
+        numbers = np.array([int(path[7:-4]) for path in X], dtype="f4")
+        return numbers[:, None] + np.arange(64, dtype="f4")
+
+X = [f"photos/{i}.jpg" for i in range(int(sys.argv[2]))]
+before = memory("VmRSS")
+transform_to_file(Stub(), X, sys.argv[1], chunk_size=int(sys.argv[3]))
+print(memory("VmHWM") - before)
+"""
+
+
+def run_with_kills(path, n, chunk_size, n_kills, seed=0):
+    """Make a file of rows by processes that are killed; return how many rows twice."""
+    arguments = [sys.executable, "-c", CHILD, str(path), str(n), str(chunk_size)]
+    journal = Path(f"{path}.journal")
+    rng = np.random.default_rng(seed)
+    n_chunks = n // chunk_size
+    for kill in range(1, n_kills + 1):
+        line = kill * n_chunks // (n_kills + 1)
+        with subprocess.Popen(arguments) as child:
+            deadline = time.monotonic() + 60
+            while not journal.exists() or journal.read_bytes().count(b"\n") <= line:
+                assert child.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.01))  # within a chunk, somewhere
+            child.send_signal(signal.SIGKILL)
+        assert child.returncode == -signal.SIGKILL
+        assert not path.exists()
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+    computed = sum(map(int, Path(f"{path}.log").read_text().split()))
+    return computed - n
+
+
+def check_numbers(rows, n):
+    for start in range(0, n, 10_000):
+        expected = np.arange(start, min(start + 10_000, n), dtype="f4")
+        block = rows[start : start + 10_000]
+        np.testing.assert_array_equal(block, expected[:, None] + np.arange(64))
+
+
+def test_nothing_is_lost_by_kills(tmp_path):
+    path = tmp_path / "rows.npy"
+    n_twice = run_with_kills(path, 4000, 100, 2)
+    assert n_twice <= 2 * 100
+    check_numbers(load(path), 4000)
+    assert check_rows_file(path).n_rows == 4000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_200_000_rows_survive_20_kills_in_flat_memory(tmp_path, suffix):
+    path = tmp_path / f"rows{suffix}"
+    n_twice = run_with_kills(path, 200_000, 500, 20)
+    assert n_twice <= 20 * 500
+    check_numbers(load(path), 200_000)
+    assert check_rows_file(path).n_rows == 200_000
+    grown = {}
+    for n in (20_000, 200_000):
+        out = tmp_path / f"{n}{suffix}"
+        grown[n] = int(run_python(CHILD, out, n, 500).stdout)
+    print(f"{suffix}: {n_twice} rows twice, memory grown by {grown} kB")
+    assert grown[200_000] < grown[20_000] + 8_000  # kB; the rows have 51,200
+
+
+# Other work
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_other_work_is_refused_with_what_differs(X, tmp_path, complete):
+    path = tmp_path / "rows.npy"
+    if complete:
+        transform_to_file(Counting(), X, path)
+    else:
+        with pytest.raises(RuntimeError):
+            transform_to_file(Counting(fails_at=30), X, path, chunk_size=4)
+    others = [
+        (Counting(3.0), X, r"factor of the transformer was 2\.0, and is 3\.0"),
+        (Counting(), X[:7], "it is of 20 images, and X has 7"),
+        (Counting(), X[::-1], "the images are others, or in another order"),
+        (Normalizer(), X, r"class of the transformer was .*Counting, and is .*Norm"),
+    ]
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for transformer, images, message in others:
+        with pytest.raises(ValueError, match=message):
+            transform_to_file(transformer, images, path)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_what_fit_has_learned_is_part_of_the_work(X, tmp_path):
+    path = tmp_path / "rows.npy"
+    transform_to_file(make_pipeline(MinMaxScaler()).fit(X), X, path)
+    transform_to_file(make_pipeline(MinMaxScaler()).fit(X.copy()), X, path)
+    with pytest.raises(ValueError, match="minmaxscaler__data_max_ of the transformer"):
+        transform_to_file(make_pipeline(MinMaxScaler()).fit(X + 1), X, path)
+
+
+def test_what_does_not_change_rows_is_not_part_of_the_work(files, tmp_path):
+    path = transform_to_file(features(), files, tmp_path / "rows.npy")
+    memory = str(tmp_path / "cache")
+    others = features(
+        memory=memory, batch_size=3, engine="direct", on_error="nan", verbose=1
+    )
+    transform_to_file(others.fit(files), [str(file) for file in files], path)
+    assert others.cache_info().misses == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"random_state": 1}, "weights"),
+        ({"layer": "block1_conv1"}, "layer"),
+        ({"image_size": 40}, "image_size"),
+        ({"views": "flip"}, "views"),
+        ({"resize": "crop"}, "resize"),
+    ],
+)
+def test_what_changes_rows_is_part_of_the_work(files, tmp_path, parameters, name):
+    path = transform_to_file(features(), files[:2], tmp_path / "rows.npy")
+    other = features().set_params(**parameters)
+    with pytest.raises(ValueError, match=f"{name} of the transformer was"):
+        transform_to_file(other, files[:2], path)
+
+
+def test_a_function_is_known_by_what_it_does(X, tmp_path):
+    path = tmp_path / "rows.npy"
+    transform_to_file(FunctionTransformer(lambda X: X * 2), X, path)
+    transform_to_file(FunctionTransformer(lambda X: X * 2), X, path)
+    with pytest.raises(ValueError, match="func of the transformer"):
+        transform_to_file(FunctionTransformer(lambda X: X * 3), X, path)
+
+
+def test_what_cannot_be_recognized_is_refused(X, tmp_path):
+    counting = Counting(factor=itertools.count().__next__)
+    counting.factor = (i for i in range(3))
+    with pytest.raises(ValueError, match=r"factor of the transformer .*pickled"):
+        transform_to_file(counting, X, tmp_path / "rows.npy")
+
+
+def test_a_file_of_somebody_elses_is_left_alone(X, tmp_path):
+    np.save(tmp_path / "rows.npy", X)
+    with pytest.raises(FileExistsError, match=r"rows\.npy.*journal"):
+        transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X)
+
+
+def test_two_at_a_time_are_refused(X, tmp_path):
+    path = tmp_path / "rows.npy"
+
+    class Meanwhile(Normalizer):
+        def transform(self, X):
+            with pytest.raises(RuntimeError, match="written by another process"):
+                transform_to_file(Normalizer(), X, path)
+            return super().transform(X)
+
+    transform_to_file(Meanwhile(), X, path)
+    np.testing.assert_allclose(np.load(path), Normalizer().transform(X))
+
+
+# Images that change, and bad ones
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_image_that_has_changed_is_computed_again(files, tiles, tmp_path, suffix):
+    counted = features(memory=str(tmp_path / "cache"))
+    path = tmp_path / f"rows{suffix}"
+    transform_to_file(counted, files, path, chunk_size=5)
+    Image.fromarray(tiles[0][50]).save(files[7])
+    transform_to_file(counted, files, path, chunk_size=5)
+    assert counted.cache_info().misses == 13
+    assert counted.cache_info().hits == 4  # the others of its chunk
+    np.testing.assert_allclose(
+        load(path), features().transform(files), rtol=1e-5, atol=1e-4
+    )
+    assert check_rows_file(path).bad_images == {}
+
+
+def test_a_bad_image_is_named_mended_and_gone_on_from(files, tiles, tmp_path):
+    files[7].write_bytes(b"no image")
+    path = tmp_path / "rows.npy"
+    with pytest.raises(ValueError, match=r"^X\[7\] \('.*07\.png'\): not an") as caught:
+        transform_to_file(features(), files, path, chunk_size=5)
+    assert "5 of 12 rows are kept" in caught.value.__notes__[0]
+    Image.fromarray(tiles[0][7]).save(files[7])
+    transform_to_file(features(), files, path)
+    np.testing.assert_allclose(
+        np.load(path), features().transform(files), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_a_missing_image_is_named_by_its_index_in_x(files, tmp_path):
+    files[11].unlink()
+    with pytest.raises(FileNotFoundError, match=r"^X\[11\] \('.*11\.png'\)"):
+        transform_to_file(features(), files, tmp_path / "rows.npy", chunk_size=5)
+
+
+def test_bad_images_are_told_of_once_by_their_index_in_x(files, tmp_path):
+    for index in (1, 7, 11):
+        files[index].write_bytes(b"no image")
+    path = tmp_path / "rows.npy"
+    with pytest.warns(BadImageWarning) as caught:
+        transform_to_file(features(on_error="nan"), files, path, chunk_size=5)
+    (warning,) = caught
+    assert warning.filename == __file__
+    bad = warning.message.bad_images
+    assert list(bad) == [1, 7, 11]
+    for index, message in bad.items():
+        assert message.startswith(f"X[{index}] ('{files[index]}'): not an image")
+    is_nan = np.isnan(np.load(path))
+    assert is_nan.all(axis=1).nonzero()[0].tolist() == [1, 7, 11]
+    assert is_nan.sum() == 3 * 64
+    assert check_rows_file(path).bad_images == bad
+
+
+def test_bad_images_of_an_earlier_run_are_told_of_too(files, tiles, tmp_path):
+    for index in (1, 7):
+        files[index].write_bytes(b"no image")
+    path = tmp_path / "rows.npy"
+    with pytest.raises(ValueError, match=r"X\[7\]"):
+        # No bad image is met before the first chunk with features of on_error="nan".
+        run_until(files, path, stop=7)
+    with pytest.warns(BadImageWarning) as caught:
+        transform_to_file(features(on_error="nan"), files, path)
+    assert list(caught[0].message.bad_images) == [1, 7]
+    with pytest.warns(BadImageWarning, match="2 of the images"):
+        transform_to_file(features(on_error="nan"), files, path)
+
+
+def run_until(files, path, stop):
+    class Stopping(VGG19Features):
+        def transform(self, X):
+            if files[stop] in X:
+                raise ValueError(f"X[{list(X).index(files[stop])}] stops here")
+            return super().transform(X)
+
+    Stopping.__module__, Stopping.__qualname__ = "skvgg.features", "VGG19Features"
+    stopping = Stopping(**features(on_error="nan").get_params())
+    transform_to_file(stopping, files, path, chunk_size=5)
+
+
+def test_rows_of_nan_do_not_pass_where_errors_are_wanted(files, tmp_path):
+    files[7].write_bytes(b"no image")
+    path = tmp_path / "rows.npy"
+    with pytest.warns(BadImageWarning):
+        transform_to_file(features(on_error="nan"), files, path, chunk_size=5)
+    with pytest.raises(ValueError, match=r"^X\[7\]"):
+        transform_to_file(features(on_error="raise"), files, path)
+    assert path.exists()
+
+
+def test_other_warnings_come_once_with_the_index_in_x(tmp_path):
+    images = [np.full((32, 32), 200.0)] * 5 + [np.linspace(0, 1, 1024).reshape(32, 32)]
+    images = [image + i * (i < 5) for i, image in enumerate(images)]
+    images += [image * 0.99 for image in images[5:] * 4]
+    with pytest.warns(UserWarning, match=r"^X\[5\] is a float image") as caught:
+        transform_to_file(features(), images, tmp_path / "rows.npy", chunk_size=3)
+    assert len(caught) == 1
+
+
+# Checks
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_is_checked_and_damage_is_found_and_mended(X, tmp_path, suffix):
+    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}", chunk_size=4)
+    checked = check_rows_file(path)
+    assert (checked.n_rows, checked.n_features, checked.dtype) == (20, 3, X.dtype)
+    damaged = {
+        ".npy": path,
+        ".parquet": path / "part-00000002.parquet",
+        ".zarr": path / "c" / "2" / "0",
+    }[suffix]
+    data = bytearray(damaged.read_bytes())
+    place = 128 + 9 * 12 + 5 if suffix == ".npy" else len(data) // 3
+    data[place : place + 20] = bytes(byte ^ 1 for byte in data[place : place + 20])
+    damaged.write_bytes(data)
+    with pytest.raises(ValueError, match=r"rows 8 to 11 are not .*verify=True"):
+        check_rows_file(path)
+    Counting.seen = ()
+    transform_to_file(Counting(), X, path, verify=True)
+    assert Counting.seen == tuple(X[8:12, 0])
+    np.testing.assert_array_equal(load(path), X * 2)
+    check_rows_file(path)
+
+
+@pytest.mark.usefixtures("the_same_work")
+def test_an_incomplete_file_does_not_pass(X, tmp_path):
+    break_off(X, tmp_path / "rows.npy")
+    with pytest.raises(ValueError, match="not complete: 8 of 20 rows"):
+        check_rows_file(tmp_path / "rows.npy")
+
+
+def test_a_file_without_its_journal_does_not_pass(X, tmp_path):
+    path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    journal = tmp_path / "rows.npy.journal"
+    journal.write_bytes(b"no journal")
+    with pytest.raises(ValueError, match=r"journal .rows\.npy\.journal. is damaged"):
+        check_rows_file(path)
+    journal.unlink()
+    with pytest.raises(ValueError, match=r"journal .rows\.npy\.journal. is missing"):
+        check_rows_file(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"rows\.npy"):
+        check_rows_file(path)
+
+
+# What goes wrong
+
+
+@pytest.fixture
+def forbidden():
+    """A folder that may not be written to."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:  # whom no folder is forbidden
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.rmdir()
+
+
+def test_a_folder_without_permission_is_an_error_before_the_first_row(X, forbidden):
+    with pytest.raises(PermissionError, match=f"permission to write .*{forbidden}"):
+        transform_to_file(Counting(), X, forbidden / "rows.npy")
+    assert Counting.seen == ()
+
+
+def test_a_folder_that_is_missing_is_an_error_before_the_first_row(X, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        transform_to_file(Counting(), X, tmp_path / "nowhere" / "rows.npy")
+    assert Counting.seen == ()
+
+
+def test_other_suffixes_are_refused(X, tmp_path):
+    for name in ("rows.csv", "rows"):
+        with pytest.raises(ValueError, match=r"expected one of \.npy, \.parquet, \.z"):
+            transform_to_file(Counting(), X, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"), [("pyarrow.parquet", "parquet"), ("zarr",) * 2]
+)
+def test_a_missing_package_is_named(X, tmp_path, monkeypatch, name, extra):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=rf"pip install 'skvgg\[{extra}\]'"):
+        transform_to_file(Counting(), X, tmp_path / f"rows.{extra}")
+    transform_to_file(Counting(), X, tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("a.jpg", r"Pass a list: \[X\]"),
+        ([], "X holds no rows"),
+        (iter("ab"), r"Pass list\(X\)"),
+    ],
+)
+def test_what_is_no_x_is_refused(images, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        transform_to_file(Counting(), images, tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda X: X[:1], "for 4 rows of X"),
+        (lambda X: X[:, 0], "expected a row of numbers"),
+        (lambda X: X.astype(str), "expected a row of numbers"),
+        (lambda X: X[:, : 1 + int(X[0, 0] > 0)], "2 features .* before have 1"),
+    ],
+)
+def test_what_is_no_row_is_refused(X, tmp_path, function, message):
+    with pytest.raises(ValueError, match=message):
+        transform_to_file(
+            FunctionTransformer(function), X, tmp_path / "rows.npy", chunk_size=4
+        )
+
+
+SMALL_FILES = """
+import resource, sys
+import numpy as np
+from sklearn.preprocessing import Normalizer
+from skvgg import transform_to_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+X = np.ones((10_000, 4))
+try:
+    transform_to_file(Normalizer(), X, sys.argv[1])
+except OSError as error:
+    print(error)
+"""
+
+
+def test_npy_reserves_its_room_at_the_beginning(tmp_path):
+    said = run_python(SMALL_FILES, tmp_path / "rows.npy").stdout
+    assert "rows.npy': the disk is full: it needs 320,000 bytes, and" in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_room_that_cannot_be_had_is_an_error_before_the_first_row(files, tmp_path):
+    class Huge(Counting):
+        def get_feature_names_out(self):
+            return range(2**20)
+
+    X = Lengthy(np.broadcast_to(np.float32(1), (2**23, 1)))
+    with pytest.raises(OSError, match=r"full: it needs 35,184,.* Nothing was computed"):
+        transform_to_file(Huge(), X, tmp_path / "rows.npy")
+    assert Counting.seen == ()
+
+
+class Lengthy:
+    """As long as an array, of which nothing is looked at."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, some):
+        return [b""] if some.start == 0 else []
+
+
+FULL = """
+import os, sys
+import numpy as np
+from sklearn.preprocessing import Normalizer
+from skvgg import check_rows_file, transform_to_file
+os.chdir(sys.argv[1])
+X = np.random.default_rng(0).normal(size=(40_000, 4))
+open("ballast", "wb").write(bytes(3_000_000))
+seen = []
+class Counting(Normalizer):
+    def transform(self, X):
+        seen.append(len(X))
+        return super().transform(X)
+path = "rows" + sys.argv[2]
+try:
+    transform_to_file(Counting(), X, path, chunk_size=1000)
+except OSError as error:
+    print(error, *getattr(error, "__notes__", ()))
+assert not os.path.exists(path)
+n_before = len(seen)
+os.unlink("ballast")
+transform_to_file(Counting(), X, path, chunk_size=1000)
+check_rows_file(path)
+if path.endswith("npy"):
+    assert (np.load(path) == Normalizer().transform(X)).all()
+print(n_before, len(seen) - n_before)
+"""
+
+
+def has_mounts():
+    done = subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not has_mounts(),
+    reason="may not mount a small disk",
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_was_computed_stays_when_a_disk_fills(tmp_path, suffix):
+    script = f'mount -t tmpfs -o size=4m tmpfs {tmp_path} && exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-c", FULL, tmp_path, suffix]
+    done = subprocess.run(
+        ["unshare", "-m", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said, counts = done.stdout.splitlines()
+    n_before, n_after = map(int, counts.split())
+    assert f"rows{suffix}': the disk is full" in said
+    if suffix == ".npy":
+        assert "needs 1,280,000 bytes" in said
+        assert (n_before, n_after) == (1, 40)
+    else:
+        assert f"{1000 * (n_before - 1)} of 40000 rows are kept" in said
+        assert n_before + n_after == 41
+        assert n_before > 10
+
+
+def test_a_bar_shows_the_time_left_from_where_the_run_goes_on(
+    X, tmp_path, capsys, the_same_work
+):
+    whole = break_off(X, tmp_path / "rows.npy")
+    transform_to_file(whole, X, tmp_path / "rows.npy", verbose=1)
+    shown = capsys.readouterr().err
+    assert "rows.npy:  40%" in shown
+    assert "8/20 [00:00<" in shown
+    assert "20/20" in shown
+
+
+def test_the_bar_moves_within_a_chunk(files, tmp_path, monkeypatch):
+    moves = []
+    from skvgg._runtime import progress
+
+    update = progress.Share.update
+    monkeypatch.setattr(
+        progress.Share, "update", lambda self, n: moves.append(n) or update(self, n)
+    )
+    loud = features(batch_size=2, verbose=1)
+    transform_to_file(loud, files, tmp_path / "rows.npy")
+    assert len([n for n in moves if n]) == 6
+    assert sum(moves) == 12
