@@ -302,7 +302,7 @@ def test_a_cluster_without_skvgg_is_refused(cluster, paths):
         with (
             parallel_config("dask"),
             pytest.raises(
-                RuntimeError, match=r"Could not import skvgg on .*tcp.*Install"
+                RuntimeError, match=r"worker tcp.* cannot import skvgg .*Install"
             ),
         ):
             small().transform(paths)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -258,11 +257,12 @@ def _results_of_dask(
     Raises
     ------
     RuntimeError
-        If a worker has no skvgg, or another version of it.
+        If a worker has no skvgg.
     """
     from distributed import as_completed
 
     client = backend.client
+    _check_import(client)
     there: Any = work
     if sys.getsizeof(work) > _LARGE:
         # To all, as what one worker alone has is lost with it.
@@ -273,28 +273,19 @@ def _results_of_dask(
         for items in islice(tasks, n):
             running.add(client.submit(_do, there, items, pure=False))
 
-    try:
-        with backend.retrieval_context():  # a task of a worker lets others run
-            send(_TASKS_IN_A_GROUP * n_workers)
-            for future in running:
-                yield future.result()
-                send(1)
-    except Exception as error:
-        if not _lacks_skvgg(error):
-            raise
-        answers = client.run(import_module, "skvgg", on_error="return")
-        without = [name for name in answers if isinstance(answers[name], Exception)]
-        raise RuntimeError(
-            f"Could not import skvgg on the workers {', '.join(without)} ({error}). "
-            f"Install version {skvgg.__version__} of it there."
-        ) from error
+    with backend.retrieval_context():  # a task of a worker lets others run meanwhile
+        send(_TASKS_IN_A_GROUP * n_workers)
+        for future in running:
+            yield future.result()
+            send(1)
 
 
-def _lacks_skvgg(error: BaseException | None) -> bool:
-    """Return whether an error, or what it came of, is that skvgg was not found."""
-    while error is not None:
-        missing = getattr(error, "name", None) or ""
-        if isinstance(error, ImportError) and missing.split(".")[0] == "skvgg":
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _check_import(client: Any) -> None:
+    """Raise if a worker has no skvgg: Dask would wait for its answer for ever."""
+    answers = client.run(exec, "import skvgg", on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise RuntimeError(
+                f"The Dask worker {worker} cannot import skvgg ({answer}). Install "
+                f"version {skvgg.__version__} of it there."
+            )
