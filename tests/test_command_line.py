@@ -156,6 +156,14 @@ def test_extract_takes_tables_and_files(paths, capsys):
     )
 
 
+def test_a_table_that_cannot_be_written_is_named(paths, capsys):
+    Path("rows.images.csv").mkdir()
+    assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("skvgg: error: 'rows.images.csv': cannot be written (Is a")
+    assert main(["check", "rows.npy"]) == 0
+
+
 def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
     command = ["extract", "photos", "-o", "rows.npy", *SMALL]
     assert main(command) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -116,9 +117,17 @@ def write_table(
     path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
     """Write a CSV file, which is there as a whole or not at all."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
     part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    os.replace(part, path)
+    try:
+        part.write_text(stream.getvalue(), encoding="utf-8", newline="\n")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(
+            f"{str(path)!r}: cannot be written ({error.strerror}). The rows are there; "
+            "the same command writes this table again."
+        ) from error
