@@ -9,16 +9,19 @@ BIN := $(VENV)/bin
 DATA ?=
 WEIGHTS ?=
 
+# Processes that run the tests; each takes up to 3 GB.
+JOBS ?= 2
+
 .PHONY: demo test test-all lint format docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -48,6 +51,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/extract.py start
 	$(BIN)/python benchmarks/extract.py photos
 	$(BIN)/python benchmarks/finetune.py speed
+	$(BIN)/python benchmarks/scaling.py
 
 clean:
 	rm -rf $(VENV) docs/_build docs/api demo-output

@@ -47,7 +47,8 @@ def check_dask(X: Any, flattened_shape: tuple[int, ...] | None) -> None:
 def _kind(X: Any) -> str | None:
     """Return which kind of collection X is, if it can hold images."""
     cls = type(X)  # a Delayed has whatever attribute it is asked for
-    if not cls.__module__.startswith("dask"):  # as xarray's
+    is_other = cls.__name__ in ("Index", "Scalar")
+    if not cls.__module__.startswith("dask") or is_other:  # as xarray's
         return None
     kinds = {"map_blocks": "array", "columns": "frame", "to_frame": "series"}
     kinds["map_partitions"] = "bag"
@@ -117,10 +118,18 @@ def rows_of_block(
     try:
         return np.asarray(transformer.transform(images))
     except Exception as error:
-        where = (block_info or {}).get(None, {}).get("array-location", [None])[0]
-        place = f"which begins at X[{where[0]}]" if where else "counted from its first"
-        error.add_note(f"That is the index in a block of a Dask collection, {place}.")
+        if str(error).startswith("X["):
+            error.add_note(_describe_block(block_info))
         raise
+
+
+def _describe_block(block_info: dict | None) -> str:
+    """Return where the block of an image is, for an error that names its index."""
+    where = (block_info or {}).get(None, {}).get("array-location", [(np.nan,)])
+    begins = where[0][0]
+    known = np.isfinite(begins)
+    place = f"which begins at X[{begins}]" if known else "counted from its first image"
+    return f"That is the index in a block of a Dask collection, {place}."
 
 
 def table_of_block(images: Any, transformer: Any, names: np.ndarray) -> Any:

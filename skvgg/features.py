@@ -159,8 +159,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         in a :func:`joblib.parallel_config` context; -1 means all cores. What
         `memory` has is read before anything is sent, and rows are stored as they
         come home, by this process. Images that are paths travel as paths, so workers
-        must see the files. On one machine, the cores compute as fast without
-        workers.
+        must see the files. On one machine, the threads of one process are about as
+        fast as workers. Has no effect on Dask collections.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights if ``weights=None``; unused otherwise. With an int
         the transformer needs no fit; else `fit` draws the seed and keeps it as
@@ -334,7 +334,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
               DataFrame of paths of files that Pillow reads, of bytes of such
               files, of open binary files, of PIL images, or of arrays of shape
               (h, w, 3), (h, w, 4), (h, w) or (h, w, 1), whose sizes may differ;
-            - if `flattened_shape` is given, a table of flattened images.
+            - if `flattened_shape` is given, a table of flattened images;
+            - a Dask array, bag, DataFrame or Series of any of these.
 
             Channels are red, green, blue. OpenCV's arrays are BGR, which no check
             can tell: pass ``X[..., ::-1]``.
@@ -347,7 +348,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n, n_features), float32
             Or a DataFrame, after ``set_output(transform="pandas")`` or
-            ``"polars"``.
+            ``"polars"``. A Dask array or bag gives a lazy :class:`dask.array.Array`,
+            a Dask DataFrame or Series a lazy DataFrame.
 
         Raises
         ------
@@ -365,6 +367,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             If ``weights=None``, `random_state` is not an int, and `fit` was not
             called.
+        RuntimeError
+            With `n_jobs`, if a worker has no skvgg, another version of it, or other
+            weights.
 
         Warns
         -----

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from skvgg._runtime import processor
-from skvgg._runtime.tensorflow import import_keras
+from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
 
 def run_python(code, *args, cwd=None):
@@ -38,6 +38,12 @@ def randomize_biases(model, seed=0):
             kernel, bias = layer.get_weights()
             layer.set_weights([kernel, rng.normal(0, 0.5, bias.shape)])
     return model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tensorflow_has_all_threads():
+    """Start TensorFlow before a test limits its threads, which lasts."""
+    import_tensorflow()
 
 
 @pytest.fixture(scope="session")

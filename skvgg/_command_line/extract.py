@@ -11,7 +11,9 @@ from skvgg._command_line.listing import (
     Listing,
     add_images,
     find_images,
+    positive,
     reason_of,
+    refuse_overwriting,
     write_table,
 )
 from skvgg._command_line.say import OK, SOME_BAD, say
@@ -84,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--precision", choices=("float32", "tensorfloat32", "float16", "bfloat16")
     )
-    network.add_argument("--batch-size", type=int, metavar="N")
+    network.add_argument("--batch-size", type=positive, metavar="N")
     network.add_argument(
         "--memory", metavar="DIR", help="folder of a cache that keeps the features"
     )
@@ -104,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--chunk-size",
-        type=int,
+        type=positive,
         default=256,
         metavar="N",
         help="images whose rows are written together (default: 256)",
@@ -124,6 +126,8 @@ def run(options: argparse.Namespace) -> int:
     from skvgg.files import transform_to_file
 
     listing = find_images(options)
+    table = options.output.with_suffix(".images.csv")
+    refuse_overwriting(table, options.images)
     bad: dict[int, str] = {}
     with holding_warnings() as held:
         try:
@@ -141,7 +145,6 @@ def run(options: argparse.Namespace) -> int:
                     bad = warning.bad_images
                 else:
                     say("warning", warning)
-    table = options.output.with_suffix(".images.csv")
     _write_images(table, listing, bad)
     if not bad:
         return OK

@@ -113,6 +113,23 @@ def reason_of(message: str, path: str, index: int) -> str:
     return message.removeprefix(name_of(path, index)).lstrip(":; ")
 
 
+def refuse_overwriting(target: Path, images: Iterable[str]) -> None:
+    """Raise if what is to be written is one of the tables that images come from."""
+    for source in images:
+        if target.exists() and os.path.exists(source) and target.samefile(source):
+            raise ValueError(
+                f"{str(target)!r} holds the list of images and would be overwritten. "
+                "Choose another output."
+            )
+
+
+def positive(text: str) -> int:
+    """Return an integer above 0, for argparse."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected an integer above 0, got {text!r}")
+    return int(text)
+
+
 def write_table(
     path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
@@ -123,7 +140,9 @@ def write_table(
     writer.writerows(rows)
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(stream.getvalue(), encoding="utf-8", newline="\n")
+        # Names of files need not be text; they are written as they are.
+        data = stream.getvalue().encode("utf-8", errors="surrogateescape")
+        part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)

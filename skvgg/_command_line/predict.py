@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from skvgg._command_line.listing import add_images, find_images, reason_of
+from skvgg._command_line.listing import (
+    add_images,
+    find_images,
+    positive,
+    reason_of,
+    refuse_overwriting,
+)
 from skvgg._command_line.say import OK, SOME_BAD, say
 
 HELP = "write a saved model's predictions for images to a table"
@@ -58,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--chunk-size",
-        type=int,
+        type=positive,
         default=256,
         metavar="N",
         help="images that are predicted together (default: 256)",
@@ -72,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from skvgg._runtime.progress import progress_bar, sharing
 
     paths = find_images(options).paths
+    refuse_overwriting(Path(options.output), options.images)
     model = Model(options.model)
     n_bad = 0
     with (
@@ -105,7 +112,10 @@ def _opened(output: str) -> Iterator[Any]:
     path = Path(output)
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        # Names of files need not be text; they are written as they are.
+        with part.open(
+            "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
             yield csv.writer(file, lineterminator="\n").writerow
     except BaseException as error:
         if part.exists():

@@ -369,7 +369,7 @@ def _up_to(layer: str, outputs: Sequence[Output]) -> tuple[Output, ...]:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # what it holds need not have a hash
 class WorkerJob:
     """A :class:`Job` of a worker's: what it needs of the one that asks; is pickled.
 

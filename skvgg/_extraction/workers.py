@@ -284,7 +284,7 @@ def _check_import(client: Any) -> None:
     """Raise if a worker has no skvgg: Dask would wait for its answer for ever."""
     answers = client.run(exec, "import skvgg", on_error="return")
     for worker, answer in answers.items():
-        if isinstance(answer, Exception):
+        if isinstance(answer, ImportError):
             raise RuntimeError(
                 f"The Dask worker {worker} cannot import skvgg ({answer}). Install "
                 f"version {skvgg.__version__} of it there."

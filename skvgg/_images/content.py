@@ -94,7 +94,8 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
         data = _read(item)
     path = None
     if isinstance(item, str | os.PathLike):
-        path = os.path.abspath(os.fsdecode(item))
+        # Not abspath: behind a link, ".." is another folder than its text says.
+        path = os.path.join(os.getcwd(), os.fsdecode(item))
     return Content(data, hashlib.sha256(data).digest(), name, path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -38,6 +39,9 @@ def images_of(X: Any, n: int) -> str:
     content. One block of X is in memory at a time.
     """
     digest = hashlib.blake2b(digest_size=16)
+    columns = [str(name) for name in getattr(X, "columns", ())]
+    if len(columns) > 1:  # a transformer may choose some by their names
+        digest.update(repr(columns).encode())
     for start in range(0, n, _BLOCK):
         block = part_of(X, range(start, min(start + _BLOCK, n)))
         numbers = _numbers_of(block)
@@ -53,11 +57,20 @@ def state_of(part: Any) -> str:
     """Return the digest of sizes and times of change of files; "" if there are none."""
     if _numbers_of(part) is not None:
         return ""
-    paths = [item for item in _items_of(part) if isinstance(item, str | os.PathLike)]
+    paths = [*_paths_in(_items_of(part))]
     if not paths:
         return ""
     states = repr([_state_of_file(path) for path in paths])
     return hashlib.blake2b(states.encode(), digest_size=16).hexdigest()
+
+
+def _paths_in(items: Sequence[Any]) -> Iterator[str | os.PathLike]:
+    """Yield what may be paths of files, also those that are a cell of a table's row."""
+    for item in items:
+        if isinstance(item, list | tuple):
+            yield from _paths_in(item)
+        elif isinstance(item, str | os.PathLike):
+            yield item
 
 
 def checksum_of(rows: np.ndarray) -> str:
@@ -127,8 +140,11 @@ def _text_of(thing: Any, name: str) -> str:
         text = f"({', '.join(_text_of(item, name) for item in thing)})"
         if len(text) <= 80:
             return text
+    if isinstance(thing, partial):
+        parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
+        return _text_of(parts, name)
     if hasattr(thing, "__code__"):
-        thing = (thing.__module__, thing.__qualname__, _code_of(thing.__code__))
+        thing = _parts_of_function(thing, name)
     try:
         return joblib.hash(thing)
     except Exception as error:  # pickling raises nearly anything
@@ -139,13 +155,33 @@ def _text_of(thing: Any, name: str) -> str:
         ) from error
 
 
+def _parts_of_function(function: Any, name: str) -> tuple:
+    """Return what a function is, does, and does it with."""
+    defaults = [*(function.__defaults__ or ()), function.__kwdefaults__]
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    return (
+        function.__module__,
+        function.__qualname__,
+        _code_of(function.__code__),
+        [_text_of(thing, name) for thing in (*defaults, *held)],
+    )
+
+
 def _code_of(code: CodeType) -> tuple:
     """Return what a function does: its instructions, names and constants."""
-    constants = [
-        _code_of(constant) if isinstance(constant, CodeType) else repr(constant)
-        for constant in code.co_consts
-    ]
+    constants = [_constant_of(constant) for constant in code.co_consts]
     return code.co_code, code.co_names, tuple(constants)
+
+
+def _constant_of(constant: Any) -> Any:
+    """Return what is the same in every process: a set has another order in each."""
+    if isinstance(constant, CodeType):
+        return _code_of(constant)
+    if isinstance(constant, frozenset):
+        return sorted(repr(_constant_of(some)) for some in constant)
+    if isinstance(constant, tuple):
+        return [_constant_of(some) for some in constant]
+    return repr(constant)
 
 
 def _numbers_of(block: Any) -> np.ndarray | None:

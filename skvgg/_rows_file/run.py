@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,11 @@ class Run:
                     f"{str(places.path)!r} exists, and without a readable journal "
                     f"({places.journal.name!r}) nothing says which rows it holds. "
                     "Choose another path, or delete it."
+                )
+            if places.part.is_dir() and not _is_ours(places.part):
+                raise FileExistsError(
+                    f"{str(places.part)!r} is a folder that skvgg has not made, and "
+                    "would be overwritten. Choose another path, or delete it."
                 )
             self._start_over()
             return
@@ -241,7 +247,8 @@ class Run:
                 self._tell(warning, start)
         if hasattr(rows, "toarray"):
             rows = rows.toarray()
-        return np.asarray(rows), bad
+        rows = np.asarray(rows)
+        return rows.astype(rows.dtype.newbyteorder("="), copy=False), bad
 
     def _tell(self, warning: Warning, start: int) -> None:
         """Issue a warning that a chunk gave, but not once for each chunk."""
@@ -294,3 +301,9 @@ class Run:
             f"{n} of {layout.n_rows} rows are kept in {str(self._rows.path)!r}; the "
             "same call goes on from there."
         )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what a file of rows is made of."""
+    names = {path.name for path in folder.iterdir()}
+    return all(name in ("zarr.json", "c") or ".parquet" in name for name in names)
