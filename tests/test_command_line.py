@@ -352,6 +352,28 @@ def test_help_says_that_loading_a_model_runs_code(capsys):
     assert "Loading a model runs code" in capsys.readouterr().out
 
 
+def test_a_table_of_images_is_not_overwritten(paths, saved, capsys):
+    saved(make_pipeline(features(), LogisticRegression()))
+    pd.DataFrame({"path": paths, "note": "mine"}).to_csv("list.images.csv", index=False)
+    before = Path("list.images.csv").read_text()
+    for arguments in (
+        ["predict", "model.joblib", "list.images.csv", "-o", "list.images.csv"],
+        ["extract", "list.images.csv", "-o", "list.npy"],
+    ):
+        assert main(arguments) == 2
+        assert "would be overwritten" in capsys.readouterr().err
+    assert Path("list.images.csv").read_text() == before
+
+
+def test_a_file_name_that_is_no_text_is_written_as_it_is(paths):
+    name = os.fsdecode(b"photos/\xff.png")
+    os.rename(paths[0], name)
+    some = ["--layer", "block1_pool", "--pooling", "avg", "--image-size", "32"]
+    arguments = ["extract", "photos", "-o", "rows.npy", "--weights", "none", *some]
+    assert main([*arguments, "--quiet"]) == 0
+    assert b"photos/\xff.png" in Path("rows.images.csv").read_bytes()
+
+
 # The command as a whole
 
 
@@ -380,7 +402,14 @@ def test_debug_shows_where_an_error_arose(paths):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["paint"], ["extract", "photos"], ["extract", "p", "-o", "r", "--views", "x"]],
+    [
+        [],
+        ["paint"],
+        ["extract", "photos"],
+        ["extract", "p", "-o", "r", "--views", "x"],
+        ["extract", "p", "-o", "r", "--chunk-size", "0"],
+        ["predict", "m", "p", "-o", "r", "--chunk-size", "-5"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -1,5 +1,6 @@
 """transform_to_file: all rows, the same as transform's, whatever happens meanwhile."""
 
+import functools
 import itertools
 import os
 import shutil
@@ -836,3 +837,80 @@ def test_the_bar_moves_within_a_chunk(files, tmp_path, monkeypatch):
     transform_to_file(loud, files, tmp_path / "rows.npy")
     assert len([n for n in moves if n]) == 6
     assert sum(moves) == 12
+
+
+def times(k):
+    def multiply(a, power=1):
+        return a * k**power
+
+    return multiply
+
+
+@pytest.mark.parametrize(
+    "other", [times(3), functools.partial(times(2), power=3), functools.partial(times)]
+)
+def test_what_a_function_holds_is_part_of_the_work(tmp_path, other):
+    X, path = np.ones((4, 2)), tmp_path / "rows.npy"
+    transform_to_file(FunctionTransformer(times(2)), X, path)
+    with pytest.raises(ValueError, match="rows of other work: func"):
+        transform_to_file(FunctionTransformer(other), X, path)
+
+
+def test_a_set_in_a_function_is_the_same_in_every_process(tmp_path):
+    code = """
+import os, sys
+import numpy as np
+from sklearn.preprocessing import FunctionTransformer
+from skvgg import transform_to_file
+
+def known(a):
+    return a * (str(a.dtype) in {"float64", "float32", "int64", "uint8"})
+
+print(transform_to_file(FunctionTransformer(known), np.ones((4, 2)), sys.argv[1]))
+"""
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code, str(tmp_path / "rows.npy")]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+
+def test_a_changed_image_in_a_wider_table_is_computed_again(tiles, tmp_path):
+    def save(pixels):
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        return pixels.mean()
+
+    def mean_and_number(table):
+        rows = [
+            (np.asarray(Image.open(path)).mean(), x) for path, x in table.to_numpy()
+        ]
+        return np.array(rows)
+
+    table = pd.DataFrame({"path": [str(tmp_path / "a.png")], "x": [1.0]})
+    means = []
+    for pixels in tiles[0][[0, 1]]:
+        mean = save(pixels)
+        path = transform_to_file(
+            FunctionTransformer(mean_and_number), table, tmp_path / "rows.npy"
+        )
+        means.append(np.load(path)[0, 0] / mean)
+    np.testing.assert_allclose(means, 1)
+    renamed = table.rename(columns={"x": "y"})
+    with pytest.raises(ValueError, match="rows of other work"):
+        transform_to_file(
+            FunctionTransformer(mean_and_number), renamed, tmp_path / "rows.npy"
+        )
+
+
+def test_a_folder_of_the_user_s_is_not_overwritten(X, tmp_path):
+    precious = tmp_path / "rows.npy.part" / "precious"
+    precious.mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="a folder that skvgg has not made"):
+        transform_to_file(Normalizer(), X, tmp_path / "rows.npy")
+    assert precious.exists()
+
+
+def test_rows_of_the_other_byte_order(tmp_path):
+    X = np.arange(8.0).reshape(4, 2).astype(">f4")
+    for suffix in (".npy", ".parquet", ".zarr"):
+        path = transform_to_file(FunctionTransformer(), X, tmp_path / f"rows{suffix}")
+        assert check_rows_file(path).n_rows == 4

@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -380,3 +381,30 @@ print(reusable_executor._executor is not None)
 def test_the_work_of_a_worker_is_small(paths):
     work, _ = tasks_of(small(n_jobs=2), paths)[0]
     assert len(pickle.dumps(work)) < 2000
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_what_is_sent_needs_no_hash(paths):
+    """A dataclass has none unless it is frozen."""
+    settings = {"image_size": 32, "random_state": 0, "max_iter": 1, "n_views": 2}
+    model = VGG19Classifier(None, trainable="block5", augment=Dimmer(2), **settings)
+    assert model.fit(paths, np.arange(12) % 2).n_iter_ == 1
+
+
+@dataclass
+class Dimmer:
+    factor: int
+
+    def __call__(self, pixels, rng):
+        return pixels // self.factor
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_a_path_behind_a_link_is_the_same_file(paths, expected, tmp_path):
+    inner = tmp_path / "real" / "inner"
+    inner.mkdir(parents=True)
+    shutil.copy(paths[0], tmp_path / "real" / "photo.png")
+    shutil.copy(paths[1], tmp_path / "photo.png")  # what the text of the path says
+    (tmp_path / "link").symlink_to(inner)
+    rows = small().transform([f"{tmp_path}/link/../photo.png"])
+    assert_close(rows, expected[:1])
