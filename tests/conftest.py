@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
+from skvgg._network import vgg19
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
@@ -92,3 +93,17 @@ def with_instructions(monkeypatch):
     """Compute in fewer bits, with whatever instructions this processor has."""
     found = processor.features() | {"amx-bf16", "amx-fp16"}
     monkeypatch.setattr(processor, "features", lambda: found)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Count the images that go through the network."""
+    counted = []
+    features = vgg19.VGG19.features
+
+    def count(self, pixels, *args):
+        counted.append(len(pixels))
+        return features(self, pixels, *args)
+
+    monkeypatch.setattr(vgg19.VGG19, "features", count)
+    return counted

@@ -15,7 +15,6 @@ from sklearn.pipeline import Pipeline
 
 import skvgg
 from skvgg import TFLearnMLPClassifier, VGG19Features
-from skvgg._network import vgg19
 
 from .conftest import run_python
 
@@ -24,20 +23,6 @@ def small(memory, **params):
     defaults = {"layer": "block1_pool", "pooling": "avg", "image_size": 32}
     params = {"weights": None, "random_state": 0, **defaults, **params}
     return VGG19Features(memory=memory, **params)
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """Count the images that go through the network."""
-    counted = []
-    features = vgg19.VGG19.features
-
-    def count(self, pixels, *args):
-        counted.append(len(pixels))
-        return features(self, pixels, *args)
-
-    monkeypatch.setattr(vgg19.VGG19, "features", count)
-    return counted
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features
-from skvgg._network import vgg19
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.plotting import LayerScoreDisplay, SaliencyDisplay
 from skvgg.plotting._pipeline import split_fitted, split_pipeline
@@ -46,20 +45,6 @@ LAYERS = ("block1_pool", "block3_conv2", "block5_pool")
 def close_figures():
     yield
     plt.close("all")
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """Count the images that go through the network."""
-    counted = []
-    features = vgg19.VGG19.features
-
-    def count(self, pixels, *args):
-        counted.append(len(pixels))
-        return features(self, pixels, *args)
-
-    monkeypatch.setattr(vgg19.VGG19, "features", count)
-    return counted
 
 
 def small(**params):

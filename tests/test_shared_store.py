@@ -35,20 +35,6 @@ def url(tmp_path):
         yield url
 
 
-@pytest.fixture
-def passes(monkeypatch):
-    """Count the images that go through the network."""
-    counted = []
-    features = vgg19.VGG19.features
-
-    def count(self, pixels, *args):
-        counted.append(len(pixels))
-        return features(self, pixels, *args)
-
-    monkeypatch.setattr(vgg19.VGG19, "features", count)
-    return counted
-
-
 # Several machines
 
 A_MACHINE = """
