@@ -914,3 +914,10 @@ def test_rows_of_the_other_byte_order(tmp_path):
     for suffix in (".npy", ".parquet", ".zarr"):
         path = transform_to_file(FunctionTransformer(), X, tmp_path / f"rows{suffix}")
         assert check_rows_file(path).n_rows == 4
+
+
+def test_a_file_that_was_deleted_is_no_incomplete_one(X, tmp_path):
+    path = transform_to_file(Normalizer(), X, tmp_path / "rows.npy")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        check_rows_file(path)

@@ -60,8 +60,8 @@ def check(path: Path) -> Checked:
     format_of(path)
     journal = Journal(places.journal)
     header = journal.header
-    if header is None:
-        raise _without_journal(places)
+    if header is None or not (places.path.exists() or places.part.exists()):
+        raise _without_file_or_journal(places)
     rows = open_rows(places, header)
     layout = rows.layout
     if rows.path != places.path:
@@ -98,7 +98,7 @@ def kept(path: Path) -> tuple[int, int]:
     return sum(len(layout.rows_of(index)) for index in journal.chunks), layout.n_rows
 
 
-def _without_journal(places: Places) -> Exception:
+def _without_file_or_journal(places: Places) -> Exception:
     path, journal = str(places.path), places.journal
     if not places.path.exists():
         return FileNotFoundError(f"{path!r}: no such file.")
