@@ -45,7 +45,16 @@ def expected(images):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def environment():
+    """Undo what Dask sets in this process, such as OPENBLAS_NUM_THREADS=1."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def cluster(environment):
     """A client of two processes of one thread."""
     with (
         distributed.LocalCluster(
