@@ -133,6 +133,18 @@ def test_a_pipeline_keeps_its_dtype(X, tmp_path, suffix):
     np.testing.assert_allclose(rows, model.transform(X.astype(float)), atol=1e-12)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", ["f2", "f8", "u1", "i2", "u4", "i8", "?"])
+def test_any_type_of_numbers_comes_back(X, tmp_path, suffix, dtype):
+    numbers = X.astype(dtype)
+    path = tmp_path / f"rows{suffix}"
+    transform_to_file(FunctionTransformer(), numbers, path, chunk_size=7)
+    rows = load(path)
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, numbers)
+    assert check_rows_file(path).dtype == dtype
+
+
 def test_parquet_is_one_table_for_all_readers(X, tmp_path):
     scaler = MinMaxScaler().fit(X)
     path = transform_to_file(scaler, X, tmp_path / "rows.parquet", chunk_size=3)
