@@ -26,19 +26,10 @@ import skvgg
 from skvgg import VGG19Classifier, VGG19Features
 from skvgg._command_line import main
 
+from .conftest import features
+
 SMALL = ["--weights", "none", "--image-size", "32", "--layer", "block1_pool"]
 SMALL += ["--pooling", "avg"]
-
-
-def features(**parameters):
-    return VGG19Features(
-        None,
-        layer="block1_pool",
-        pooling="avg",
-        image_size=32,
-        random_state=0,
-        **parameters,
-    )
 
 
 @pytest.fixture
@@ -214,7 +205,9 @@ def test_a_table_that_cannot_be_written_is_named(paths, capsys):
     Path("rows.npy.images.csv").mkdir()
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("skvgg: error: 'rows.npy.images.csv': cannot be written (Is a")
+    assert line.startswith(
+        "skvgg: error: 'rows.npy.images.csv': cannot be written (Is a"
+    )
     assert main(["check", "rows.npy"]) == 0
 
 
@@ -449,7 +442,9 @@ def test_help_says_that_loading_a_model_runs_code(capsys):
 
 def test_a_table_of_images_is_not_overwritten(paths, saved, capsys):
     saved(make_pipeline(features(), LogisticRegression()))
-    pd.DataFrame({"path": paths, "note": "mine"}).to_csv("list.npy.images.csv", index=False)
+    pd.DataFrame({"path": paths, "note": "mine"}).to_csv(
+        "list.npy.images.csv", index=False
+    )
     before = Path("list.npy.images.csv").read_text()
     for arguments in (
         ["predict", "model.joblib", "list.npy.images.csv", "-o", "list.npy.images.csv"],

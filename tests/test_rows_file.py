@@ -35,7 +35,7 @@ from skvgg import (
     transform_to_file,
 )
 
-from .conftest import run_python
+from .conftest import features, run_python
 
 SUFFIXES = (".npy", ".parquet", ".zarr")
 
@@ -64,17 +64,6 @@ def _count_anew():
 @pytest.fixture
 def X():
     return np.arange(60, dtype="f4").reshape(20, 3)
-
-
-def features(**parameters):
-    return VGG19Features(
-        None,
-        layer="block1_pool",
-        pooling="avg",
-        image_size=32,
-        random_state=0,
-        **parameters,
-    )
 
 
 @pytest.fixture
