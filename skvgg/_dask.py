@@ -97,12 +97,16 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
         shape = np.nan, n_features
         blocks = [da.from_delayed(part, shape, meta=_META) for part in parts]
         return da.concatenate(blocks, allow_unknown_chunksizes=True)
+    import dask.dataframe as dd
     import pandas as pd
 
     meta = pd.DataFrame(
         np.empty((0, n_features), np.float32), X._meta.index[:0], columns=names
     )
-    return X.map_partitions(table_of_block, shared, names, meta=meta)
+    # map_partitions would be shorter, but leaves `shared` as it is before Dask 2025.5.
+    table_of, shared_names = delayed(table_of_block), delayed(names, traverse=False)
+    parts = [table_of(part, shared, shared_names) for part in X.to_delayed()]
+    return dd.from_delayed(parts, meta, divisions=X.divisions, verify_meta=False)
 
 
 def rows_of_block(

@@ -143,7 +143,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         pickle of the transformer holds a relative path as an absolute one. The
         URL of a Redis server, "redis://host:6379/0" or "rediss://host:6379/0",
         makes one store for many machines; it takes its password from the
-        environment variable ``REDISCLI_AUTH``.
+        environment variable ``REDISCLI_AUTH``. (Do not put it into the URL: that is
+        refused when used, but ``repr`` shows what was passed before.)
         None keeps nothing; images that occur several times in one call are
         still computed once.
     memory_layers : {"stages"}, sequence of str or None, default=None

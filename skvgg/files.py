@@ -62,7 +62,9 @@ def transform_to_file(
           are needed. Its room on the disk is reserved at the beginning.
         - ``.parquet``: a folder with a file a chunk, which pandas, polars, dask and
           pyarrow read as one table. The columns are ``get_feature_names_out()``, or
-          x0, x1, ... Needs pyarrow (``pip install 'skvgg[parquet]'``).
+          x0, x1, ... Needs pyarrow (``pip install 'skvgg[parquet]'``). With thousands
+          of columns, use a `chunk_size` of 1024 or more: a chunk takes about as long,
+          however few rows it has.
         - ``.zarr``: a Zarr array, with the attribute ``feature_names``. Needs zarr 3
           (``pip install 'skvgg[zarr]'``).
     chunk_size : int, default=256

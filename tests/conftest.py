@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
+from skvgg import VGG19Features
 from skvgg._network import vgg19
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
@@ -23,6 +24,18 @@ def run_python(code, *args, cwd=None):
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+def features(**parameters):
+    """Return a transformer that is fast, with 64 features."""
+    return VGG19Features(
+        None,
+        layer="block1_pool",
+        pooling="avg",
+        image_size=32,
+        random_state=0,
+        **parameters,
+    )
 
 
 def relative_error(actual, expected):

@@ -26,19 +26,10 @@ import skvgg
 from skvgg import VGG19Classifier, VGG19Features
 from skvgg._command_line import main
 
+from .conftest import features
+
 SMALL = ["--weights", "none", "--image-size", "32", "--layer", "block1_pool"]
 SMALL += ["--pooling", "avg"]
-
-
-def features(**parameters):
-    return VGG19Features(
-        None,
-        layer="block1_pool",
-        pooling="avg",
-        image_size=32,
-        random_state=0,
-        **parameters,
-    )
 
 
 @pytest.fixture
@@ -85,7 +76,7 @@ def test_extract_writes_the_rows_and_which_image_each_is_of(paths, name):
     else:
         rows = np.load(name)
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-4)
-    table = read("rows.images.csv")
+    table = read(f"{name}.images.csv")
     assert list(table["index"]) == list(range(10))
     assert list(table["path"]) == paths
     assert list(table["label"]) == labels_of(paths)
@@ -123,13 +114,67 @@ def test_a_bad_picture_does_not_end_the_run_unless_asked(paths, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("skvgg: warning: 1 of 10 images could not be used")
     assert np.isnan(np.load("rows.npy")).all(axis=1).nonzero()[0].tolist() == [3]
-    errors = read("rows.images.csv")["error"]
+    errors = read("rows.npy.images.csv")["error"]
     assert errors[3].startswith("not an image that can be used")
     assert set(errors.drop(3)) == {""}
     assert main(["check", "rows.npy"]) == 1
     out = capsys.readouterr().out
     assert "complete, 10 rows of 64 float32; those of 1 bad images are NaN" in out
     assert paths[3] in out
+
+
+def test_outputs_of_one_stem_have_a_table_each(paths):
+    for name, images in (("rows.npy", paths[:3]), ("rows.parquet", paths[3:8])):
+        assert main(["extract", *images, "-o", name, *SMALL, "--quiet"]) == 0
+    assert list(read("rows.npy.images.csv")["path"]) == paths[:3]
+    assert list(read("rows.parquet.images.csv")["path"]) == paths[3:8]
+
+
+def test_a_name_with_a_carriage_return_is_one_cell(paths, saved):
+    saved(make_pipeline(features(), LogisticRegression()))
+    for old, new in ((0, "a\rb.png"), (1, 'a\n"b.png'), (2, "a,b.png")):
+        os.rename(paths[old], f"photos/china/{new}")
+        paths[old] = f"photos/china/{new}"
+    assert main(["extract", *paths, "-o", "rows.npy", *SMALL, "--quiet"]) == 0
+    assert main([*PREDICT[:2], *paths, *PREDICT[3:]]) == 0
+    for name in ("rows.npy.images.csv", "predictions.csv"):
+        assert list(read(name)["path"]) == paths
+    again = ["extract", "rows.npy.images.csv", "-o", "again.npy", *SMALL, "--quiet"]
+    assert main(again) == 0
+    np.testing.assert_array_equal(np.load("again.npy"), np.load("rows.npy"))
+
+
+def test_relative_paths_of_a_table_start_from_its_folder(
+    paths, saved, tmp_path, monkeypatch
+):
+    saved(make_pipeline(features(), LogisticRegression()))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("elsewhere/deep")
+    absolute = os.path.abspath(paths[7])
+    for folder in ("out", "link"):
+        output = f"{folder}/rows.npy"
+        images = [*paths[:3], f"link/../../{paths[3]}", absolute]
+        assert main(["extract", *images, "-o", output, *SMALL, "--quiet"]) == 0
+        command = ["predict", "model.joblib", *images, "-o", f"{folder}/p.csv"]
+        assert main([*command, "--quiet"]) == 0
+    expected = features().transform([*paths[:4], absolute])
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for folder in ("../out", "deep"):
+        for table in ("rows.npy.images.csv", "p.csv"):
+            places = read(f"{folder}/{table}")["path"]
+            for place, path in zip(places, [*paths[:4], absolute], strict=True):
+                there = os.path.join(folder, place)
+                assert os.path.samefile(there, tmp_path / path)
+            assert places[4] == absolute
+            assert not any(map(os.path.isabs, places[:4]))
+            again = ["extract", f"{folder}/{table}", "-o", "again.npy", *SMALL]
+            assert main([*again, "--quiet"]) == 0
+            np.testing.assert_allclose(
+                np.load("again.npy"), expected, rtol=1e-4, atol=1e-4
+            )
+            for made in Path().glob("again.*"):
+                made.unlink()
 
 
 def test_extract_takes_tables_and_files(paths, capsys):
@@ -143,7 +188,7 @@ def test_extract_takes_tables_and_files(paths, capsys):
     assert "has no column 'path'; it has animal, file" in capsys.readouterr().err
     command += ["--path-column", "file", "--label-column", "animal", "--quiet"]
     assert main(command) == 1
-    table = read("rows.images.csv")
+    table = read("rows.npy.images.csv")
     nowhere = os.path.join("photos", "china/nowhere.png")
     assert list(table["path"]) == [paths[0], nowhere, paths[7]]
     assert list(table["label"]) == ["cat", "dog", ""]
@@ -157,10 +202,12 @@ def test_extract_takes_tables_and_files(paths, capsys):
 
 
 def test_a_table_that_cannot_be_written_is_named(paths, capsys):
-    Path("rows.images.csv").mkdir()
+    Path("rows.npy.images.csv").mkdir()
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("skvgg: error: 'rows.images.csv': cannot be written (Is a")
+    assert line.startswith(
+        "skvgg: error: 'rows.npy.images.csv': cannot be written (Is a"
+    )
     assert main(["check", "rows.npy"]) == 0
 
 
@@ -221,6 +268,31 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(paths):
     np.testing.assert_allclose(
         np.load("rows.npy"), features().transform(paths), rtol=1e-4, atol=1e-4
     )
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from skvgg._command_line import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("module", ["argparse", "numpy", "PIL", "sklearn", "joblib"])
+def test_an_interrupt_while_modules_are_imported_is_no_traceback(paths, module):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, module, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "skvgg: interrupted\n"
+    assert done.returncode == 130
 
 
 # predict
@@ -346,6 +418,22 @@ def test_models_that_cannot_be_used_are_named(paths, capsys):
     assert not Path("predictions.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("nofolder/p.csv", "'nofolder/p.csv': there is no folder 'nofolder'"),
+        ("photos", "'photos' is a folder. Name a file"),
+        ("/proc/p.csv", "'/proc/p.csv': the folder '/proc' cannot be written to"),
+    ],
+)
+def test_predict_looks_at_its_output_before_the_model(paths, capsys, output, message):
+    Path("model.joblib").write_text("what is not loaded is not found to be no model")
+    assert main(["predict", "model.joblib", "photos", "-o", output]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"skvgg: error: {message}")
+    assert "Nothing was computed." in line
+
+
 def test_help_says_that_loading_a_model_runs_code(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
@@ -354,15 +442,17 @@ def test_help_says_that_loading_a_model_runs_code(capsys):
 
 def test_a_table_of_images_is_not_overwritten(paths, saved, capsys):
     saved(make_pipeline(features(), LogisticRegression()))
-    pd.DataFrame({"path": paths, "note": "mine"}).to_csv("list.images.csv", index=False)
-    before = Path("list.images.csv").read_text()
+    pd.DataFrame({"path": paths, "note": "mine"}).to_csv(
+        "list.npy.images.csv", index=False
+    )
+    before = Path("list.npy.images.csv").read_text()
     for arguments in (
-        ["predict", "model.joblib", "list.images.csv", "-o", "list.images.csv"],
-        ["extract", "list.images.csv", "-o", "list.npy"],
+        ["predict", "model.joblib", "list.npy.images.csv", "-o", "list.npy.images.csv"],
+        ["extract", "list.npy.images.csv", "-o", "list.npy"],
     ):
         assert main(arguments) == 2
         assert "would be overwritten" in capsys.readouterr().err
-    assert Path("list.images.csv").read_text() == before
+    assert Path("list.npy.images.csv").read_text() == before
 
 
 def test_a_file_name_that_is_no_text_is_written_as_it_is(paths):
@@ -371,7 +461,7 @@ def test_a_file_name_that_is_no_text_is_written_as_it_is(paths):
     some = ["--layer", "block1_pool", "--pooling", "avg", "--image-size", "32"]
     arguments = ["extract", "photos", "-o", "rows.npy", "--weights", "none", *some]
     assert main([*arguments, "--quiet"]) == 0
-    assert b"photos/\xff.png" in Path("rows.images.csv").read_bytes()
+    assert b"photos/\xff.png" in Path("rows.npy.images.csv").read_bytes()
 
 
 # The command as a whole
@@ -393,6 +483,35 @@ def test_errors_are_one_line_that_names_the_file(paths, capsys, arguments, messa
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"skvgg: error: {message}")
+
+
+def test_check_advises_the_command_and_not_python(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
+    assert main(command) == 0
+    journal, rows = Path("rows.npy.journal"), Path("rows.npy")
+    rows.write_bytes(rows.read_bytes()[:-1] + b"\x55")
+    assert main(["check", "rows.npy"]) == 2
+    said = capsys.readouterr().err
+    assert "Run the same 'skvgg extract' again, with --verify; it computes" in said
+    rows.rename("rows.npy.part")
+    assert main(["check", "rows.npy"]) == 2
+    more = capsys.readouterr().err
+    assert "Run the same 'skvgg extract' again; it computes the rest" in more
+    Path("rows.npy.part").rename(rows)
+    journal.unlink()
+    assert main(["check", "rows.npy"]) == 2
+    last = capsys.readouterr().err
+    assert "'skvgg extract' writes it beside the file" in last
+    assert "transform_to_file" not in said + more + last
+
+
+@pytest.mark.parametrize("size", ["abc", "0", "32x", "32x32x3", "-8", "1.5"])
+def test_a_size_that_is_none_is_told_what_one_is(capsys, size):
+    with pytest.raises(SystemExit):
+        main(["extract", "photos", "-o", "rows.npy", f"--image-size={size}"])
+    said = capsys.readouterr().err
+    assert "--image-size: expected pixels, as in 224, or HEIGHTxWIDTH, as in" in said
+    assert f"got {size!r}" in said
 
 
 def test_debug_shows_where_an_error_arose(paths):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import h5py
@@ -19,10 +20,12 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 import zarr
+from joblib import parallel_config
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer
 
 from skvgg import (
@@ -32,7 +35,7 @@ from skvgg import (
     transform_to_file,
 )
 
-from .conftest import run_python
+from .conftest import features, run_python
 
 SUFFIXES = (".npy", ".parquet", ".zarr")
 
@@ -61,17 +64,6 @@ def _count_anew():
 @pytest.fixture
 def X():
     return np.arange(60, dtype="f4").reshape(20, 3)
-
-
-def features(**parameters):
-    return VGG19Features(
-        None,
-        layer="block1_pool",
-        pooling="avg",
-        image_size=32,
-        random_state=0,
-        **parameters,
-    )
 
 
 @pytest.fixture
@@ -128,6 +120,18 @@ def test_a_pipeline_keeps_its_dtype(X, tmp_path, suffix):
     rows = load(path)
     assert rows.dtype == np.float64
     np.testing.assert_allclose(rows, model.transform(X.astype(float)), atol=1e-12)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", ["f2", "f8", "u1", "i2", "u4", "i8", "?"])
+def test_any_type_of_numbers_comes_back(X, tmp_path, suffix, dtype):
+    numbers = X.astype(dtype)
+    path = tmp_path / f"rows{suffix}"
+    transform_to_file(FunctionTransformer(), numbers, path, chunk_size=7)
+    rows = load(path)
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, numbers)
+    assert check_rows_file(path).dtype == dtype
 
 
 def test_parquet_is_one_table_for_all_readers(X, tmp_path):
@@ -541,6 +545,46 @@ def test_bad_images_are_told_of_once_by_their_index_in_x(files, tmp_path):
     assert is_nan.all(axis=1).nonzero()[0].tolist() == [1, 7, 11]
     assert is_nan.sum() == 3 * 64
     assert check_rows_file(path).bad_images == bad
+
+
+@pytest.mark.parametrize(
+    ("backend", "of"),
+    [("loky", list), ("threading", pd.Series), ("threading", pa.array)],
+)
+def test_bad_images_that_other_processes_and_threads_find_are_named(
+    files, tmp_path, backend, of
+):
+    for index in (1, 7, 8, 11):
+        files[index].write_bytes(b"no image")
+    union = make_union(
+        features(on_error="nan"),
+        features(on_error="nan").set_params(layer="block2_pool"),
+        n_jobs=2,
+    )
+    path = tmp_path / "rows.npy"
+    with parallel_config(backend), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        transform_to_file(union, of([*map(str, files)]), path, chunk_size=5)
+    bad = caught[-1].message.bad_images
+    assert list(bad) == [1, 7, 8, 11]
+    for index, message in bad.items():
+        assert message.startswith(f"X[{index}] ('{files[index]}'): not an image")
+    assert np.isnan(np.load(path)).all(axis=1).nonzero()[0].tolist() == [*bad]
+    assert check_rows_file(path).bad_images == bad
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_nan_that_is_no_bad_image_is_none(files, tmp_path, n_jobs):
+    X = pd.DataFrame({"path": [*map(str, files)], "age": np.arange(12.0)})
+    X.loc[[2, 7], "age"] = np.nan
+    columns = make_column_transformer(
+        (features(on_error="nan"), ["path"]), ("passthrough", ["age"]), n_jobs=n_jobs
+    ).fit(X)
+    files[3].write_bytes(b"no image")
+    with pytest.warns(BadImageWarning, match="1 of the images") as caught:
+        path = transform_to_file(columns, X, tmp_path / "rows.npy", chunk_size=5)
+    assert list(caught[-1].message.bad_images) == [3]
+    assert np.isnan(np.load(path)).any(axis=1).nonzero()[0].tolist() == [2, 3, 7]
 
 
 def test_bad_images_of_an_earlier_run_are_told_of_too(files, tiles, tmp_path):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import joblib
 import numpy as np
@@ -432,6 +433,12 @@ def test_a_password_in_the_url_is_refused_and_not_shown(url, tiles):
         ("s3://bucket/rows", r"of the scheme 's3'.*joblib\.Memory with a backend"),
         ("redis://127.0.0.1:port/0", "not the URL of a Redis server"),
         ("redis://127.0.0.1/rows", "not the URL of a Redis server"),
+        ("redis://", "not the URL of a Redis server.*redis://host:6379/0"),
+        ("redis:///0", "not the URL of a Redis server"),
+        ("unix://", "not the URL of a Redis server"),
+        ("redis://h/0?nonsense=1", "an option that redis-py does not acc.*'nonsense'"),
+        ("unix:///path?nonsense=1", "an option that redis-py does not.*'nonsense'"),
+        ("redis://h/0?socket_timeout=abc", "an option that redis-py.*'socket_timeout'"),
     ],
 )
 def test_other_urls_are_refused(tiles, tmp_path, monkeypatch, url, message):
@@ -441,6 +448,17 @@ def test_other_urls_are_refused(tiles, tmp_path, monkeypatch, url, message):
     with pytest.raises(ValueError, match=message):
         joblib.Memory(url, backend="skvgg", verbose=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_scheme_may_be_in_capitals(url, tiles, passes):
+    capitals = url.replace("redis", "REDIS")
+    small(capitals).transform(tiles[0][:2])
+    memory = joblib.Memory(capitals, backend="skvgg", verbose=0)
+    small(memory).transform(tiles[0][:2])
+    assert sum(passes) == 2
+    with asking(url) as client:
+        assert client.dbsize() >= 2
+    memory.store_backend.store.close()
 
 
 def test_the_number_of_the_database_counts(tmp_path):
@@ -510,6 +528,27 @@ def test_what_others_keep_on_the_server_stays(url):
         assert {*client.keys()} == {b"mine", b"skvgg-10:row:later"}
     assert len(store) == 0
     store.close()
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu"])
+@pytest.mark.parametrize("rights", ["+@all", "+@read +scan"])
+def test_sizes_are_those_that_the_server_names(tmp_path, policy, rights):
+    """With a script, and for a user who may run none."""
+    with serving(tmp_path, "--maxmemory-policy", policy) as url:
+        store = RedisStore(url)
+        store.put(rows(0, 30))
+        store.close()
+        with asking(url) as client:
+            client.execute_command(
+                *["ACL", "SETUSER", "me", "on", "nopass", "~skvgg-*", *rights.split()]
+            )
+            names = [PREFIX + b"row:" + key(i) for i in range(30)]
+            expected = {name: client.memory_usage(name) for name in names}
+        store = RedisStore(url.replace("//", "//me@"))
+        assert {some.id: some.size for some in store.entries()} == expected
+        assert store.usage() == (30, sum(expected.values()))
+        assert all(abs(some.used - time.time()) < 60 for some in store.entries())
+        store.close()
 
 
 def test_reduce_size_drops_what_was_not_used_for_longest(url):

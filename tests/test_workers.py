@@ -319,13 +319,20 @@ def test_processes_forked_after_tensorflow_ran_are_refused(paths):
 
 
 def test_a_backend_that_returns_lists_only_serves_as_well(paths, expected, sent):
+    pools = []
+
     class Listing(ThreadingBackend):
         supports_return_generator = False
+
+        def configure(self, *args, **kwargs):
+            pools.append(self)
+            return super().configure(*args, **kwargs)
 
     register_parallel_backend("listing", Listing)
     with parallel_config("listing", n_jobs=2):
         assert_close(small(batch_size=1).transform(paths), expected)
-    assert len(sent) == 12
+    assert len(sent) == 12  # in groups of eight
+    assert len(pools) == 1  # whose workers load the weights once
 
 
 def test_nothing_is_sent_after_an_error(paths, tmp_path, sent):

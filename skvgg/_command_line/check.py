@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from skvgg._command_line.say import OK, SOME_BAD
 
@@ -31,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from skvgg.files import check_rows_file
+    from skvgg._rows_file import Writer, check
 
-    found = check_rows_file(options.file)
+    command = Writer(
+        "'skvgg extract'", "Run the same 'skvgg extract' again", "with --verify"
+    )
+    found = check(Path(options.file), command)
     n_bad = len(found.bad_images)
     nan = f"; those of {n_bad} bad images are NaN" if n_bad else ""
     print(

@@ -14,6 +14,7 @@ from skvgg._command_line.listing import (
     positive,
     reason_of,
     refuse_overwriting,
+    seen_from,
     write_table,
 )
 from skvgg._command_line.say import OK, SOME_BAD, say
@@ -26,9 +27,9 @@ HELP = "write the features of images to a file"
 DESCRIPTION = """\
 Compute the features of images and write them to a file, one row an image. The
 file's suffix is its format: .npy (numpy.load), .parquet (a folder; needs
-pyarrow) or .zarr (needs zarr). Beside it, a table that ends in .images.csv says
+pyarrow) or .zarr (needs zarr). Beside it, a table, rows.npy.images.csv, says
 which row is of which image (index, path, label, error); labels are the names of
-sub-folders, or a column of a table.
+sub-folders, or a column of a table. Relative paths start from the table's folder.
 
 A run that ended early goes on where it was with the same command. An image that
 cannot be used gets a row of NaN and does not end the run, unless --strict asks
@@ -126,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     from skvgg.files import transform_to_file
 
     listing = find_images(options)
-    table = options.output.with_suffix(".images.csv")
+    table = options.output.with_name(f"{options.output.name}.images.csv")
     refuse_overwriting(table, options.images)
     bad: dict[int, str] = {}
     with holding_warnings() as held:
@@ -179,7 +180,8 @@ def _write_images(table: Path, listing: Listing, bad: dict[int, str]) -> None:
     rows = []
     for index, (path, label) in enumerate(zip(*listing, strict=True)):
         error = reason_of(bad[index], path, index) if index in bad else ""
-        rows.append([index, path, *([label] if has_labels else []), error])
+        place = seen_from(table.parent, path)
+        rows.append([index, place, *([label] if has_labels else []), error])
     header = ["index", "path", *(["label"] if has_labels else []), "error"]
     write_table(table, header, rows)
 
@@ -190,5 +192,9 @@ def _words(text: str) -> str | Sequence[str]:
 
 
 def _size(text: str) -> Any:
-    sides = tuple(int(side) for side in text.lower().split("x"))
-    return sides[0] if len(sides) == 1 else sides
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise argparse.ArgumentTypeError(
+            f"expected pixels, as in 224, or HEIGHTxWIDTH, as in 224x320, got {text!r}"
+        )
+    return int(sides[0]) if len(sides) == 1 else tuple(map(int, sides))

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -130,19 +131,72 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def table_line(cells: Iterable[object]) -> str:
+    """Return a line of a CSV table; it ends in a line feed alone."""
+    stream = io.StringIO()
+    # Python 3.11 and 3.12 quote a carriage return only if lines end in one.
+    csv.writer(stream, lineterminator="\r\n").writerow(cells)
+    return stream.getvalue().removesuffix("\r\n") + "\n"
+
+
+def seen_from(folder: Path, path: str) -> str:
+    """Return the path of an image as a table in a folder names it.
+
+    A relative path, which starts from the working directory, becomes one that starts
+    from the folder, as :func:`find_images` reads it. An absolute one stays.
+    """
+    if os.path.isabs(path):
+        return path
+    place, name = os.path.split(path)
+    if os.pardir in Path(place).parts:  # behind a link, that is another folder
+        place = os.path.realpath(place)
+    try:
+        return os.path.relpath(os.path.join(place, name), os.path.realpath(folder))
+    except ValueError:  # on another drive of Windows
+        return os.path.abspath(path)
+
+
+def check_output(target: Path) -> None:
+    """Raise if a file could not be written, before work is done for it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder itself.
+    PermissionError
+        If its folder may not be written to.
+    """
+    folder = target.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{str(target)!r}: there is no folder {str(folder)!r}. Make it first. "
+            "Nothing was computed."
+        )
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"{str(target)!r} is a folder. Name a file. Nothing was computed."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"{str(target)!r}: the folder {str(folder)!r} cannot be written to "
+            f"({error.strerror}). Choose another one. Nothing was computed."
+        ) from error
+
+
 def write_table(
     path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
     """Write a CSV file, which is there as a whole or not at all."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    text = "".join(map(table_line, [header, *rows]))
     part = path.with_name(f"{path.name}.part")
     try:
         # Names of files need not be text; they are written as they are.
-        data = stream.getvalue().encode("utf-8", errors="surrogateescape")
-        part.write_bytes(data)
+        part.write_bytes(text.encode("utf-8", errors="surrogateescape"))
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)

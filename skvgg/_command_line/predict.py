@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from skvgg._command_line.listing import (
     add_images,
+    check_output,
     find_images,
     positive,
     reason_of,
     refuse_overwriting,
+    seen_from,
+    table_line,
 )
 from skvgg._command_line.say import OK, SOME_BAD, say
 
@@ -27,7 +30,8 @@ Write what a model, saved with joblib.dump, predicts for images: a CSV table wit
 the columns path, prediction, one probability_CLASS for each class if the model
 has predict_proba, and error. An image that cannot be used has an empty
 prediction, and error says why. Several predictions for an image are written
-into one cell, with spaces between them.
+into one cell, with spaces between them. Relative paths start from the folder of
+the table, or from the working directory if it goes to standard output.
 
 Loading a model runs code that is in its file: only load files from people whom
 you trust.
@@ -78,8 +82,11 @@ def run(options: argparse.Namespace) -> int:
     from skvgg._runtime.progress import progress_bar, sharing
 
     paths = find_images(options).paths
-    refuse_overwriting(Path(options.output), options.images)
+    if options.output != "-":
+        check_output(Path(options.output))
+        refuse_overwriting(Path(options.output), options.images)
     model = Model(options.model)
+    place = _naming(options.output)
     n_bad = 0
     with (
         _opened(options.output) as write,
@@ -95,18 +102,23 @@ def run(options: argparse.Namespace) -> int:
                 error = ""
                 if index in predicted.bad:
                     error = reason_of(predicted.bad[index], path, start + index)
-                write([path, *predicted.cells[index], error])
+                write([place(path), *predicted.cells[index], error])
     if not n_bad:
         return OK
     say("warning", f"{n_bad} of {len(paths)} images could not be used.")
     return SOME_BAD
 
 
+def _naming(output: str) -> Callable[[str], str]:
+    """Return what gives the path of an image as the table names it."""
+    return str if output == "-" else partial(seen_from, Path(output).parent)
+
+
 @contextmanager
 def _opened(output: str) -> Iterator[Any]:
     """Lend what writes a line of the table; the file has its name when all is well."""
     if output == "-":
-        yield csv.writer(sys.stdout, lineterminator="\n").writerow
+        yield lambda cells: sys.stdout.write(table_line(cells))
         sys.stdout.flush()
         return
     path = Path(output)
@@ -116,7 +128,7 @@ def _opened(output: str) -> Iterator[Any]:
         with part.open(
             "w", encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
-            yield csv.writer(file, lineterminator="\n").writerow
+            yield lambda cells: file.write(table_line(cells))
     except BaseException as error:
         if part.exists():
             error.add_note(f"The predictions so far are in {str(part)!r}.")

@@ -69,9 +69,14 @@ class Ledger:
         try:
             yield
         except (ValueError, OSError) as error:
-            if not self._skips_bad:
+            if not self.note(index, str(error)):
                 raise
-            self.bad[index] = str(error)
+
+    def note(self, index: int, trouble: str) -> bool:
+        """Note that an image is bad, if that is wanted; return whether it is."""
+        if self._skips_bad:
+            self.bad[index] = trouble
+        return self._skips_bad
 
     def count(self, **more: int) -> None:
         """Add to the counts of "hits", "misses" and "bad", and report."""
@@ -80,8 +85,7 @@ class Ledger:
 
     def found(self, index: int, blocks: Sequence[np.ndarray]) -> None:
         """Take what is stored of an image."""
-        if self._rows is not None:
-            np.concatenate(blocks, out=self._rows[index])
+        self._fill(index, blocks)
         self.count(hits=1)
 
     def computed(
@@ -102,9 +106,9 @@ class Ledger:
             All outputs of the recipe.
         """
         digests = list(digests)
-        n_wanted = len(self._recipe.outputs)
-        if self._rows is not None:
-            self._rows[list(indices)] = np.concatenate(blocks[:n_wanted], axis=1)
+        wanted = blocks[: len(self._recipe.outputs)]
+        for index, *row in zip(indices, *wanted, strict=True):
+            self._fill(index, row)
         some = {}
         for output, block in zip(self._recipe.all_outputs, blocks, strict=True):
             for digest, row in zip(digests, block, strict=True):
@@ -117,12 +121,15 @@ class Ledger:
         self, indices: Sequence[int], arrays: Mapping[bytes, np.ndarray]
     ) -> None:
         """Take what a worker has made of images, by key, and store it."""
-        if self._rows is not None:
-            for index in indices:
-                blocks = [arrays[key] for key in self.keys[index]]
-                np.concatenate(blocks, out=self._rows[index])
+        for index in indices:
+            self._fill(index, [arrays[key] for key in self.keys[index]])
         self._cache.put(arrays)
         self.count(misses=len(indices))
+
+    def _fill(self, index: int, blocks: Sequence[np.ndarray]) -> None:
+        """Fill the row of an image from its outputs, if rows are wanted."""
+        if self._rows is not None:
+            np.concatenate(blocks, out=self._rows[index])
 
     def warn_unscaled(self, content: Content) -> None:
         """Warn of the first image whose values look like those of another range."""

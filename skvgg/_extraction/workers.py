@@ -183,11 +183,9 @@ class _WorkerRun:
         for oddity in done.oddities:
             self._warn(oddity, done.keys)
         for index, message in done.bad.items():
-            try:
-                with self.ledger.noting(index):
-                    raise ValueError(self._renamed(message, [index]))
-            except ValueError as error:
-                self.errors[index] = error
+            trouble = self._renamed(message, [index])
+            if not self.ledger.note(index, trouble):
+                self.errors[index] = ValueError(trouble)
         for index, message in done.unseen.items():
             self.errors[index] = FileNotFoundError(self._renamed(message, [index]))
         changed = [i for i, keys in done.keys.items() if keys != self.ledger.keys[i]]
@@ -235,15 +233,17 @@ def _results(
     if hasattr(backend, "client"):
         yield from _results_of_dask(backend, work, tasks, n_workers)
         return
+    calls = (delayed(_do)(work, items) for items in tasks)
     try:
         parallel = Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
-    except ValueError:  # a backend that cannot do this, as joblibspark's
+    except ValueError:  # a backend that cannot do this, as Ray's and Spark's
         parallel = None
-    calls = (delayed(_do)(work, items) for items in tasks)
     if parallel is not None:
         yield from parallel(calls)
-    while group := list(islice(calls, _TASKS_IN_A_GROUP * n_workers)):
-        yield from Parallel(n_jobs, batch_size=1)(group)
+        return
+    with Parallel(n_jobs, batch_size=1) as parallel:  # the same workers for all groups
+        while group := list(islice(calls, _TASKS_IN_A_GROUP * n_workers)):
+            yield from parallel(group)
 
 
 def _results_of_dask(

@@ -32,6 +32,31 @@ class Checked(NamedTuple):
     bad_images: dict[int, str]
 
 
+class Writer(NamedTuple):
+    """What an error calls that which writes files of rows, and what to do with it.
+
+    Attributes
+    ----------
+    name : str
+        What the user knows it by.
+    again : str
+        How to have it go on, as the beginning of a sentence.
+    verify : str
+        What to add to that, so that it looks for damage.
+    """
+
+    name: str
+    again: str
+    verify: str
+
+
+FUNCTION = Writer(
+    "transform_to_file",
+    "Call transform_to_file again as before",
+    "with verify=True",
+)
+
+
 def open_rows(
     places: Places, header: dict[str, Any], names: list[str] | None = None
 ) -> RowsFormat:
@@ -54,21 +79,29 @@ def is_sound(rows: RowsFormat, chunk: Chunk) -> bool:
         return False
 
 
-def check(path: Path) -> Checked:
-    """See that a file is complete and every checksum right, or raise."""
+def check(path: Path, writer: Writer = FUNCTION) -> Checked:
+    """See that a file is complete and every checksum right, or raise.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    writer : Writer
+        What errors advise to use.
+    """
     places = Places(path)
     format_of(path)
     journal = Journal(places.journal)
     header = journal.header
     if header is None or not (places.path.exists() or places.part.exists()):
-        raise _without_file_or_journal(places)
+        raise _without_file_or_journal(places, writer)
     rows = open_rows(places, header)
     layout = rows.layout
     if rows.path != places.path:
         n_kept = kept(path)[0]
         raise ValueError(
             f"{str(path)!r} is not complete: {n_kept} of {layout.n_rows} rows are "
-            "there. Call transform_to_file again as before; it computes the rest."
+            f"there. {writer.again}; it computes the rest."
         )
     damaged = [
         index
@@ -82,8 +115,8 @@ def check(path: Path) -> Checked:
         more = f" and {len(damaged) - 1} more chunk(s)" if len(damaged) > 1 else ""
         raise ValueError(
             f"{str(path)!r} is damaged: rows {first.start} to {first.stop - 1}{more} "
-            "are not what was written. Call transform_to_file again as before, with "
-            "verify=True; it computes them again."
+            f"are not what was written. {writer.again}, {writer.verify}; it computes "
+            "them again."
         )
     return Checked(layout.n_rows, layout.n_features, layout.dtype, journal.bad())
 
@@ -98,12 +131,12 @@ def kept(path: Path) -> tuple[int, int]:
     return sum(len(layout.rows_of(index)) for index in journal.chunks), layout.n_rows
 
 
-def _without_file_or_journal(places: Places) -> Exception:
+def _without_file_or_journal(places: Places, writer: Writer) -> Exception:
     path, journal = str(places.path), places.journal
     if not places.path.exists():
         return FileNotFoundError(f"{path!r}: no such file.")
     problem = "is damaged" if journal.exists() else "is missing"
     return ValueError(
         f"{path!r} cannot be checked: its journal {journal.name!r} {problem}. "
-        "transform_to_file writes it beside the file; move both together."
+        f"{writer.name} writes it beside the file; move both together."
     )

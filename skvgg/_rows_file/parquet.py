@@ -39,9 +39,11 @@ class ParquetFormat(RowsFormat):
         parquet.write_table(
             pa.table(columns, names=list(self.names)),
             stream,
-            compression="zstd",
+            # With thousands of columns in each chunk, what counts is the cost of each.
+            compression="snappy",
             use_dictionary=False,  # floats hardly repeat
-            write_statistics=False,  # thousands of columns would have them
+            write_statistics=False,
+            store_schema=False,  # Parquet's own says as much
         )
         write_whole(self._file(index), stream.getvalue())
 

@@ -15,6 +15,7 @@ from skvgg._images import renumbered
 from skvgg._rows_file import identity
 from skvgg._rows_file.checking import is_sound, open_rows
 from skvgg._rows_file.durable import sync_folder
+from skvgg._rows_file.elsewhere import bad_elsewhere
 from skvgg._rows_file.formats import Layout, RowsFormat, format_of
 from skvgg._rows_file.journal import Chunk, Journal
 from skvgg._rows_file.places import Places, telling_of_disk
@@ -214,6 +215,9 @@ class Run:
         state = identity.state_of(part)  # before the files are read
         computed, bad = self._transform(part, rows.start)
         self._check_shape(computed, len(rows))
+        named = {bad_index - rows.start for bad_index in bad}
+        more = bad_elsewhere(self._transformer, part, computed, named)
+        bad |= {rows.start + i: renumbered(why, rows.start) for i, why in more.items()}
         if self._rows is None:
             self._create(computed)
         assert self._rows is not None

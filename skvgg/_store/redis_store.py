@@ -21,7 +21,7 @@ import numpy as np
 from skvgg._runtime.warn import warn_once
 from skvgg._store.array_store import Entry
 from skvgg._store.arrays import DamagedError, checksum, decode, encode
-from skvgg._store.urls import PASSWORD_VARIABLE, check_url
+from skvgg._store.urls import PASSWORD_VARIABLE, check_url, with_lower_scheme
 
 #: What the names of all keys begin with: ours, and the version of the layout. Raise
 #: it when the layout changes.
@@ -35,6 +35,20 @@ _HEADER = struct.Struct(">IQ8s")
 _ROWS_TOGETHER = 64
 #: Names that one request searches or deletes; others wait for the server meanwhile.
 _NAMES_TOGETHER = 1000
+
+#: Bytes of each row, or -1 if it is gone, and the seconds since it was used. A script
+#: answers for all at once: several times as fast as a request for each. A server that
+#: drops what is used least often does not know the seconds.
+_SIZES_AND_SECONDS = """
+local numbers = {}
+for i, name in ipairs(KEYS) do
+    local size = redis.call('MEMORY', 'USAGE', name) or -1
+    local idle = redis.pcall('OBJECT', 'IDLETIME', name)
+    if type(idle) ~= 'number' then idle = 0 end
+    numbers[i] = string.format('%d %d', size, idle)
+end
+return table.concat(numbers, ' ')
+"""
 
 #: In seconds, unless the URL says ``?socket_connect_timeout=...&socket_timeout=...``.
 _PATIENCE = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
@@ -65,8 +79,8 @@ class RedisStore:
 
     def __init__(self, url: str) -> None:
         check_url(url)
-        self._url = url
-        self._client  # noqa: B018
+        self._url = with_lower_scheme(url)
+        self._check_options()
 
     def __getstate__(self) -> str:
         return self._url
@@ -210,6 +224,19 @@ class RedisStore:
 
     # The server
 
+    def _check_options(self) -> None:
+        """Raise if the client does not take the options of the URL."""
+        try:
+            pool = self._client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # does not connect
+        except (TypeError, ValueError) as error:
+            reason = str(error).rpartition("__init__() ")[2].rstrip(".")
+            raise ValueError(
+                "memory is a URL with an option that redis-py does not accept "
+                f"({reason}). After '?', expected options of its connections, such as "
+                "redis://host:6379/0?socket_timeout=20"
+            ) from error
+
     @cached_property
     def _client(self) -> Any:
         redis = _import_redis()
@@ -296,17 +323,30 @@ def _names(client: Any, prefix: bytes) -> Iterator[list[bytes]]:
 
 
 def _entries(client: Any, names: Sequence[bytes]) -> list[Entry]:
+    now = int(time.time())
+    try:
+        answer = client.eval(_SIZES_AND_SECONDS, len(names), *names)
+        numbers = [*map(int, answer.split())]
+    except _import_redis().exceptions.ResponseError:  # the user may run no scripts
+        numbers = _sizes_and_seconds(client, names)
+    return [
+        Entry(name, size, used=now - seconds)
+        for name, size, seconds in zip(names, numbers[::2], numbers[1::2], strict=True)
+        if size >= 0
+    ]
+
+
+def _sizes_and_seconds(client: Any, names: Sequence[bytes]) -> list[int]:
+    """Return what the script does, by a request for each number."""
     with client.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.memory_usage(name)
             pipeline.object("IDLETIME", name)
         answers = pipeline.execute(raise_on_error=False)
-    now = int(time.time())
+    unknown = [-1, 0] * len(names)
     return [
-        # A server that drops what is used least often does not know the time.
-        Entry(name, size, used=now - (idle if isinstance(idle, int) else 0))
-        for name, size, idle in zip(names, answers[::2], answers[1::2], strict=True)
-        if isinstance(size, int)
+        answer if isinstance(answer, int) else other
+        for answer, other in zip(answers, unknown, strict=True)
     ]
 
 

@@ -24,6 +24,12 @@ def without_joblib(url: str) -> str:
     return url.removesuffix(os.sep + "joblib").removesuffix("/joblib")
 
 
+def with_lower_scheme(url: str) -> str:
+    """Return a URL as redis-py takes it, which wants schemes in lower case."""
+    scheme, separator, rest = url.partition("://")
+    return scheme.lower() + separator + rest
+
+
 def check_url(url: str) -> None:
     """Raise unless a URL is one of a Redis server and holds no password.
 
@@ -64,6 +70,8 @@ def _is_whole(url: str) -> bool:
     except ValueError:
         return False
     # What comes after "#", or holds "@", is the rest of a password.
-    if parts.fragment or "@" in parts.path + parts.query:
+    if parts.fragment or "@" in parts.path + parts.query or "://" not in url:
         return False
-    return parts.scheme == "unix" or bool(re.fullmatch(r"/?\d*/?", parts.path))
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return bool(parts.hostname and re.fullmatch(r"/?\d*/?", parts.path))

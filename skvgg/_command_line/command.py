@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import skvgg
 from skvgg._command_line import check, extract, predict
-from skvgg._command_line.say import FATAL, INTERRUPTED, OK, say
+from skvgg._command_line.say import FATAL, OK, say
 
 _DESCRIPTION = "Turn folders of images into features of VGG19, and into predictions."
 
@@ -30,22 +30,19 @@ exit codes:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code.
 
     Parameters
     ----------
-    arguments : sequence of str, optional
-        Without the command's own name; None takes those of the process.
+    arguments : sequence of str or None
+        As :func:`skvgg._command_line.main` takes them.
     """
     options = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
             return options.run(options)
-        except KeyboardInterrupt as interrupt:
-            say("interrupted", "", interrupt)
-            return INTERRUPTED
         except BrokenPipeError:  # nobody reads standard output any more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return OK

@@ -1,0 +1,67 @@
+"""Bad images that were found in another process or thread, whose warnings are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs, parallel_config
+from sklearn.utils import _safe_indexing
+
+from skvgg._images import renumbered
+from skvgg._runtime.warn import holding_warnings
+from skvgg.exceptions import BadImageWarning
+
+
+def bad_elsewhere(
+    transformer: Any, part: Any, rows: np.ndarray, named: Container[int]
+) -> dict[int, str]:
+    """Return bad images that only their rows tell of, by their index among the rows.
+
+    What has NaN in its row is transformed once more, in this thread, so that warnings
+    say what is wrong. (A bad image does not come as far as the network.)
+
+    Parameters
+    ----------
+    transformer : object
+        Has ``transform``.
+    part : sequence of length n
+        What it was given.
+    rows : ndarray of shape (n, n_features)
+        What came of it.
+    named : container of int
+        The rows of which warnings have come.
+    """
+    if rows.dtype.kind != "f" or not _runs_elsewhere(transformer):
+        return {}
+    nan = np.flatnonzero(np.isnan(rows).any(axis=1)).tolist()
+    suspects = [index for index in nan if index not in named]
+    if not suspects:
+        return {}
+    with parallel_config("sequential"), holding_warnings() as held:
+        transformer.transform(_safe_indexing(part, suspects))
+    return {
+        suspects[place]: renumbered(why, suspects[place] - place)
+        for warning in held
+        if isinstance(warning, BadImageWarning)
+        for place, why in warning.bad_images.items()
+    }
+
+
+def _runs_elsewhere(transformer: Any) -> bool:
+    """Return whether steps that skip bad images may run where warnings get lost."""
+    if not hasattr(transformer, "get_params"):
+        return False
+    parameters = transformer.get_params()
+    owners = {
+        name.removesuffix("on_error")
+        for name, value in parameters.items()
+        if name.endswith("on_error") and isinstance(value, str) and value == "nan"
+    }
+    return bool(owners) and any(
+        effective_n_jobs(value) > 1
+        for name, value in parameters.items()
+        # What has both brings its warnings home.
+        if name.endswith("n_jobs") and name.removesuffix("n_jobs") not in owners
+    )
