@@ -11,11 +11,15 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from skvgg._store.arrays import row_id
 
 #: Marks the file as a store of skvgg ("skvg" in ASCII).
 APPLICATION_ID = 0x736B7667
+#: A row of one of the tables.
+Row = tuple[Any, ...]
+
 #: Version of the layout of the file. Raise it when the layout changes.
 LAYOUT_VERSION = 1
 
@@ -100,7 +104,7 @@ def _what_is_wrong(connection: sqlite3.Connection) -> str | None:
 def make_file(
     path: str,
     groups: Iterable[tuple[int, str]] = (),
-    items: Iterable[tuple[tuple, tuple]] = (),
+    items: Iterable[tuple[Row, Row]] = (),
 ) -> None:
     """Make a store unless there is one, with what another held.
 
@@ -149,13 +153,13 @@ def _name_if_free(draft: str, path: str) -> None:
         os.rename(draft, path)
 
 
-def select(connection: sqlite3.Connection, key: bytes) -> tuple | None:
+def select(connection: sqlite3.Connection, key: bytes) -> Row | None:
     """Return key, checksum, form, data and time of use of an item, or None."""
     row = connection.execute(_SELECT, (row_id(key),)).fetchone()
     return row if row is not None and row[0] == key else None
 
 
-def insert(connection: sqlite3.Connection, item: tuple, known: tuple) -> None:
+def insert(connection: sqlite3.Connection, item: Row, known: Row) -> None:
     """Add an item and its entry, within a transaction.
 
     Parameters
@@ -223,7 +227,9 @@ def group_id(connection: sqlite3.Connection, name: str) -> int:
     row = connection.execute(query, (name,)).fetchone()
     if row is not None:
         return row[0]
-    return connection.execute("INSERT INTO groups(name) VALUES (?)", (name,)).lastrowid  # type: ignore[return-value]
+    made = connection.execute("INSERT INTO groups(name) VALUES (?)", (name,)).lastrowid
+    assert made is not None
+    return made
 
 
 @contextlib.contextmanager
