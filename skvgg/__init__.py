@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-#: Page of an estimator in the documentation, linked by its HTML representation.
-DOC_LINK = "https://skvgg.readthedocs.io/en/stable/api/skvgg.{estimator_name}.html"
-
 __all__ = [
     "BadImageWarning",
     "TFLearnMLPClassifier",

@@ -35,6 +35,20 @@ __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
 
 
+class _LabelledImages(Bunch):
+    """A Bunch that says how much it holds, as the paths themselves fill a screen."""
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={_describe(value)}" for name, value in self.items())
+        return f"Bunch({', '.join(parts)})"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<array of shape {value.shape}, {value.dtype}>"
+    return repr(value)
+
+
 def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     """List the images of a folder that has one sub-folder a class.
 
@@ -118,7 +132,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
             f"{str(root / 'dogs')!r}."
         )
     data = np.array(paths, dtype=object)
-    return Bunch(
+    return _LabelledImages(
         data=data,
         target=np.array(target, dtype=np.int64),
         target_names=np.array(names),
@@ -303,7 +317,7 @@ def load_image_table(
     if labels.dtype.kind not in "biuf":
         names, labels = np.unique(labels.astype(str), return_inverse=True)
         labels = labels.astype(np.int64)
-    return Bunch(data=data, target=labels, target_names=names, filenames=data)
+    return _LabelledImages(data=data, target=labels, target_names=names, filenames=data)
 
 
 def _check_names_differ(names: Any) -> None:

@@ -15,7 +15,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
-import skvgg
 from skvgg._dask import check_dask, is_dask, transform_dask
 from skvgg._definition.architecture import LAYER_NAMES
 from skvgg._definition.preprocessing import PREPROCESSINGS
@@ -219,9 +218,6 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     >>> features.get_feature_names_out()[:2]
     array(['block2_pool_avg_0', 'block2_pool_avg_1'], dtype=object)
     """
-
-    _doc_link_module = "skvgg"
-    _doc_link_template = skvgg.DOC_LINK
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "weights": [str, os.PathLike, Source, None],

@@ -21,7 +21,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-import skvgg
 from skvgg._definition.architecture import LAYER_NAMES, STAGES, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
@@ -113,9 +112,6 @@ class _Task:
 
 class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     """A VGG19 with a head, on images; the head is trained, then layers below it."""
-
-    _doc_link_module = "skvgg"
-    _doc_link_template = skvgg.DOC_LINK
 
     features_: VGG19Features
     head_: BaseTFLearnMLP

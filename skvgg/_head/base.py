@@ -84,9 +84,6 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     is, and what `predict` makes of it.
     """
 
-    _doc_link_module = "skvgg"
-    _doc_link_template = skvgg.DOC_LINK
-
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     n_features_in_: int

@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skvgg._store.arrays import DamagedError, decode, row_id
-from skvgg._store.sqlite import FAILURES, SELECT_ENTRY, SELECT_ITEM, Row
+from skvgg._store.sqlite import (
+    FAILURES,
+    SELECT_ENTRY,
+    SELECT_ITEM,
+    Row,
+    closed_on_failure,
+)
 
 
 def open_damaged(path: str) -> sqlite3.Connection:
     """Open a file of which some is not what SQLite expects."""
     connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=rw", uri=True)
-    # Else SQLite gives nothing of a file that is shorter than its header says.
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    with closed_on_failure(connection):
+        # Else SQLite gives nothing of a file that is shorter than its header says.
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
 

@@ -62,8 +62,15 @@ _INSERT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)"
 def open_checked(uri: str) -> tuple[sqlite3.Connection, str | None]:
     """Open a file; return it and why it cannot be used, or None."""
     connection = _sqlite(uri)
-    try:
+    with closed_on_failure(connection):
         return connection, _what_is_wrong(connection)
+
+
+@contextlib.contextmanager
+def closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection if the block fails."""
+    try:
+        yield
     except BaseException:
         connection.close()
         raise
@@ -77,11 +84,12 @@ def _sqlite(uri: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # Nothing that stands in the file is run as part of its schema.
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    # A crash of the machine may cost the last rows, never the file.
-    connection.execute("PRAGMA synchronous = NORMAL")
+    with closed_on_failure(connection):
+        # Nothing that stands in the file is run as part of its schema.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        # A crash of the machine may cost the last rows, never the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 

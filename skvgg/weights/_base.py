@@ -29,6 +29,12 @@ class Weights:
     source: str
     preprocessing: Preprocessing = CAFFE
 
+    def __repr__(self) -> str:
+        return (
+            f"Weights(<{len(self.parameters)} layers>, source={self.source!r}, "
+            f"preprocessing={self.preprocessing!r})"
+        )
+
 
 class Source(ABC):
     """Where weights come from.
