@@ -39,7 +39,8 @@ test-oldest:
 	$(MAKE) test-quick VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt PYTEST_FLAGS="-W ignore"
 
 # The wheel is tried where nothing but it, and what it depends on, can be imported.
-dist: $(VENV)/.release
+dist: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet "build>=1.2" "twine>=6"
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
