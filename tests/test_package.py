@@ -100,3 +100,19 @@ def test_weights_are_shown_on_a_screen():
     assert np.ndim(loaded.parameters["block1_conv2"][0]) == 4
     assert repr(loaded).startswith("Weights(<2 layers>, source=")
     assert len(repr(loaded)) < 80 * SCREEN
+
+
+def test_the_sdist_holds_what_the_tests_read():
+    included = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+            "targets"
+        ]["sdist"]["include"]
+    )
+    # What the build backend adds by itself.
+    included |= {"LICENSE", "README.md", "pyproject.toml"}
+    read = set()
+    for path in (ROOT / "tests").glob("*.py"):
+        pattern = r"(?:ROOT|parents\[1\]) / \"([\w.-]+)"
+        read |= set(re.findall(pattern, path.read_text()))
+    assert len(read) > 3
+    assert read <= included
