@@ -233,7 +233,7 @@ def is_cut_to_8_bits(image: Image.Image) -> bool:
 
     Pillow has no mode for colour of 16 bits. Has to be asked before it is decoded.
     """
-    for tile in getattr(image, "tile", None) or ():
+    for tile in getattr(image, "tile", ()):
         arguments = tile[3]
         raw = arguments if isinstance(arguments, str) else arguments[0]
         if isinstance(raw, str) and re.match(r"(RGB[AX]?|LA);16", raw):
