@@ -12,7 +12,14 @@ WEIGHTS ?=
 # Processes that run the tests; each takes up to 3 GB.
 JOBS ?= 2
 
-.PHONY: demo test test-all lint format docs bench clean
+# What another Python, or other versions of the dependencies, are tried with.
+QUICK := tests/test_persistence.py tests/test_sklearn_contract.py tests/test_images.py \
+	tests/test_store.py tests/test_typing.py tests/test_structure.py
+# A file of versions that pip is to install.
+CONSTRAINTS ?=
+PYTEST_FLAGS ?=
+
+.PHONY: demo test test-all test-quick test-oldest dist lint format docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
@@ -22,6 +29,27 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# On another Python: make test-quick PYTHON=python3.13 VENV=.venv-3.13
+test-quick: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(PYTEST_FLAGS) $(QUICK)
+
+# Old libraries warn of much that newer ones have mended.
+test-oldest:
+	$(MAKE) test-quick VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt PYTEST_FLAGS="-W ignore"
+
+# The wheel is tried where nothing but it, and what it depends on, can be imported.
+dist: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet "build>=1.2" "twine>=6"
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zipfile --list dist/*.whl | grep --quiet skvgg/py.typed
+	clean=$$(mktemp -d) && trap 'rm -rf "$$clean"' EXIT \
+	&& $(PYTHON) -m venv "$$clean/venv" \
+	&& "$$clean/venv/bin/pip" install --quiet "$$(echo $(CURDIR)/dist/*.whl)[offline,plotting]" \
+	&& cp examples/quickstart.py "$$clean" && cd "$$clean" \
+	&& MPLBACKEND=Agg venv/bin/python quickstart.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -37,7 +65,7 @@ docs: $(VENV)/.docs
 
 # One stamp an extra: .venv/.test says that skvgg[test] is installed.
 $(VENV)/.%: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[$*]"
 	touch $@
 
 $(VENV)/bin/python:
@@ -54,4 +82,4 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/scaling.py
 
 clean:
-	rm -rf $(VENV) docs/_build docs/api demo-output
+	rm -rf $(VENV) .venv-* dist docs/_build docs/api demo-output

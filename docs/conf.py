@@ -16,6 +16,8 @@ html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 html_static_path = ["_static"]
 
 autosummary_generate = True
+# The docstrings say what a parameter is, in more detail than its annotation.
+autodoc_typehints = "none"
 # The template lists the methods; what is inherited stands in scikit-learn's reference.
 templates_path = ["_templates"]
 numpydoc_show_class_members = False

@@ -1,13 +1,13 @@
 """Transfer learning on images, the scikit-learn way.
 
-``import skvgg`` is cheap: neither TensorFlow nor TFLearn is imported before a
+``import skvgg`` is cheap: neither TensorFlow nor TFLearn is imported before an
 image goes through the network or a head is trained.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skvgg._head.tflearn import import_tflearn
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
 __version__ = "0.1.0"
-
-#: Page of an estimator in the documentation, linked by its HTML representation.
-DOC_LINK = "https://skvgg.readthedocs.io/en/stable/api/skvgg.{estimator_name}.html"
 
 __all__ = [
     "BadImageWarning",
@@ -53,7 +50,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     if name in ("datasets", "plotting", "weights"):

@@ -71,7 +71,7 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
     dask.array of shape (n, n_features), float32
         Or a DataFrame, if X is a DataFrame or a Series.
     """
-    from dask import delayed
+    from dask.delayed import delayed
 
     alone = copy.copy(transformer).set_params(n_jobs=1, verbose=0)
     # A key of its own, so that it travels once to each worker.
@@ -113,7 +113,7 @@ def rows_of_block(
     images: Any,
     transformer: Any,
     n_features: int,
-    block_info: dict | None = None,
+    block_info: dict[Any, Any] | None = None,
 ) -> np.ndarray:
     """Return the rows of a block of images."""
     images = images if hasattr(images, "__len__") else [*images]
@@ -127,7 +127,7 @@ def rows_of_block(
         raise
 
 
-def _describe_block(block_info: dict | None) -> str:
+def _describe_block(block_info: dict[Any, Any] | None) -> str:
     """Return where the block of an image is, for an error that names its index."""
     where = (block_info or {}).get(None, {}).get("array-location", [(np.nan,)])
     begins = where[0][0]

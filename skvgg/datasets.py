@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 
 from skvgg._extraction.run import find_bad
 from skvgg._images import (
@@ -26,12 +26,27 @@ from skvgg._images import (
 )
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.warn import warn
+from skvgg._typing import checked_params
 
 __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
 
 #: How a number is written that is no code: not 01, 1_1, 1e5, +1, nan, nor with more
 #: digits than an int64 has.
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
+
+
+class _LabelledImages(Bunch):
+    """A Bunch that says how much it holds, as the paths themselves fill a screen."""
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={_describe(value)}" for name, value in self.items())
+        return f"Bunch({', '.join(parts)})"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<array of shape {value.shape}, {value.dtype}>"
+    return repr(value)
 
 
 def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
@@ -117,7 +132,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
             f"{str(root / 'dogs')!r}."
         )
     data = np.array(paths, dtype=object)
-    return Bunch(
+    return _LabelledImages(
         data=data,
         target=np.array(target, dtype=np.int64),
         target_names=np.array(names),
@@ -126,13 +141,12 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     )
 
 
-@validate_params(
+@checked_params(
     {
         "max_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "flattened_shape": [list, tuple, None],
         "verbose": ["verbose"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def find_bad_images(
     images: Any,
@@ -198,13 +212,18 @@ def find_bad_images(
     images = as_images(images, shape, check_items=False)
     with progress_bar(total=len(images), unit="image", disable=not verbose) as bar:
 
-        def report(n_more: int, counts: Counter) -> None:
+        def report(n_more: int, counts: Counter[str]) -> None:
             bar.update(n_more)
 
         return find_bad(images, max_pixels, report)
 
 
-def load_image_table(table, path_column, label_column, root=None):
+def load_image_table(
+    table: Any,
+    path_column: str,
+    label_column: str,
+    root: str | os.PathLike[str] | None = None,
+) -> Bunch:
     """Return the paths and the labels of images that a table lists.
 
     Parameters
@@ -298,7 +317,7 @@ def load_image_table(table, path_column, label_column, root=None):
     if labels.dtype.kind not in "biuf":
         names, labels = np.unique(labels.astype(str), return_inverse=True)
         labels = labels.astype(np.int64)
-    return Bunch(data=data, target=labels, target_names=names, filenames=data)
+    return _LabelledImages(data=data, target=labels, target_names=names, filenames=data)
 
 
 def _check_names_differ(names: Any) -> None:
@@ -309,7 +328,7 @@ def _check_names_differ(names: Any) -> None:
         )
 
 
-def _read_csv(path: Path) -> dict[str, list]:
+def _read_csv(path: Path) -> dict[str, list[Any]]:
     """Return the columns of a CSV file, all of them text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -346,7 +365,7 @@ def _to_numbers(texts: list[str]) -> np.ndarray | None:
     return numbers if len(np.unique(numbers)) == len(set(texts)) else None
 
 
-def _check_labels(labels: list, column: str) -> None:
+def _check_labels(labels: list[Any], column: str) -> None:
     for row, label in enumerate(labels):
         if _is_missing(label):
             raise ValueError(

@@ -35,6 +35,6 @@ class BadImageWarning(UserWarning):
         super().__init__(message)
         self.bad_images = bad_images
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         # An exception's own way would leave bad_images out of the call.
         return type(self), (str(self), self.bad_images), vars(self)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from numbers import Integral
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
-import skvgg
 from skvgg._dask import check_dask, is_dask, transform_dask
 from skvgg._definition.architecture import LAYER_NAMES
 from skvgg._definition.preprocessing import PREPROCESSINGS
@@ -22,14 +22,24 @@ from skvgg._extraction.job import Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
-from skvgg._images import MAX_PIXELS, Images, Interpolation, as_images
-from skvgg._network.engines import ENGINE_NAMES
-from skvgg._network.precision import PRECISIONS, computed_in
+from skvgg._images import MAX_PIXELS, Images, Interpolation, Resize, as_images
+from skvgg._network.engines import ENGINE_NAMES, EngineName
+from skvgg._network.precision import PRECISIONS, Precision, computed_in
 from skvgg._network.registry import share
 from skvgg._network.vgg19 import FORWARD_VERSION
 from skvgg._runtime.seed import draw_seed
-from skvgg._store.cache import Cache, anchored
-from skvgg.weights import Source, as_source
+from skvgg._store.cache import Cache, CacheInfo, anchored
+from skvgg._typing import (
+    Flips,
+    ImagesLike,
+    LayerLike,
+    MemoryLike,
+    PoolingLike,
+    PreprocessingName,
+    RandomState,
+    fit_context,
+)
+from skvgg.weights import Source, WeightsLike, as_source
 
 __all__ = ["VGG19Features"]
 
@@ -210,10 +220,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     array(['block2_pool_avg_0', 'block2_pool_avg_1'], dtype=object)
     """
 
-    _doc_link_module = "skvgg"
-    _doc_link_template = skvgg.DOC_LINK
-
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "weights": [str, os.PathLike, Source, None],
         "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
         "pooling": [StrOptions({"avg", "max"}), list, tuple, None],
@@ -238,28 +245,28 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        weights="imagenet",
+        weights: WeightsLike = "imagenet",
         *,
-        layer="fc1",
-        pooling=None,
-        image_size=224,
-        flattened_shape=None,
-        resize="stretch",
-        fill_value=0,
-        interpolation="bilinear",
-        preprocessing="auto",
-        views=None,
-        on_error="raise",
-        max_pixels=MAX_PIXELS,
-        batch_size=32,
-        precision="float32",
-        engine="auto",
-        memory=None,
-        memory_layers=None,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        layer: LayerLike = "fc1",
+        pooling: PoolingLike = None,
+        image_size: int | Sequence[int] = 224,
+        flattened_shape: Sequence[int] | None = None,
+        resize: Resize = "stretch",
+        fill_value: int | Sequence[int] = 0,
+        interpolation: Interpolation = "bilinear",
+        preprocessing: PreprocessingName = "auto",
+        views: Flips | None = None,
+        on_error: Literal["raise", "nan"] = "raise",
+        max_pixels: int | None = MAX_PIXELS,
+        batch_size: int = 32,
+        precision: Precision = "float32",
+        engine: EngineName = "auto",
+        memory: MemoryLike = None,
+        memory_layers: LayerLike | None = None,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.weights = weights
         self.layer = layer
         self.pooling = pooling
@@ -281,8 +288,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ImagesLike, y: Any = None) -> Self:
         """Check the parameters and X, and note which weights these are.
 
         Nothing is learned from the images.
@@ -320,7 +327,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             self.weights_fingerprint_ = weights_fingerprint(source, cache)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ImagesLike) -> Any:
         """Return the features of images.
 
         Parameters
@@ -386,13 +393,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         if is_dask(X):
             return self._transform_dask(X, settings)
         images = self._as_images(X, settings)
-        views: tuple[View | None, ...] = (None, *FLIPS.get(self.views, ()))
+        views: tuple[View | None, ...] = (None, *FLIPS.get(self.views or "", ()))
         total: np.ndarray | float = 0.0
         for view in views:
             total = total + self._transform_view(images, view)
         return total / np.float32(len(views))
 
-    def _transform_dask(self, X, settings: Settings):
+    def _transform_dask(self, X: Any, settings: Settings) -> Any:
         """Return the features of a Dask collection, which nothing computes here."""
         check_dask(X, settings.flattened_shape)
         config = _get_output_config("transform", self)["dense"]
@@ -426,7 +433,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             )
             return job.rows(images)
 
-    def cache_info(self):
+    def cache_info(self) -> CacheInfo:
         """Return what `memory` has done in this process, and what it holds.
 
         Returns
@@ -442,7 +449,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         with closing(Cache(self.memory)) as cache:
             return cache.info()
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features: "fc1_0", "block4_pool_avg_0".
 
         Parameters
@@ -467,20 +474,20 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             dtype=object,
         )
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         state["memory"] = anchored(state["memory"])
         return state
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()
         share(self, clone)
         return clone
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return not self._draws_seed_in_fit() or hasattr(self, "seed_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = self._draws_seed_in_fit()
         tags.input_tags.one_d_array = True
@@ -497,7 +504,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         """Return the seed of the weights; None if they are not random."""
         if self.weights is not None:
             return None
-        if not self._draws_seed_in_fit():
+        if isinstance(self.random_state, Integral):
             return int(self.random_state)
         if not hasattr(self, "seed_"):
             raise NotFittedError(
@@ -525,7 +532,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             "precision": computed_in(settings.precision),
         }
 
-    def _as_images(self, X, settings: Settings) -> Images:
+    def _as_images(self, X: ImagesLike, settings: Settings) -> Images:
         check_items = self.on_error == "raise"
         return as_images(X, settings.flattened_shape, check_items=check_items)
 

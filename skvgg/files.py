@@ -7,15 +7,16 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from sklearn.utils._param_validation import HasMethods, Interval, validate_params
+from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples
 
 from skvgg._rows_file import Checked, Places, Run, alone, check, format_of
+from skvgg._typing import checked_params
 
 __all__ = ["check_rows_file", "transform_to_file"]
 
 
-@validate_params(
+@checked_params(
     {
         "transformer": [HasMethods("transform")],
         "X": "no_validation",
@@ -23,8 +24,7 @@ __all__ = ["check_rows_file", "transform_to_file"]
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "verify": ["boolean"],
         "verbose": ["verbose"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def transform_to_file(
     transformer: Any,

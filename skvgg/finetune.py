@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
@@ -14,7 +16,20 @@ from sklearn.utils.validation import _check_y
 from skvgg._finetune.base import BaseVGG19
 from skvgg._finetune.heads import fit_linear_classifier, fit_linear_regressor
 from skvgg._head.targets import ClassTargets, NumberTargets, Targets
+from skvgg._images import Interpolation, Resize
+from skvgg._typing import (
+    Augment,
+    ClassWeight,
+    ImagesLike,
+    LayerLike,
+    MemoryLike,
+    PoolingLike,
+    PreprocessingName,
+    RandomState,
+    TrainingPrecision,
+)
 from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor, check_class_weight
+from skvgg.weights import WeightsLike
 
 __all__ = ["VGG19Classifier", "VGG19Regressor"]
 
@@ -167,6 +182,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     Examples
     --------
     >>> import numpy as np
+    from numpy.typing import ArrayLike
     >>> from sklearn.datasets import load_digits
     >>> from skvgg import VGG19Classifier
     >>> digits = load_digits(n_class=2)
@@ -181,43 +197,43 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
 
     classes_: np.ndarray
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseVGG19._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
     def __init__(
         self,
-        weights="imagenet",
+        weights: WeightsLike = "imagenet",
         *,
-        trainable="block5",
-        head=(),
-        layer="stages",
-        pooling="avg",
-        image_size=224,
-        resize="stretch",
-        interpolation="bilinear",
-        preprocessing="auto",
-        max_iter=10,
-        learning_rate_init=1e-4,
-        layer_decay=0.75,
-        weight_decay=0.0,
-        dropout=0.0,
-        batch_size=32,
-        augment=None,
-        n_views=4,
-        average_views=False,
-        class_weight=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=3,
-        tol=1e-4,
-        warm_start=False,
-        memory=None,
-        precision="float32",
-        random_state=None,
-        verbose=0,
-    ):
+        trainable: str | None = "block5",
+        head: ArrayLike = (),
+        layer: LayerLike = "stages",
+        pooling: PoolingLike = "avg",
+        image_size: int | Sequence[int] = 224,
+        resize: Resize = "stretch",
+        interpolation: Interpolation = "bilinear",
+        preprocessing: PreprocessingName = "auto",
+        max_iter: int = 10,
+        learning_rate_init: float = 1e-4,
+        layer_decay: float = 0.75,
+        weight_decay: float = 0.0,
+        dropout: float = 0.0,
+        batch_size: int = 32,
+        augment: Augment = None,
+        n_views: int = 4,
+        average_views: bool = False,
+        class_weight: ClassWeight = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 3,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        memory: MemoryLike = None,
+        precision: TrainingPrecision = "float32",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             weights=weights,
             trainable=trainable,
@@ -249,7 +265,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         )
         self.class_weight = class_weight
 
-    def predict(self, X):
+    def predict(self, X: ImagesLike) -> np.ndarray:
         """Return the most probable class of each image.
 
         Parameters
@@ -265,7 +281,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ImagesLike) -> np.ndarray:
         """Return the probability of each class.
 
         Parameters
@@ -280,7 +296,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         """
         return self._outputs(X, "predict_proba")
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ImagesLike) -> np.ndarray:
         """Return the logarithm of the probability of each class.
 
         Parameters
@@ -474,6 +490,7 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     Examples
     --------
     >>> import numpy as np
+    from numpy.typing import ArrayLike
     >>> from skvgg import VGG19Regressor
     >>> rng = np.random.default_rng(0)
     >>> brightness = rng.uniform(0, 255, 40)
@@ -489,7 +506,7 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
 
     n_outputs_: int
 
-    def predict(self, X):
+    def predict(self, X: ImagesLike) -> np.ndarray:
         """Return the predicted targets of each image.
 
         Parameters
@@ -531,7 +548,7 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     def _to_labels(self, Y: np.ndarray, targets: Targets) -> np.ndarray:
         return Y[:, 0] if Y.shape[1] == 1 else Y
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -15,6 +17,14 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from skvgg._head.base import BaseTFLearnMLP
 from skvgg._head.standardization import Scaling, Standardization
 from skvgg._head.targets import ClassTargets, MultilabelTargets, NumberTargets
+from skvgg._typing import (
+    Activation,
+    Callbacks,
+    ClassWeight,
+    MatrixLike,
+    RandomState,
+    fit_context,
+)
 
 __all__ = ["TFLearnMLPClassifier", "TFLearnMLPRegressor"]
 
@@ -199,7 +209,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         "proximaladagrad": 0.01,
     }
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseTFLearnMLP._parameter_constraints,
         "metric": [str],
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -207,30 +217,30 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(4096, 512),
-        activation="tanh",
+        hidden_layer_sizes: ArrayLike = (4096, 512),
+        activation: Activation = "tanh",
         *,
-        standardize=True,
-        weight_decay=0.001,
-        dropout=0.2,
-        optimizer="sgd",
-        learning_rate_init="auto",
-        decay_rate=0.96,
-        decay_steps=1000,
-        cooldown_fraction="auto",
-        max_iter=20,
-        batch_size=64,
-        validation_fraction="auto",
-        metric="accuracy",
-        class_weight=None,
-        early_stopping=False,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        standardize: bool = True,
+        weight_decay: float = 0.001,
+        dropout: float = 0.2,
+        optimizer: Any = "sgd",
+        learning_rate_init: float | Literal["auto"] = "auto",
+        decay_rate: float = 0.96,
+        decay_steps: int = 1000,
+        cooldown_fraction: float | Literal["auto"] = "auto",
+        max_iter: int = 20,
+        batch_size: int = 64,
+        validation_fraction: float | Literal["auto"] = "auto",
+        metric: str = "accuracy",
+        class_weight: ClassWeight = None,
+        early_stopping: bool = False,
+        n_iter_no_change: float = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        callbacks: Callbacks = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
@@ -256,8 +266,14 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         self.metric = metric
         self.class_weight = class_weight
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: MatrixLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one epoch on these rows, going on from the last call.
 
         Nothing is held out, nothing stops early. What the optimizer remembers is
@@ -313,7 +329,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
             X, y, sample_weight, targets=targets, continues=continues, one_epoch=True
         )
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the probability of each class.
 
         Parameters
@@ -329,7 +345,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         """
         return self._outputs(X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the logarithm of the probability of each class.
 
         It is computed without the probability itself, so it is finite where that
@@ -347,7 +363,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         """
         return self._outputs(X, log=True)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the most probable class of each row.
 
         Parameters
@@ -393,13 +409,13 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
             check_class_weight(self.class_weight)
         return compute_sample_weight(self.class_weight, y)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
 
-def check_class_weight(class_weight: dict) -> None:
+def check_class_weight(class_weight: Mapping[Any, float]) -> None:
     """Raise a ValueError if a weight is no finite number, 0 or more."""
     for label, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
@@ -535,8 +551,10 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     target_mean_: np.ndarray | None
     target_scale_: Any
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train one epoch on these rows, going on from the last call.
 
         Nothing is held out, nothing stops early. What the optimizer remembers is
@@ -561,7 +579,7 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         continues = hasattr(self, "coefs_")
         return self._fit(X, y, sample_weight, continues=continues, one_epoch=True)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the predicted targets of each row.
 
         Parameters
@@ -606,7 +624,7 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         outputs = Standardization(self.target_mean_, self.target_scale_)
         return replace(scaling, outputs=outputs)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

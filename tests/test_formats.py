@@ -489,7 +489,7 @@ class _Heic(ImageFile.ImageFile):
     format = "HEIF"
 
     def _open(self):
-        self._mode, self._size = "RGB", SIZE[::-1]
+        self._mode, self._size, self.tile = "RGB", SIZE[::-1], []
 
     def load(self):
         self.im = Image.new("RGB", self.size, RED).im

@@ -137,10 +137,14 @@ class Job:
         self._network: VGG19 | None = None
         self._trouble: str | None = None
 
-    def _network_key(self, fingerprint: str) -> tuple:
+    def _network_key(self, fingerprint: str) -> tuple[Any, ...]:
         # "auto" follows from the weights, so it needs not be looked up. Engines differ
         # by rounding only; what is computed in fewer bits has keys of its own.
-        key: tuple = (FORWARD_VERSION, fingerprint, self._settings.preprocessing)
+        key: tuple[Any, ...] = (
+            FORWARD_VERSION,
+            fingerprint,
+            self._settings.preprocessing,
+        )
         return key if self._precision == "float32" else (*key, self._precision)
 
     def rows(self, images: Images) -> np.ndarray:
@@ -195,7 +199,7 @@ class Job:
                 )
             )
 
-            def report(n_more: int, counts: Counter) -> None:
+            def report(n_more: int, counts: Counter[str]) -> None:
                 bar.set_postfix(counts, refresh=False)
                 bar.update(n_more)
 

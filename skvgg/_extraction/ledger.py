@@ -48,7 +48,7 @@ class Ledger:
         rows: np.ndarray | None,
         *,
         skips_bad: bool,
-        report: Callable[[int, Counter], Any],
+        report: Callable[[int, Counter[str]], Any],
         warn: Callable[[str], Any],
     ) -> None:
         self.bad: dict[int, str] = {}
@@ -60,7 +60,7 @@ class Ledger:
         self._report = report
         #: Called with what the user should be told of.
         self.warn = warn
-        self._counts: Counter = Counter(hits=0, misses=0)  # and "bad", if any
+        self._counts: Counter[str] = Counter(hits=0, misses=0)  # and "bad", if any
         self._warned_unscaled = False
 
     @contextmanager

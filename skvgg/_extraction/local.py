@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,9 @@ class _LocalRun:
         self._network = network
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
         self._waiting_stored: list[tuple[int, bytes, list[np.ndarray]]] = []
-        self._in_network: tuple[Sequence[int], Sequence[bytes], Future] | None = None
+        self._in_network: tuple[Sequence[int], Sequence[bytes], Future[Any]] | None = (
+            None
+        )
 
     def add(self, contents: dict[int, Content]) -> None:
         """Send images on their way, by index."""

@@ -54,9 +54,9 @@ class Recipe:
             output: repr(self._identity(output)).encode() for output in self.all_outputs
         }
 
-    def _identity(self, output: Output) -> tuple:
+    def _identity(self, output: Output) -> tuple[object, ...]:
         """Return all that the row of a content depends on besides the content."""
-        identity: tuple = (output, self.framing, self.network_key)
+        identity: tuple[object, ...] = (output, self.framing, self.network_key)
         if self.view is not None:
             identity += (self.view,)
         if self.map_dtype != "float32" and output.is_map:

@@ -90,14 +90,18 @@ class Extraction:
         *,
         max_pixels: int | None,
         skips_bad: bool,
-        report: Callable[[int, Counter], Any],
+        report: Callable[[int, Counter[str]], Any],
         warn: Callable[[str], Any] = warn,
     ) -> None:
         self._recipe = recipe
         self._cache = cache
         self._passes = passes
         self._max_pixels = max_pixels
-        self._settings = {"skips_bad": skips_bad, "report": report, "warn": warn}
+        self._settings: dict[str, Any] = {
+            "skips_bad": skips_bad,
+            "report": report,
+            "warn": warn,
+        }
         self._first: dict[bytes, int] = {}
         self._copies: list[tuple[int, int]] = []
         self._ledger: Ledger
@@ -130,7 +134,7 @@ class Extraction:
             As :func:`skvgg._images.load` and :func:`skvgg._images.decode`; the
             rows computed before that are stored.
         """
-        ledger = Ledger(self._recipe, self._cache, rows, **self._settings)  # type: ignore[arg-type]
+        ledger = Ledger(self._recipe, self._cache, rows, **self._settings)
         self._ledger = ledger
         indices = images if isinstance(images, Mapping) else range(len(images))
         n_together = max(_READ_TOGETHER, _READ_BY_A_THREAD * max_threads())
@@ -199,7 +203,7 @@ class Extraction:
 
 
 def find_bad(
-    images: Images, max_pixels: int | None, report: Callable[[int, Counter], Any]
+    images: Images, max_pixels: int | None, report: Callable[[int, Counter[str]], Any]
 ) -> dict[int, str]:
     """Return what is wrong with images, by index.
 

@@ -25,6 +25,7 @@ from skvgg._images import Framing, check_flattened_shape, is_whole
 from skvgg._network.engines import EngineName, check_engine
 from skvgg._network.precision import Precision
 from skvgg._store.urls import check_url, is_url
+from skvgg._typing import LayerLike, PoolingLike
 from skvgg.weights import Source
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Settings:
         return sum(map(self.n_features_of, self.outputs))
 
 
-def check_layers(layer: str | Sequence[str], parameter: str) -> tuple[str, ...]:
+def check_layers(layer: LayerLike, parameter: str) -> tuple[str, ...]:
     alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
     layers = (str(layer),) if alone else tuple(map(str, layer))
     unknown = [name for name in layers if name not in LAYER_NAMES]
@@ -127,9 +128,9 @@ def check_layers(layer: str | Sequence[str], parameter: str) -> tuple[str, ...]:
     return layers
 
 
-def _check_poolings(pooling: Any) -> tuple[Pooling, ...]:
+def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:
     if pooling is None or isinstance(pooling, str):
-        return (pooling,)  # type: ignore[return-value]
+        return (pooling,)
     poolings = tuple(pooling)
     unknown = [some for some in poolings if some not in POOLINGS]
     if unknown or not poolings or len({*poolings}) < len(poolings):
@@ -140,7 +141,7 @@ def _check_poolings(pooling: Any) -> tuple[Pooling, ...]:
     return poolings
 
 
-def _check_memory_layers(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+def _check_memory_layers(layers: LayerLike | None) -> tuple[str, ...]:
     if layers is None:
         return ()
     if isinstance(layers, str) and layers == "stages":

@@ -119,7 +119,7 @@ FLIPS: dict[str, tuple[View, ...]] = {
 
 
 def make_views(
-    augment: str | Callable | None, n_views: int, seed: int
+    augment: str | Callable[..., Any] | None, n_views: int, seed: int
 ) -> tuple[View | None, ...]:
     """Return the views of each image; the first is the image itself, None.
 

@@ -6,27 +6,27 @@ import math
 import os
 import tempfile
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context, clone
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-import skvgg
 from skvgg._definition.architecture import LAYER_NAMES, STAGES, parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings
-from skvgg._extraction.views import FLIPS, make_views
+from skvgg._extraction.views import FLIPS, View, make_views
 from skvgg._finetune.heads import linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._finetune.stored import Batches, Stored, check_disk
@@ -41,8 +41,8 @@ from skvgg._head.base import (
     set_learned,
 )
 from skvgg._head.persistence import pack_function, unpack_callbacks
-from skvgg._head.targets import Targets
-from skvgg._images import Images, Interpolation, as_images
+from skvgg._head.targets import Figures, Targets
+from skvgg._images import Images, Interpolation, Resize, as_images
 from skvgg._network.precision import PRECISIONS, computed_in, tensor_float_32
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar
@@ -50,8 +50,19 @@ from skvgg._runtime.seed import draw_seed
 from skvgg._runtime.tensorflow import eagerly
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, anchored
+from skvgg._typing import (
+    Augment,
+    ImagesLike,
+    LayerLike,
+    MemoryLike,
+    PoolingLike,
+    PreprocessingName,
+    RandomState,
+    TrainingPrecision,
+    fit_context,
+)
 from skvgg.features import VGG19Features
-from skvgg.weights import Source, TunedWeights, as_source
+from skvgg.weights import Source, TunedWeights, WeightsLike, as_source
 
 #: Share of all steps in which the learning rate rises to its full size, at most those
 #: of one epoch.
@@ -102,9 +113,6 @@ class _Task:
 class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     """A VGG19 with a head, on images; the head is trained, then layers below it."""
 
-    _doc_link_module = "skvgg"
-    _doc_link_template = skvgg.DOC_LINK
-
     features_: VGG19Features
     head_: BaseTFLearnMLP
     history_: training.History
@@ -114,7 +122,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     best_validation_score_: float
     _trained_on: TrainedOn | None
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "weights": [str, os.PathLike, Source, None],
         "trainable": [str, None],
         "head": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -149,35 +157,35 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def __init__(
         self,
-        weights="imagenet",
+        weights: WeightsLike = "imagenet",
         *,
-        trainable="block5",
-        head=(),
-        layer="stages",
-        pooling="avg",
-        image_size=224,
-        resize="stretch",
-        interpolation="bilinear",
-        preprocessing="auto",
-        max_iter=10,
-        learning_rate_init=1e-4,
-        layer_decay=0.75,
-        weight_decay=0.0,
-        dropout=0.0,
-        batch_size=32,
-        augment=None,
-        n_views=4,
-        average_views=False,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=3,
-        tol=1e-4,
-        warm_start=False,
-        memory=None,
-        precision="float32",
-        random_state=None,
-        verbose=0,
-    ):
+        trainable: str | None = "block5",
+        head: ArrayLike = (),
+        layer: LayerLike = "stages",
+        pooling: PoolingLike = "avg",
+        image_size: int | Sequence[int] = 224,
+        resize: Resize = "stretch",
+        interpolation: Interpolation = "bilinear",
+        preprocessing: PreprocessingName = "auto",
+        max_iter: int = 10,
+        learning_rate_init: float = 1e-4,
+        layer_decay: float = 0.75,
+        weight_decay: float = 0.0,
+        dropout: float = 0.0,
+        batch_size: int = 32,
+        augment: Augment = None,
+        n_views: int = 4,
+        average_views: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float = 3,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        memory: MemoryLike = None,
+        precision: TrainingPrecision = "float32",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.weights = weights
         self.trainable = trainable
         self.head = head
@@ -244,8 +252,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     # Fitting
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ImagesLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train the head, then the layers from `trainable` up.
 
         Parameters
@@ -314,7 +324,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             total=n_passes * n_images, unit="image", disable=not self.verbose
         )
 
-    def _views(self, seed: int) -> tuple:
+    def _views(self, seed: int) -> tuple[View | None, ...]:
         return make_views(self.augment, self.n_views, seed)
 
     def _make_features(self, weights: Any) -> VGG19Features:
@@ -398,7 +408,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def _check_goes_on(self, settings: Settings) -> None:
         """Raise if the last head takes other features, or is not the one wanted."""
-        last = Settings.of(self.features_, self.features_.weights)
+        last = Settings.of(self.features_, as_source(self.features_.weights))
         hidden = check_hidden_layer_sizes(self.head)
         trained = tuple(len(b) for b in self.head_.intercepts_[:-1])
         for name, before, now in (
@@ -559,7 +569,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             seen = targets.figures(loss, validation.Y, output, validation.w)
             stopping.should_stop({stopping.monitor: seen[targets.score_name]}, tuner)
 
-        def move_on(epoch: int, figures: training.Figures) -> None:
+        def move_on(epoch: int, figures: Figures) -> None:
             bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
             bar.update(len(task.Y))
 
@@ -624,7 +634,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _keep_layers(
-        self, task: _Task, layers: dict, preprocessing: Preprocessing
+        self,
+        task: _Task,
+        layers: dict[str, tuple[np.ndarray, np.ndarray]],
+        preprocessing: Preprocessing,
     ) -> None:
         base = task.source
         if isinstance(base, TunedWeights):
@@ -653,7 +666,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         outputs = [getattr(self.head_, method)(some) for some in rows]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
-    def to_features(self, layer=None, *, pooling="avg"):
+    def to_features(
+        self, layer: LayerLike | None = None, *, pooling: PoolingLike = "avg"
+    ) -> VGG19Features:
         """Return a transformer that has the fine-tuned layers.
 
         Parameters
@@ -677,25 +692,25 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     # Manners
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         state["memory"] = anchored(state["memory"])
         state["augment"] = pack_function(state["augment"], "augment")
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         state = {**state, "augment": unpack_callbacks(state["augment"])}
         super().__setstate__(state)
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()
         share(self, clone)
         return clone
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "head_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
@@ -737,12 +752,14 @@ def _warm_up_and_fall(n_steps: int, n_batches: int) -> Iterator[float]:
             yield (1 + math.cos(math.pi * done)) / 2
 
 
-def _named(settings: Settings) -> tuple:
+def _named(settings: Settings) -> tuple[tuple[str, int], ...]:
     """Return the names and lengths of outputs, in their order."""
     return tuple((o.name, settings.n_features_of(o)) for o in settings.outputs)
 
 
-def _check_finite(layers: dict, head_parameters: Any) -> None:
+def _check_finite(
+    layers: dict[str, tuple[np.ndarray, np.ndarray]], head_parameters: Any
+) -> None:
     arrays = [*head_parameters[0], *head_parameters[1]]
     arrays += [array for pair in layers.values() for array in pair]
     if not all(np.isfinite(array).all() for array in arrays):

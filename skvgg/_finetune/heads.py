@@ -169,7 +169,7 @@ def linear_loss(
     return float(np.mean(w * losses)), output
 
 
-def _weights_for_all() -> AbstractContextManager:
+def _weights_for_all() -> AbstractContextManager[Any]:
     """Let a search hand weights on, whatever the user has set for searches of theirs.
 
     With ``enable_metadata_routing`` it would ask for requests first.

@@ -8,12 +8,13 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from scipy.special import expit, log_expit, log_softmax, softmax
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
@@ -35,9 +36,16 @@ from skvgg._head.persistence import (
     unpack_optimizer,
 )
 from skvgg._head.standardization import Scaling, Standardization
-from skvgg._head.targets import Targets
+from skvgg._head.targets import Figures, Targets
 from skvgg._runtime.seed import MAX_SEED, draw_seed
 from skvgg._runtime.warn import warn
+from skvgg._typing import (
+    Activation,
+    Callbacks,
+    MatrixLike,
+    RandomState,
+    fit_context,
+)
 
 #: The activations of :data:`skvgg._head.dense.ACTIVATIONS` in NumPy, and the
 #: logarithms of those that make probabilities.
@@ -76,9 +84,6 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     is, and what `predict` makes of it.
     """
 
-    _doc_link_module = "skvgg"
-    _doc_link_template = skvgg.DOC_LINK
-
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     n_features_in_: int
@@ -90,7 +95,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     _optimizer_slots: dict[str, np.ndarray]
     best_validation_score_: float
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": [
             "array-like",
             Interval(Integral, 1, None, closed="left"),
@@ -130,28 +135,28 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     def __init__(
         self,
-        hidden_layer_sizes=(4096, 512),
-        activation="tanh",
+        hidden_layer_sizes: ArrayLike = (4096, 512),
+        activation: Activation = "tanh",
         *,
-        standardize=True,
-        weight_decay=0.001,
-        dropout=0.2,
-        optimizer="sgd",
-        learning_rate_init="auto",
-        decay_rate=0.96,
-        decay_steps=1000,
-        cooldown_fraction="auto",
-        max_iter=20,
-        batch_size=64,
-        validation_fraction="auto",
-        early_stopping=False,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        standardize: bool = True,
+        weight_decay: float = 0.001,
+        dropout: float = 0.2,
+        optimizer: Any = "sgd",
+        learning_rate_init: float | Literal["auto"] = "auto",
+        decay_rate: float = 0.96,
+        decay_steps: int = 1000,
+        cooldown_fraction: float | Literal["auto"] = "auto",
+        max_iter: int = 20,
+        batch_size: int = 64,
+        validation_fraction: float | Literal["auto"] = "auto",
+        early_stopping: bool = False,
+        n_iter_no_change: float = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        callbacks: Callbacks = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.standardize = standardize
@@ -196,17 +201,17 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     # Fitting
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -259,15 +264,15 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     def _fit(
         self,
-        X,
-        y,
-        sample_weight,
-        validation=None,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation: Any = None,
         *,
-        continues,
-        targets=None,
-        one_epoch=False,
-    ):
+        continues: bool,
+        targets: Targets | None = None,
+        one_epoch: bool = False,
+    ) -> Self:
         """Check, encode and train; see :meth:`_train` for the last arguments."""
         with all_or_nothing(self):
             X, y = self._validate(X, y, reset=not continues)
@@ -393,7 +398,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         }
         self.loss_curve_ = self.history_["loss"]
 
-    def _validate(self, X, y, *, reset: bool) -> tuple[Any, np.ndarray]:
+    def _validate(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, np.ndarray]:
         X, y = validate_data(
             self,
             X,
@@ -538,7 +543,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         monitor = f"val_{targets.score_name}"
         return training.EarlyStopping(monitor, self.n_iter_no_change, self.tol)
 
-    def _check_callbacks(self) -> list[Callable]:
+    def _check_callbacks(self) -> list[Callable[[int, Figures], Any]]:
         if self.callbacks is None:
             return []
         callbacks = [self.callbacks] if callable(self.callbacks) else [*self.callbacks]
@@ -590,7 +595,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     # Predicting
 
-    def _outputs(self, X, *, log: bool = False) -> np.ndarray:
+    def _outputs(self, X: MatrixLike, *, log: bool = False) -> np.ndarray:
         """Return the outputs of the network, or their logarithms, in NumPy."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
@@ -598,11 +603,11 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         batches = gen_batches(X.shape[0], _PREDICTION_BATCH)
         return np.concatenate([self._forward(X[rows], out) for rows in batches])
 
-    def _decode(self, X) -> np.ndarray:
+    def _decode(self, X: MatrixLike) -> np.ndarray:
         outputs = self._outputs(X)
         return self._get_targets().decode(outputs)
 
-    def _forward(self, x, out_activation: str) -> np.ndarray:
+    def _forward(self, x: Any, out_activation: str) -> np.ndarray:
         hidden = _NUMPY_ACTIVATIONS[self.activation]
         for coef, intercept in zip(
             self.coefs_[:-1], self.intercepts_[:-1], strict=True
@@ -614,7 +619,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     # Pickling
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             **super().__getstate__(),
             "optimizer": pack_optimizer(self.optimizer),
@@ -622,7 +627,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             "_skvgg_version": skvgg.__version__,
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         version = state.pop("_skvgg_version", "unknown")
         if release(version) > release(skvgg.__version__):
@@ -641,7 +646,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         state["callbacks"] = unpack_callbacks(state["callbacks"])
         super().__setstate__(state)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -685,7 +690,7 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
+def check_hidden_layer_sizes(sizes: ArrayLike) -> tuple[int, ...]:
     given = np.atleast_1d(np.asarray(sizes, dtype=object)).tolist()
     whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in given)
     if not whole or min(given, default=1) < 1:
@@ -695,7 +700,9 @@ def check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
     return tuple(map(int, given))
 
 
-def check_weights(sample_weight, X, name: str = "sample_weight") -> np.ndarray:
+def check_weights(
+    sample_weight: ArrayLike | None, X: Any, name: str = "sample_weight"
+) -> np.ndarray:
     """Return weights as float64; raise a ValueError if one is negative."""
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weights < 0).any():
@@ -707,7 +714,9 @@ def check_weights(sample_weight, X, name: str = "sample_weight") -> np.ndarray:
     return weights
 
 
-def _drop_weightless(X, y, weights: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+def _drop_weightless(
+    X: Any, y: Any, weights: np.ndarray
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """Return the samples whose weights are not zero."""
     if weights.all():
         return X, y, weights

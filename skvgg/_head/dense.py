@@ -118,9 +118,9 @@ class _Graph:
     graph: Any
     output: Any
     loss: Any
-    feeds: list
+    feeds: list[Any]
     train: Any
-    layers: list
+    layers: list[tuple[Any, Any]]
     slots: dict[str, Any]
     step: Any
     seeds: Any
@@ -310,7 +310,9 @@ def _build(spec: NetworkSpec, sizes: tuple[int, ...]) -> _Graph:
 _build_once = lru_cache(maxsize=8)(_build)
 
 
-def _build_tensors(tf: Any, spec: NetworkSpec, sizes: tuple[int, ...]) -> dict:
+def _build_tensors(
+    tf: Any, spec: NetworkSpec, sizes: tuple[int, ...]
+) -> dict[str, Any]:
     """Fill the default graph; return the fields of a :class:`_Graph`."""
     tflearn = import_tflearn()
     target = tf.placeholder(tf.float32, [None, sizes[-1]])

@@ -21,7 +21,7 @@ class _ImportTFLearn:
     once TFLearn has been.
     """
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return import_tflearn, ()
 
 
@@ -42,14 +42,14 @@ def unpack_optimizer(packed: Any) -> Any:
 class _ByValue:
     """Pickles a function with its code, as cloudpickle does; copies share it."""
 
-    def __init__(self, function: Callable, name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function = function
         self.name = name
 
-    def __deepcopy__(self, memo: dict) -> _ByValue:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ByValue:
         return self
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         call = threading.get_ident(), self.function
         if call in _being_pickled:
             raise TypeError("it refers to the head that it belongs to")
@@ -69,7 +69,7 @@ class _ByValue:
 
 #: Functions whose pickling is under way, by thread: one that refers to its head would
 #: come again.
-_being_pickled: set[tuple[int, Callable]] = set()
+_being_pickled: set[tuple[int, Callable[..., Any]]] = set()
 
 
 def pack_callbacks(callbacks: Any) -> Any:

@@ -18,7 +18,7 @@ from skvgg._images.items import (
     name_of,
     renumbered,
 )
-from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation
+from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
 from skvgg._images.together import decode_together, load_together
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Framing",
     "Images",
     "Interpolation",
+    "Resize",
     "as_images",
     "check_file",
     "check_flattened_shape",

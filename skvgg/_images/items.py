@@ -299,7 +299,7 @@ def _is_file(item: Any) -> bool:
 
 
 def check_file(
-    item: str | os.PathLike, name: str, folder: str | os.PathLike = ""
+    item: str | os.PathLike[str], name: str, folder: str | os.PathLike[str] = ""
 ) -> None:
     """Raise if there is no such file in a folder."""
     text = os.fspath(item)

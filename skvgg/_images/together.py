@@ -62,7 +62,7 @@ def decode_together(
     framing: Framing,
     max_pixels: int | None,
     executor: Executor,
-) -> dict[int, Future]:
+) -> dict[int, Future[Any]]:
     """Decode images, by their indices, as :func:`decode` does.
 
     Returns

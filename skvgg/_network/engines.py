@@ -192,7 +192,7 @@ def _direct_function(
     """Return the compiled convolution of images of a shape (height, width, n_in)."""
     tf = import_tensorflow()
 
-    def convolve(x, kernel, bias):
+    def convolve(x: Any, kernel: Any, bias: Any) -> Any:
         y = layers.convolve(x, kernel, bias)
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools else y
 

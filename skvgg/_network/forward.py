@@ -197,7 +197,7 @@ def _preprocess_function(
         for numbers in (preprocessing.mean, preprocessing.std)
     )
 
-    def preprocess(x):
+    def preprocess(x: Any) -> Any:
         x = tf.cast(tf.reshape(x, [-1, height, width * 3]), tf.float32)
         if preprocessing.divisor != 1:
             x = x / preprocessing.divisor

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from skvgg._network.precision import Precision
 from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import device_here
-from skvgg.weights import Source
+from skvgg.weights import Identity, Source, Weights
 
 
 class _RecentNetworks:
@@ -54,7 +54,7 @@ def share(transformer: Any, clone: Any) -> None:
 def get_network(
     transformer: Any,
     source: Source,
-    identity: tuple,
+    identity: Identity,
     precision: Precision,
     shapes: dict[str, tuple[int, ...]],
     verbose: int = 0,
@@ -88,7 +88,7 @@ def get_network(
         if network is None:
             network = _networks[key] = VGG19(precision)
 
-    def load(missing):
+    def load(missing: Mapping[str, tuple[int, ...]]) -> Weights:
         loaded = source.load(missing, verbose)
         if source.identify() != identity:
             raise ValueError(

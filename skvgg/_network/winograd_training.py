@@ -63,7 +63,9 @@ def convolutions_to_train(
     if precision != "float32" or has_gpu():
         return {}
     shapes = {}
-    work: Counter = Counter()  # of the layers of a shape, which are compiled together
+    work: Counter[Any] = (
+        Counter()
+    )  # of the layers of a shape, which are compiled together
     for name, kernel_shape in kernel_shapes.items():
         layer = get_layer(name)
         if layer.kind != "conv" or min(kernel_shape[2:]) < _LEAST_CHANNELS:
@@ -104,11 +106,10 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
             maps = tf.pad(maps, [[0, missing], [0, 0], [0, 0], [0, 0]])
         return tf.split(maps, n_parts)
 
-    @tf.custom_gradient
-    def convolve(x, kernel, bias):
+    def convolve(x: Any, kernel: Any, bias: Any) -> Any:
         y = tf.concat([forward(part, kernel, bias) for part in split(x)], axis=0)[:n]
 
-        def gradients(dy):
+        def gradients(dy: Any) -> Any:
             parts = zip(split(x), split(y), split(dy), strict=True)
             found = [backward(part, kernel, *rest) for part, *rest in parts]
             of_x, *of_rest = zip(*found, strict=True)
@@ -117,7 +118,7 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
 
         return y, gradients
 
-    return convolve
+    return tf.custom_gradient(convolve)
 
 
 def _compile(*key: Any) -> tuple[Any, Any]:
@@ -132,11 +133,11 @@ def _compile_once(shape: tuple[int, ...], n_out: int) -> tuple[Any, Any]:
     tf = import_tensorflow()
     n, height, width, n_in = shape
 
-    def forward(x, kernel, bias):
+    def forward(x: Any, kernel: Any, bias: Any) -> Any:
         u = winograd.transform_kernel(kernel)
         return tf.nn.relu(winograd.convolve(x, u) + bias)
 
-    def backward(x, kernel, y, dy):
+    def backward(x: Any, kernel: Any, y: Any, dy: Any) -> Any:
         dy = tf.where(y > 0, dy, 0.0)
         with tf.GradientTape() as tape:
             tape.watch([x, kernel])

@@ -64,7 +64,7 @@ def state_of(part: Any) -> str:
     return hashlib.blake2b(states.encode(), digest_size=16).hexdigest()
 
 
-def _paths_in(items: Sequence[Any]) -> Iterator[str | os.PathLike]:
+def _paths_in(items: Sequence[Any]) -> Iterator[str | os.PathLike[str]]:
     """Yield what may be paths of files, also those that are a cell of a table's row."""
     for item in items:
         if isinstance(item, list | tuple):
@@ -155,7 +155,7 @@ def _text_of(thing: Any, name: str) -> str:
         ) from error
 
 
-def _parts_of_function(function: Any, name: str) -> tuple:
+def _parts_of_function(function: Any, name: str) -> tuple[Any, ...]:
     """Return what a function is, does, and does it with."""
     defaults = [*(function.__defaults__ or ()), function.__kwdefaults__]
     held = [cell.cell_contents for cell in function.__closure__ or ()]
@@ -167,7 +167,7 @@ def _parts_of_function(function: Any, name: str) -> tuple:
     )
 
 
-def _code_of(code: CodeType) -> tuple:
+def _code_of(code: CodeType) -> tuple[Any, ...]:
     """Return what a function does: its instructions, names and constants."""
     constants = [_constant_of(constant) for constant in code.co_consts]
     return code.co_code, code.co_names, tuple(constants)

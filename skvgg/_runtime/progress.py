@@ -13,7 +13,7 @@ from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
 _share: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
-def progress_bar(steps: Iterable | None = None, **settings: Any) -> Any:
+def progress_bar(steps: Iterable[Any] | None = None, **settings: Any) -> Any:
     """Return tqdm's progress bar, on standard error whatever becomes of that.
 
     Within :func:`sharing`, a bar over images is a share of the one there.

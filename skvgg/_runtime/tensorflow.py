@@ -162,7 +162,7 @@ def device_here() -> str | None:
     return (context.device_name or None) if context is not None else None
 
 
-def at_device_of_this_thread(function: Callable) -> Callable:
+def at_device_of_this_thread(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that computes on this thread's device in any thread.
 
     ``with tf.device(...)`` holds for the thread that says so, and for no other.
@@ -214,7 +214,7 @@ def as_tensor(array: np.ndarray) -> Any:
 
 
 def compiled(
-    function: Callable, signature: Sequence[Any], *, by_xla: bool = False
+    function: Callable[..., Any], signature: Sequence[Any], *, by_xla: bool = False
 ) -> Any:
     """Return a function of tensors as a graph that takes this signature alone.
 

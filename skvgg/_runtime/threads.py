@@ -43,9 +43,11 @@ def threads(n: int | None = None) -> Executor:
 class InTurn(Executor):
     """Makes each call at once, in the thread that asks for it."""
 
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Future[Any]:
         """Return the result, or the error, as a future that is done."""
-        future: Future = Future()
+        future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:

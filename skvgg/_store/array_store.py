@@ -142,7 +142,7 @@ class ArrayStore:
         """Return what is known of all arrays."""
         return self._entries("", ())
 
-    def _entries(self, condition: str, values: tuple) -> list[Entry]:
+    def _entries(self, condition: str, values: tuple[Any, ...]) -> list[Entry]:
         query = f"SELECT id, size, used, stored FROM entries {condition}"
         return [Entry(*row) for row in self._read(query, values) if all_int(row)]
 
@@ -195,7 +195,7 @@ class ArrayStore:
             if connection is not None:
                 sqlite.set_code(connection, group, code)
 
-    def _read(self, query: str, values: tuple = ()) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._file.opened(writing=False) as connection:
             if connection is not None:
                 return connection.execute(query, values).fetchall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def encode(array: np.ndarray) -> tuple[str, bytes]:
     return " ".join([array.dtype.str, *map(str, array.shape)]), array.tobytes()
 
 
-def decode(row: tuple) -> np.ndarray:
+def decode(row: tuple[Any, ...]) -> np.ndarray:
     key, crc, form, data = row[:4]
     sound = [isinstance(key, bytes), isinstance(form, str), isinstance(data, bytes)]
     if not all(sound) or checksum(key, form, data) != crc:

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from joblib import register_store_backend
@@ -47,13 +47,19 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
 
     # Items
 
-    def load_item(self, call_id, verbose=1, timestamp=None, metadata=None):
+    def load_item(
+        self,
+        call_id: Sequence[str],
+        verbose: int = 1,
+        timestamp: Any = None,
+        metadata: Any = None,
+    ) -> np.ndarray:
         """Return the array of a call."""
         for array in self.store.get([_key(call_id)]).values():
             return array.copy()
         raise KeyError(f"No result of {os.path.join(*call_id)} is stored.")
 
-    def dump_item(self, call_id, item, verbose=1):
+    def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
         """Store the array that a call gave."""
         if not isinstance(item, np.ndarray | np.generic):
             raise TypeError(
@@ -63,40 +69,42 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
             )
         self.store.put({_key(call_id): np.asarray(item)}, group=call_id[0])
 
-    def contains_item(self, call_id):
+    def contains_item(self, call_id: Sequence[str]) -> bool:
         """Return whether there is a result of a call."""
         return self.store.entry(_key(call_id)) is not None
 
-    def clear_item(self, call_id):
+    def clear_item(self, call_id: Sequence[str]) -> None:
         """Delete the result of a call."""
         entry = self.store.entry(_key(call_id))
         if entry is not None:
             self.store.delete([entry.id])
 
-    def get_metadata(self, call_id):
+    def get_metadata(self, call_id: Sequence[str]) -> dict[str, Any]:
         """Return when the result of a call was stored; nothing else is kept."""
         entry = self.store.entry(_key(call_id))
         return {} if entry is None else {"time": entry.stored}
 
-    def store_metadata(self, call_id, metadata):
+    def store_metadata(self, call_id: Sequence[str], metadata: Any) -> None:
         """Do nothing: an item and what is known of it are stored together."""
 
     # Functions
 
-    def contains_path(self, call_id):
+    def contains_path(self, call_id: Sequence[str]) -> bool:
         """Return whether a function is known."""
         return self.store.get_code(os.path.join(*call_id)) is not None
 
-    def clear_path(self, call_id):
+    def clear_path(self, call_id: Sequence[str]) -> None:
         """Delete all results of a function."""
         self.store.delete_group(os.path.join(*call_id))
 
-    def store_cached_func_code(self, call_id, func_code=None):
+    def store_cached_func_code(
+        self, call_id: Sequence[str], func_code: str | None = None
+    ) -> None:
         """Keep the code of a function, by which joblib sees that it has changed."""
         if func_code is not None:
             self.store.put_code(os.path.join(*call_id), func_code)
 
-    def get_cached_func_code(self, call_id):
+    def get_cached_func_code(self, call_id: Sequence[str]) -> str:
         """Return the code of a function."""
         code = self.store.get_code(os.path.join(*call_id))
         if code is None:
@@ -105,7 +113,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
 
     # The whole store
 
-    def get_items(self):
+    def get_items(self) -> list[CacheItemInfo]:
         """Return what joblib needs to know to choose what to delete."""
         return [
             CacheItemInfo(
@@ -114,16 +122,21 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
             for entry in self.store.entries()
         ]
 
-    def enforce_store_limits(self, bytes_limit, items_limit=None, age_limit=None):
+    def enforce_store_limits(
+        self,
+        bytes_limit: int | str | None,
+        items_limit: int | None = None,
+        age_limit: datetime.timedelta | None = None,
+    ) -> None:
         """Delete what was not used for longest, in one transaction."""
         items = self._get_items_to_delete(bytes_limit, items_limit, age_limit)
         self.store.delete([item.path for item in items])
 
-    def clear(self):
+    def clear(self) -> None:
         """Delete everything."""
         self.store.clear()
 
-    def clear_location(self, location):
+    def clear_location(self, location: Any) -> None:
         """Delete an item by its id, or everything by the store's location."""
         if location == self.location:
             self.store.clear()
@@ -132,16 +145,16 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
 
     # What the mixin would need if it touched files.
 
-    def create_location(self, location):
+    def create_location(self, location: Any) -> None:
         """Do nothing: the store makes its folder when it has something to keep."""
 
-    def _open_item(self, f, mode):
+    def _open_item(self, f: Any, mode: str) -> NoReturn:
         raise NotImplementedError("Items of this store are not files.")
 
-    def _item_exists(self, location):
+    def _item_exists(self, location: Any) -> NoReturn:
         raise NotImplementedError("Items of this store are not files.")
 
-    def _move_item(self, src, dst):
+    def _move_item(self, src: Any, dst: Any) -> NoReturn:
         raise NotImplementedError("Items of this store are not files.")
 
 

@@ -27,7 +27,7 @@ _VERSION = 1
 _GROUP = os.path.join("skvgg", "_store", "cache", "_stored")
 
 #: Hits and misses of this process, by location of the memory.
-_counts: dict[str | None, Counter] = {}
+_counts: dict[str | None, Counter[str]] = {}
 
 
 class CacheInfo(NamedTuple):
@@ -89,7 +89,7 @@ class Cache:
     def __init__(self, memory: Any) -> None:
         self._backend: Any = None
         self._store: ArrayStore | RedisStore | None = None
-        self._call: Callable | None = None
+        self._call: Callable[..., Any] | None = None
         if memory is None:
             return
         if isinstance(memory, str | os.PathLike):
@@ -107,7 +107,7 @@ class Cache:
         return self._store is not None or self._call is not None
 
     @property
-    def counts(self) -> Counter:
+    def counts(self) -> Counter[str]:
         """Hits and misses of this process; add to them."""
         location = getattr(self._backend, "location", None)
         if location is not None and not is_url(location):
@@ -170,10 +170,10 @@ class InMemory(Cache):
     def __init__(self) -> None:
         super().__init__(None)
         self.arrays: dict[bytes, np.ndarray] = {}
-        self._counts: Counter = Counter()
+        self._counts: Counter[str] = Counter()
 
     @property
-    def counts(self) -> Counter:
+    def counts(self) -> Counter[str]:
         """Hits and misses of its own."""
         return self._counts
 
@@ -196,7 +196,7 @@ class _Row:
     def __init__(self, key: str, array: np.ndarray | None = None) -> None:
         self.key, self.array = key, array
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _Row, (self.key,)
 
     def __repr__(self) -> str:

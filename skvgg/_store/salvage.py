@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skvgg._store.arrays import DamagedError, decode, row_id
-from skvgg._store.sqlite import FAILURES, SELECT_ENTRY, SELECT_ITEM
+from skvgg._store.sqlite import (
+    FAILURES,
+    SELECT_ENTRY,
+    SELECT_ITEM,
+    Row,
+    closed_on_failure,
+)
 
 
 def open_damaged(path: str) -> sqlite3.Connection:
     """Open a file of which some is not what SQLite expects."""
     connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=rw", uri=True)
-    # Else SQLite gives nothing of a file that is shorter than its header says.
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    with closed_on_failure(connection):
+        # Else SQLite gives nothing of a file that is shorter than its header says.
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
 
@@ -37,7 +44,7 @@ class Salvage:
         rows = _readable(source, "SELECT id, name FROM groups")
         self.groups = [row for row in rows if _has_types(row, int, str)]
 
-    def items(self) -> Iterator[tuple[tuple, tuple]]:
+    def items(self) -> Iterator[tuple[Row, Row]]:
         """Yield each item and what is known of it, as :func:`insert` takes them."""
         numbers = {number for number, _ in self.groups}
         for i in self._ids():
@@ -61,17 +68,17 @@ class Salvage:
 
 
 def _readable(
-    source: sqlite3.Connection, query: str, values: tuple = ()
-) -> Iterator[tuple]:
+    source: sqlite3.Connection, query: str, values: Row = ()
+) -> Iterator[Row]:
     """Yield the rows of a query up to where the file is damaged."""
     with contextlib.suppress(*FAILURES):
         yield from source.execute(query, values)
 
 
-def all_int(row: tuple) -> bool:
+def all_int(row: Row) -> bool:
     """Return whether a row is what it should be."""
     return _has_types(row, *[int] * len(row))
 
 
-def _has_types(row: tuple, *types: type) -> bool:
+def _has_types(row: Row, *types: type) -> bool:
     return all(map(isinstance, row, types))

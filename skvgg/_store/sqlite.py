@@ -11,11 +11,15 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from skvgg._store.arrays import row_id
 
 #: Marks the file as a store of skvgg ("skvg" in ASCII).
 APPLICATION_ID = 0x736B7667
+#: A row of one of the tables.
+Row = tuple[Any, ...]
+
 #: Version of the layout of the file. Raise it when the layout changes.
 LAYOUT_VERSION = 1
 
@@ -58,8 +62,15 @@ _INSERT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)"
 def open_checked(uri: str) -> tuple[sqlite3.Connection, str | None]:
     """Open a file; return it and why it cannot be used, or None."""
     connection = _sqlite(uri)
-    try:
+    with closed_on_failure(connection):
         return connection, _what_is_wrong(connection)
+
+
+@contextlib.contextmanager
+def closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection if the block fails."""
+    try:
+        yield
     except BaseException:
         connection.close()
         raise
@@ -73,11 +84,12 @@ def _sqlite(uri: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # Nothing that stands in the file is run as part of its schema.
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    # A crash of the machine may cost the last rows, never the file.
-    connection.execute("PRAGMA synchronous = NORMAL")
+    with closed_on_failure(connection):
+        # Nothing that stands in the file is run as part of its schema.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        # A crash of the machine may cost the last rows, never the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
@@ -100,7 +112,7 @@ def _what_is_wrong(connection: sqlite3.Connection) -> str | None:
 def make_file(
     path: str,
     groups: Iterable[tuple[int, str]] = (),
-    items: Iterable[tuple[tuple, tuple]] = (),
+    items: Iterable[tuple[Row, Row]] = (),
 ) -> None:
     """Make a store unless there is one, with what another held.
 
@@ -149,13 +161,13 @@ def _name_if_free(draft: str, path: str) -> None:
         os.rename(draft, path)
 
 
-def select(connection: sqlite3.Connection, key: bytes) -> tuple | None:
+def select(connection: sqlite3.Connection, key: bytes) -> Row | None:
     """Return key, checksum, form, data and time of use of an item, or None."""
     row = connection.execute(_SELECT, (row_id(key),)).fetchone()
     return row if row is not None and row[0] == key else None
 
 
-def insert(connection: sqlite3.Connection, item: tuple, known: tuple) -> None:
+def insert(connection: sqlite3.Connection, item: Row, known: Row) -> None:
     """Add an item and its entry, within a transaction.
 
     Parameters
@@ -223,7 +235,9 @@ def group_id(connection: sqlite3.Connection, name: str) -> int:
     row = connection.execute(query, (name,)).fetchone()
     if row is not None:
         return row[0]
-    return connection.execute("INSERT INTO groups(name) VALUES (?)", (name,)).lastrowid  # type: ignore[return-value]
+    made = connection.execute("INSERT INTO groups(name) VALUES (?)", (name,)).lastrowid
+    assert made is not None
+    return made
 
 
 @contextlib.contextmanager

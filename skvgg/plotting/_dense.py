@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 #: Each activation, and its derivative as a function of what it gives.
-_ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
+_ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "identity": (lambda x: x, np.ones_like),
     "logistic": (expit, lambda a: a * (1 - a)),
     "tanh": (np.tanh, lambda a: 1 - a**2),

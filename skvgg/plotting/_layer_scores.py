@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skvgg._definition.architecture import Output
+from skvgg._typing import PoolingName
 from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
@@ -75,6 +77,7 @@ class LayerScoreDisplay:
     Examples
     --------
     >>> import numpy as np
+    from numpy.typing import ArrayLike
     >>> import matplotlib.pyplot as plt
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
@@ -97,8 +100,14 @@ class LayerScoreDisplay:
     """
 
     def __init__(
-        self, *, scores, layers, poolings, step="vgg19features", score_name="Score"
-    ):
+        self,
+        *,
+        scores: ArrayLike,
+        layers: Iterable[str],
+        poolings: Iterable[PoolingName],
+        step: str = "vgg19features",
+        score_name: str = "Score",
+    ) -> None:
         self.scores = np.asarray(scores, dtype=np.float64)
         self.layers = tuple(layers)
         self.poolings = tuple(poolings)
@@ -113,7 +122,7 @@ class LayerScoreDisplay:
         y: Any = None,
         *,
         layers: str | Sequence[str] = "stages",
-        poolings: str | Sequence[str] = ("avg", "max"),
+        poolings: PoolingName | Sequence[PoolingName] = ("avg", "max"),
         groups: Any = None,
         cv: Any = 5,
         scoring: Any = None,

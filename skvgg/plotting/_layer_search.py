@@ -13,7 +13,13 @@ from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skvgg._definition.architecture import LAYER_NAMES, POOLINGS, STAGES, Output
+from skvgg._definition.architecture import (
+    LAYER_NAMES,
+    POOLINGS,
+    STAGES,
+    Output,
+)
+from skvgg._typing import PoolingName
 from skvgg.features import VGG19Features
 from skvgg.plotting._pipeline import split_pipeline
 
@@ -25,7 +31,9 @@ def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
     return _check_names("layers", layers, LAYER_NAMES)
 
 
-def check_poolings(poolings: str | Sequence[str]) -> tuple[str, ...]:
+def check_poolings(
+    poolings: PoolingName | Sequence[PoolingName],
+) -> tuple[PoolingName, ...]:
     """Return the ways to reduce a layer's output."""
     if isinstance(poolings, str):
         poolings = (poolings,)
@@ -34,7 +42,7 @@ def check_poolings(poolings: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check_names(
     parameter: str, names: Sequence[Any], known: Sequence[Any]
-) -> tuple[str, ...]:
+) -> tuple[Any, ...]:
     names = tuple(names)
     unknown = [name for name in names if name not in known]
     if unknown or not names or len(set(names)) < len(names):
@@ -51,7 +59,7 @@ def score_layers(
     X: Any,
     y: Any,
     layers: Sequence[str],
-    poolings: Sequence[str],
+    poolings: Sequence[PoolingName],
     *,
     groups: Any,
     cv: Any,
@@ -75,7 +83,7 @@ def score_layers(
     with _one_pass(features, X, layers) as extractor:
         for layer in layers:
             for pooling in poolings:
-                output = Output.of(layer, pooling)  # type: ignore[arg-type]
+                output = Output.of(layer, pooling)
                 if output in scores:
                     continue
                 extractor.set_params(layer=layer, pooling=pooling)
@@ -90,7 +98,7 @@ def score_layers(
                     params=params,
                     error_score=error_score,
                 )
-    outputs = [[Output.of(layer, pool) for pool in poolings] for layer in layers]  # type: ignore[arg-type]
+    outputs = [[Output.of(layer, pool) for pool in poolings] for layer in layers]
     return np.array([[scores[output] for output in row] for row in outputs])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from skvgg.plotting._axes import check_matplotlib, get_axes
@@ -69,6 +70,7 @@ class SaliencyDisplay:
     Examples
     --------
     >>> import numpy as np
+    from numpy.typing import ArrayLike
     >>> import matplotlib.pyplot as plt
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
@@ -91,7 +93,9 @@ class SaliencyDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, saliency, image, target, layer):
+    def __init__(
+        self, *, saliency: ArrayLike, image: ArrayLike, target: Any, layer: str
+    ) -> None:
         self.saliency = np.asarray(saliency, dtype=np.float32)
         self.image = np.asarray(image, dtype=np.uint8)
         self.target = target

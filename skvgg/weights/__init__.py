@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from skvgg.weights._base import Source, Weights
+from skvgg.weights._base import Identity, Source, Weights
 from skvgg.weights._files import FORMATS, FileSource
 from skvgg.weights._hed import HedSource
 from skvgg.weights._imagenet import ImageNetSource
@@ -23,6 +23,7 @@ from skvgg.weights._tuned import TunedWeights
 
 __all__ = [
     "FORMATS",
+    "Identity",
     "Source",
     "TunedWeights",
     "Weights",

@@ -6,11 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, WITHOUT_DENSE
 from skvgg._definition.preprocessing import CAFFE, Preprocessing
+
+#: What tells weights apart without reading them; hashable.
+Identity = tuple[Any, ...]
 
 #: Kernel and bias of each layer; kernels as (3, 3, in, out) or (in, out).
 LayerArrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -24,6 +28,12 @@ class Weights:
     #: What an error calls them.
     source: str
     preprocessing: Preprocessing = CAFFE
+
+    def __repr__(self) -> str:
+        return (
+            f"Weights(<{len(self.parameters)} layers>, source={self.source!r}, "
+            f"preprocessing={self.preprocessing!r})"
+        )
 
 
 class Source(ABC):
@@ -53,7 +63,7 @@ class Source(ABC):
         """Raise if the weights cannot be had, as far as that is cheap to find out."""
 
     @abstractmethod
-    def identify(self) -> tuple:
+    def identify(self) -> Identity:
         """Return what tells the weights apart without reading them."""
 
     @abstractmethod

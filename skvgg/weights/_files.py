@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from skvgg._definition.preprocessing import CAFFE, Preprocessing
 from skvgg.weights import _checkpoint, _hdf5, _matconvnet, _npz, _safetensors
-from skvgg.weights._base import Source, Weights, check_parameters, first_bytes
+from skvgg.weights._base import Identity, Source, Weights, check_parameters, first_bytes
 
 #: Readers of files by the name of their format, tried in this order.
 FORMATS = {
@@ -42,7 +43,7 @@ class FileSource(Source):
                 "'hed', None, or the path of a file."
             )
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         # A pickle may be loaded in another working directory.
         return {"_path": self._path.absolute()}
 
@@ -54,7 +55,7 @@ class FileSource(Source):
         """Raise if there is no such file, or one of no known format."""
         _find_reader(self._path)
 
-    def identify(self) -> tuple:
+    def identify(self) -> Identity:
         """Return path, size, and times of change; the file is not opened.
 
         The second of these times, ``st_ctime``, cannot be set, so another file moved
@@ -73,7 +74,7 @@ class FileSource(Source):
         return weights
 
 
-def identify_file(path: Path) -> tuple:
+def identify_file(path: Path) -> Identity:
     """Return what changes whenever a file does: path, size and times of change."""
     path = path.absolute()
     stats = [file.stat() for file in _files(path)]
@@ -82,7 +83,7 @@ def identify_file(path: Path) -> tuple:
 
 
 @lru_cache(maxsize=8)
-def fingerprint_of_file(path: Path, kind: bytes, identity: tuple) -> str:
+def fingerprint_of_file(path: Path, kind: bytes, identity: Identity) -> str:
     """Return a digest of a file's content and of what kind of weights it stands for.
 
     `identity` says when to read the file again.
@@ -108,7 +109,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _find_reader(path: Path):
+def _find_reader(path: Path) -> ModuleType:
     _files(path)  # raises if there is none
     for reader in FORMATS.values():
         if reader.matches(path):

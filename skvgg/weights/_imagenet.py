@@ -14,7 +14,7 @@ from pathlib import Path
 from skvgg._definition.architecture import DENSE_NAMES
 from skvgg._runtime.progress import progress_bar
 from skvgg.weights import _hdf5
-from skvgg.weights._base import Source, Weights, check_parameters
+from skvgg.weights._base import Identity, Source, Weights, check_parameters
 
 # Address, names and MD5 digests stand in keras/src/applications/vgg19.py.
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
@@ -46,7 +46,7 @@ class ImageNetSource(Source):
     def check(self) -> None:
         """Do nothing: whether they can be downloaded is not cheap to find out."""
 
-    def identify(self) -> tuple:
+    def identify(self) -> Identity:
         """Return their name: they are checked against a digest."""
         return ("imagenet",)
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def save(
         )
     if isinstance(parameters, Source):
         parameters, preprocessing = _read_source(parameters)
-    arrays = {_PREPROCESSING: np.array(preprocessing)}
+    arrays: dict[str, Any] = {_PREPROCESSING: np.array(preprocessing)}
     for name, (kernel, bias) in parameters.items():
         arrays[f"{name}/kernel"] = np.asarray(kernel, np.float32)
         arrays[f"{name}/bias"] = np.asarray(bias, np.float32)
@@ -113,7 +114,7 @@ def save(
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -123,10 +124,11 @@ def _read_source(source: Source) -> tuple[LayerArrays, str]:
     """Return the layers of a source, and its preprocessing as it is written."""
     size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
     # Fully connected layers if they were trained: without them that would be lost.
-    trained = [n for n in getattr(source, "parameters", ()) if n in DENSE_NAMES]
+    parameters: LayerArrays = getattr(source, "parameters", {})
+    trained = [name for name in parameters if name in DENSE_NAMES]
     shapes = parameter_shapes([*CONV_NAMES, *trained], size)
     if "fc1" in trained:  # made for other sizes, if the base is random
-        shapes["fc1"] = source.parameters["fc1"][0].shape  # type: ignore[attr-defined]
+        shapes["fc1"] = parameters["fc1"][0].shape
     loaded = source.load(shapes)
     for name, preprocessing in PREPROCESSINGS.items():
         if preprocessing == loaded.preprocessing:

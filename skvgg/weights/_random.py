@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
-from skvgg.weights._base import Source, Weights
+from skvgg.weights._base import Identity, Source, Weights
 
 #: Raise it when the same seed gives other weights.
 VERSION = 1
@@ -24,7 +24,7 @@ class RandomSource(Source):
     def check(self) -> None:
         """Do nothing: they can always be had."""
 
-    def identify(self) -> tuple:
+    def identify(self) -> Identity:
         """Return the seed."""
         return (None, self._seed)
 

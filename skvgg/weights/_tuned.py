@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skvgg._definition.preprocessing import Preprocessing
-from skvgg.weights._base import LayerArrays, Source, Weights, check_parameters
+from skvgg.weights._base import Identity, LayerArrays, Source, Weights, check_parameters
 
 
 class TunedWeights(Source):
@@ -94,7 +94,7 @@ class TunedWeights(Source):
         """Raise if the base cannot be had."""
         self.base.check()
 
-    def identify(self) -> tuple:
+    def identify(self) -> Identity:
         """Return what tells the trained layers, and the base without reading it."""
         return ("tuned", self._digest, *self.base.identify())
 
