@@ -1,4 +1,4 @@
-"""Images of what features are worth and of what predictions rest on.
+"""Images of what features are worth, what predictions rest on, and where they fail.
 
 In the form of scikit-learn's displays: ``from_estimator`` computes and draws, ``plot``
 draws again, on other axes or in another way. Drawing needs matplotlib:
@@ -8,6 +8,7 @@ draws again, on other axes or in another way. Drawing needs matplotlib:
 from __future__ import annotations
 
 from skvgg.plotting._layer_scores import LayerScoreDisplay
+from skvgg.plotting._mistakes import MistakesDisplay
 from skvgg.plotting._saliency import SaliencyDisplay
 
-__all__ = ["LayerScoreDisplay", "SaliencyDisplay"]
+__all__ = ["LayerScoreDisplay", "MistakesDisplay", "SaliencyDisplay"]
