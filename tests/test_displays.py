@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from cleanlab.datalab.internal.issue_manager.duplicate import NearDuplicateIssueManager
 from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
 from sklearn.base import clone
@@ -15,12 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skvgg import VGG19Classifier, VGG19Features
-from skvgg.plotting import MistakesDisplay
+from skvgg.plotting import MistakesDisplay, NeighboursDisplay
+from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._thumbnails import make_thumbnails
 
@@ -371,3 +374,196 @@ def test_without_matplotlib_or_pandas_the_error_says_how_to_install_it(
     ):
         with pytest.raises(ImportError, match=r'pip install "skvgg\[plotting\]"'):
             call()
+
+
+# Near duplicates
+
+
+class NoDatalab:
+    """What cleanlab's search asks of a Datalab, which needs Hugging Face's datasets."""
+
+    def get_info(self, name):
+        return {}
+
+
+def with_copies(rows, copies, noise=0.0):
+    """Return rows, the last of which are, all but, copies of the first."""
+    rng = np.random.default_rng(0)
+    copied = rows[copies] + noise * rng.normal(size=rows[copies].shape)
+    return np.vstack([rows, copied])
+
+
+DIGITS = load_digits().data[:300]
+ROWS = {
+    "digits": DIGITS,
+    "exact copies": with_copies(DIGITS, [0, 3, 3, 5]),
+    "near copies": with_copies(DIGITS, [1, 2, 2, 7, 250], noise=0.05),
+    "most are copies": with_copies(DIGITS[:50], list(range(40)), noise=0),
+    "few": DIGITS[:12],
+    "random": np.random.default_rng(1).normal(size=(200, 30)),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("threshold", [0.13, 0.6])
+def test_near_duplicates_are_those_of_cleanlab(name, threshold):
+    rows = ROWS[name]
+    manager = NearDuplicateIssueManager(
+        NoDatalab(), metric="cosine", threshold=threshold
+    )
+    manager.find_issues(features=rows)
+    distances, _ = find_neighbors(rows, 5, "cosine")
+    pairs, pair_distances = find_near_duplicates(
+        rows, distances[:, 0], threshold, "cosine"
+    )
+    expected = {
+        (min(i, j), max(i, j))
+        for i, others in enumerate(manager.near_duplicate_sets)
+        for j in others
+    }
+    assert set(map(tuple, pairs.tolist())) == expected
+    assert len(pairs) == len(expected)
+    assert np.all(np.diff(pair_distances) >= 0)
+    is_near = np.isin(np.arange(len(rows)), pairs)
+    flagged = manager.issues["is_near_duplicate_issue"]
+    np.testing.assert_array_equal(is_near, flagged)
+    if "copies" in name:
+        assert len(pairs) >= 4
+
+
+# NeighboursDisplay
+
+
+@pytest.fixture
+def parts(tiles):
+    """Two parts; X_test[2] is a copy of X[5], and X[9] all but one of X[8]."""
+    X, X_test = tiles[0][:24].copy(), tiles[0][24:34].copy()
+    X_test[2] = X[5]
+    X[9] = X[8]
+    X[9, 0, 0] ^= 1
+    return X, X_test
+
+
+def test_neighbours_are_those_of_scikit_learn(parts):
+    X, X_test = parts
+    display = NeighboursDisplay.from_estimator(small(), X, X_test, n_neighbors=4)
+    rows = small().transform(np.concatenate(parts)).astype(np.float64)
+    search = NearestNeighbors(n_neighbors=4, metric="cosine").fit(rows)
+    distances, neighbors = search.kneighbors()
+    np.testing.assert_allclose(display.distances, distances, atol=1e-6)
+    nearest = distances[:, 0] > 1e-5  # what is exact is in any order
+    np.testing.assert_array_equal(display.neighbors[nearest, 0], neighbors[nearest, 0])
+
+
+def test_duplicates_across_the_parts_come_first(parts, tmp_path):
+    X, X_test = parts
+    test_paths = [tmp_path / f"{i}.png" for i in range(len(X_test))]
+    for path, pixels in zip(test_paths, X_test, strict=True):
+        Image.fromarray(pixels).save(path)
+    y, y_test = ["a"] * len(X), ["b"] * len(X_test)
+    display = NeighboursDisplay.from_estimator(
+        small(), X, test_paths, y=y, y_test=y_test
+    )
+    table = display.to_frame()
+    assert table.loc[0].to_dict() == {
+        "part": "X",
+        "index": 5,
+        "other_part": "X_test",
+        "other_index": 2,
+        "distance": pytest.approx(0, abs=1e-9),
+        "is_across": True,
+        "label": "a",
+        "path": None,
+        "other_label": "b",
+        "other_path": str(test_paths[2]),
+    }
+    near = table[["part", "index", "other_part", "other_index"]].to_numpy().tolist()
+    assert ["X", 8, "X", 9] in near
+    assert table["is_across"].is_monotonic_decreasing
+    assert display.indices_[0] == len(X) + 2
+    texts = [text.get_text() for text in display.texts_[:2]]
+    assert texts == ["X_test[2]\nb", f"X[5]: {display.distances[26, 0]:.2g}\na"]
+    assert overlapping([*display.texts_, display.ax_.title]) == []
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert legend[0] == "image"
+    assert "near duplicate, other part" in legend
+
+
+@pytest.mark.parametrize("kind", ["transformer", "pipeline", "search", "tuned"])
+def test_features_of_every_model_are_computed_once(parts, tiles, passes, kind):
+    X, X_test = parts
+    y = tiles[1][: len(X)]
+    model = {
+        "transformer": small(),
+        "pipeline": make_pipeline(small(), LogisticRegression()),
+        "search": GridSearchCV(linear(), {"logisticregression__C": [0.1]}, cv=2),
+        "tuned": VGG19Classifier(
+            None, layer="block2_pool", trainable=None, image_size=32, random_state=0
+        ),
+    }[kind]
+    if kind in ("search", "tuned"):
+        model.fit(X, y)
+    passes.clear()
+    display = NeighboursDisplay.from_estimator(model, X, X_test)
+    assert sum(passes) == len(X) + len(X_test)
+    rows, test_rows = small().transform(X), small().transform(X_test)
+    if kind == "search":
+        scaler = model.best_estimator_[1]
+        rows, test_rows = scaler.transform(rows), scaler.transform(test_rows)
+    expected = NeighboursDisplay.from_features(X, rows, X_test, test_rows)
+    np.testing.assert_allclose(display.distances, expected.distances, atol=1e-6)
+
+
+def test_a_transformer_that_is_not_fitted_is_fitted_on_a_copy(some):
+    X, _ = some
+    model = linear()
+    display = NeighboursDisplay.from_estimator(model, X)
+    assert not hasattr(model[1], "mean_")
+    rows = StandardScaler().fit_transform(small().transform(X))
+    expected = NeighboursDisplay.from_features(X, rows)
+    np.testing.assert_allclose(display.distances, expected.distances, atol=1e-6)
+
+
+def test_the_neighbours_of_a_chosen_image_are_drawn(parts):
+    X, X_test = parts
+    display = NeighboursDisplay.from_estimator(small(), X, X_test, indices=[26])
+    _, ax = plt.subplots()
+    display.plot(ax, indices=3)
+    assert display.indices_.tolist() == [3]
+    assert display.ax_ is ax
+    assert [text.get_text().split(":")[0] for text in display.texts_] == [
+        f"X[{i}]" if i < 24 else f"X_test[{i - 24}]" for i in [3, *display.neighbors[3]]
+    ]
+    expected = make_thumbnails(X, [3], None)[0]
+    np.testing.assert_array_equal(display.ims_[0].get_array(), expected)
+
+
+def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
+    X, X_test = parts
+    make = NeighboursDisplay.from_estimator
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"X_test\[1\] \('.*bad\.png'\): not an image"):
+        make(small(), X, [X_test[0], bad])
+    with pytest.raises(FileNotFoundError, match=r"X_test\[0\] .*no such file"):
+        make(small(), X, [tmp_path / "none.png"])
+    with pytest.raises(ValueError, match="one image only"):
+        make(small(), X[:1])
+    with pytest.raises(ValueError, match=r"indices=\[40\]: 40 is none; .* 0 to 23"):
+        make(small(), X, indices=[40])
+    with pytest.raises(ValueError, match="threshold=-1"):
+        make(small(), X, threshold=-1)
+    with pytest.raises(ValueError, match="y and y_test"):
+        make(small(), X, X_test, y=np.zeros(24))
+    with pytest.raises(ValueError, match="X_test has 10 images and y_test has 3"):
+        make(small(), X, X_test, y=np.zeros(24), y_test=np.zeros(3))
+    with pytest.raises(ValueError, match=r"a transformer of images.*got LinearSVC"):
+        make(LinearSVC(), X)
+    with pytest.raises(ValueError, match="24 images and there are 3 rows"):
+        NeighboursDisplay.from_features(X, np.eye(3))
+    rows = np.eye(24)
+    rows[4, 2] = np.nan
+    with pytest.raises(ValueError, match=r"X\[4\] has features that are NaN"):
+        NeighboursDisplay.from_features(X, rows)
+    with pytest.raises(ValueError, match="features_test has 3 columns; expected 24"):
+        NeighboursDisplay.from_features(X, np.eye(24), X_test, np.ones((10, 3)))

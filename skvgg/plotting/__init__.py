@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from skvgg.plotting._layer_scores import LayerScoreDisplay
 from skvgg.plotting._mistakes import MistakesDisplay
+from skvgg.plotting._neighbors import NeighboursDisplay
 from skvgg.plotting._saliency import SaliencyDisplay
 
-__all__ = ["LayerScoreDisplay", "MistakesDisplay", "SaliencyDisplay"]
+__all__ = [
+    "LayerScoreDisplay",
+    "MistakesDisplay",
+    "NeighboursDisplay",
+    "SaliencyDisplay",
+]

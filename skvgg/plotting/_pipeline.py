@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -213,24 +213,25 @@ def transformer_of(estimator: Any) -> Any:
 
 
 def rows_of(
-    estimator: Any, X: Any, X_test: Any = None, y: Any = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the rows of images; each goes through the network once.
+    estimator: Any, X: Any, y: Any = None
+) -> tuple[np.ndarray, Callable[[Any], np.ndarray]]:
+    """Return the rows of images, each of which goes through the network once.
 
     Parameters
     ----------
     estimator : estimator
         As for :func:`transformer_of`. If its transformer is fitted it is used as it
         is, else a copy is fitted on X.
-    X, X_test : images
-        As it takes them. `X_test` may be None.
+    X : images
+        As it takes them.
     y : array-like or None
         Targets of X, for transformers that learn from them.
 
     Returns
     -------
-    rows, test_rows : ndarray of shape (n, n_features), float64
-        `test_rows` is None if `X_test` is.
+    rows : ndarray of shape (n_samples, n_features), float64
+    transform : callable
+        Returns the rows of other images.
 
     Raises
     ------
@@ -245,27 +246,28 @@ def rows_of(
         rows = transformer.fit_transform(X, y)
     else:
         rows = transformer.transform(X)
-    test_rows = None if X_test is None else transformer.transform(X_test)
-    return check_rows(rows, "X"), None if X_test is None else check_rows(
-        test_rows, "X_test"
-    )
+
+    def transform(images: Any) -> np.ndarray:
+        return check_rows(transformer.transform(images))
+
+    return check_rows(rows), transform
 
 
-def check_rows(rows: Any, name: str) -> np.ndarray:
+def check_rows(rows: Any, name: str = "X") -> np.ndarray:
     """Return rows as a table of finite numbers of float64, or raise."""
     if hasattr(rows, "toarray"):
         rows = rows.toarray()
     rows = np.asarray(rows, np.float64)
     if rows.ndim != 2:
         raise ValueError(
-            f"The features of {name} have shape {rows.shape}; expected one row an "
+            f"{name} has features of shape {rows.shape}; expected one row an "
             "image, (n_samples, n_features)."
         )
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise ValueError(
-            f"The features of {name}[{bad[0]}] contain NaN or infinity, and those of "
-            f"{len(bad)} image(s) in all. Drop the images; "
+            f"{name}[{bad[0]}] has features that are NaN or infinite, as have "
+            f"{len(bad)} image(s) in all. Drop them; "
             "skvgg.datasets.find_bad_images tells what is wrong with them."
         )
     return rows
