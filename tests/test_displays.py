@@ -12,17 +12,31 @@ from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from skvgg import VGG19Classifier, VGG19Features
-from skvgg.plotting import MistakesDisplay, NeighboursDisplay
+from skvgg import (
+    TFLearnMLPClassifier,
+    TFLearnMLPRegressor,
+    VGG19Classifier,
+    VGG19Features,
+    VGG19Regressor,
+)
+from skvgg.plotting import (
+    EmbeddingDisplay,
+    HistoryDisplay,
+    MistakesDisplay,
+    NeighboursDisplay,
+)
 from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._thumbnails import make_thumbnails
@@ -371,6 +385,11 @@ def test_without_matplotlib_or_pandas_the_error_says_how_to_install_it(
         lambda: display.plot(),
         lambda: MistakesDisplay.from_estimator(linear(), X, y),
         lambda: MistakesDisplay.from_predictions(X, y, display.y_proba),
+        lambda: NeighboursDisplay.from_estimator(small(), X),
+        lambda: NeighboursDisplay.from_features(X, np.eye(40)),
+        lambda: HistoryDisplay.from_estimator(TFLearnMLPClassifier()),
+        lambda: HistoryDisplay({"head": {"loss": [1]}}).plot(),
+        lambda: EmbeddingDisplay.from_estimator(small(), X),
     ):
         with pytest.raises(ImportError, match=r'pip install "skvgg\[plotting\]"'):
             call()
@@ -567,3 +586,212 @@ def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
         NeighboursDisplay.from_features(X, rows)
     with pytest.raises(ValueError, match="features_test has 3 columns; expected 24"):
         NeighboursDisplay.from_features(X, np.eye(24), X_test, np.ones((10, 3)))
+
+
+# HistoryDisplay
+
+
+def tuned(make=VGG19Classifier, **params):
+    defaults = {"layer": "block2_pool", "trainable": "block2", "image_size": 32}
+    return make(None, max_iter=3, random_state=0, **{**defaults, **params})
+
+
+@pytest.mark.parametrize("wrap", ["head", "pipeline", "search"])
+def test_the_history_of_a_dense_head_is_drawn(wrap):
+    X, y = load_iris(return_X_y=True)
+    head = TFLearnMLPClassifier(
+        (8,), max_iter=6, early_stopping=True, n_iter_no_change=9, random_state=0
+    )
+    model = {
+        "head": head,
+        "pipeline": make_pipeline(StandardScaler(), head),
+        "search": GridSearchCV(
+            make_pipeline(StandardScaler(), head),
+            {"tflearnmlpclassifier__dropout": [0.0]},
+            cv=2,
+        ),
+    }[wrap].fit(X, y)
+    display = HistoryDisplay.from_estimator(model)
+    fitted = {
+        "head": lambda: model,
+        "pipeline": lambda: model[-1],
+        "search": lambda: model.best_estimator_[-1],
+    }[wrap]()
+    assert set(display.lines_) == {"loss", "val_loss", "accuracy", "val_accuracy"}
+    for name, (line,) in display.lines_.items():
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 7))
+        np.testing.assert_array_equal(line.get_ydata(), fitted.history_[name])
+    assert display.best_score == fitted.best_validation_score_
+    scores = fitted.history_["val_accuracy"]
+    assert display.best_epoch == scores.index(max(scores)) + 1
+    ((x,), (score,)) = display.best_line_.get_data()
+    assert (x, score) == (display.best_epoch, max(scores))
+    assert display.lines_["loss"][0].axes is display.ax_
+    assert display.lines_["accuracy"][0].axes is display.score_ax_
+    assert f"epoch {display.best_epoch}, " in display.ax_.get_title()
+
+
+def test_nothing_is_best_where_nothing_was_held_out():
+    X, y = load_iris(return_X_y=True)
+    head = TFLearnMLPRegressor((4,), max_iter=8, random_state=0).fit(X, y)
+    display = HistoryDisplay.from_estimator(head)
+    assert display.score_name == "r2"
+    assert display.best_epoch is display.best_score is display.best_line_ is None
+    assert set(display.lines_) == {"loss", "r2"}
+
+
+def test_head_and_layers_are_stages(tiles):
+    X, y = tiles[0][:30], tiles[1][:30]
+    model = tuned(head=(4,), early_stopping=True, validation_fraction=0.3).fit(X, y)
+    display = HistoryDisplay.from_estimator(model)
+    assert list(display.histories) == ["head", "block2"]
+    n_head = len(model.head_.history_["loss"])
+    head, layers = display.lines_["loss"]
+    np.testing.assert_array_equal(head.get_ydata(), model.head_.history_["loss"])
+    np.testing.assert_array_equal(layers.get_ydata(), model.history_["loss"])
+    n_layers = len(model.history_["loss"])
+    np.testing.assert_array_equal(
+        layers.get_xdata(), n_head + np.arange(1, n_layers + 1)
+    )
+    assert display.best_score == model.best_validation_score_
+    names = [text.get_text().strip() for text in display.ax_.texts]
+    assert names == ["← head", "block2 →"]
+    assert overlapping([*display.ax_.texts, display.ax_.title]) == []
+
+
+def test_a_linear_head_has_no_epochs(tiles):
+    X, y = tiles[0][:20], tiles[1][:20]
+    numbers = X.mean((1, 2, 3))
+    display = HistoryDisplay.from_estimator(tuned(VGG19Regressor).fit(X, numbers))
+    assert list(display.histories) == ["block2"]
+    assert len(display.ax_.texts) == 0
+    with pytest.raises(ValueError, match="no epochs: with trainable=None"):
+        HistoryDisplay.from_estimator(tuned(trainable=None).fit(X, y))
+
+
+def test_weights_from_before_the_first_epoch_are_epoch_zero():
+    history = {"loss": [1, 2], "accuracy": [0.5, 0.4], "val_accuracy": [0.6, 0.5]}
+    display = HistoryDisplay({"block5": history}, best_validation_score=0.7).plot()
+    assert (display.best_epoch, display.best_score) == (0, 0.7)
+    np.testing.assert_array_equal(display.best_line_.get_data(), [[0], [0.7]])
+    assert HistoryDisplay({"block5": history}).best_epoch == 1
+
+
+def test_what_was_not_measured_in_some_epochs_is_a_gap():
+    X, y = load_iris(return_X_y=True)
+    head = TFLearnMLPClassifier((4,), max_iter=2, warm_start=True, random_state=0)
+    head.fit(X, y)
+    head.set_params(validation_fraction=0.2).fit(X, y)
+    display = HistoryDisplay.from_estimator(head)
+    (line,) = display.lines_["val_accuracy"]
+    assert np.isnan(line.get_ydata()).tolist() == [True, True, False, False]
+    assert display.best_epoch in (3, 4)
+
+
+def test_histories_refuse_what_has_none():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(NotFittedError):
+        HistoryDisplay.from_estimator(TFLearnMLPClassifier())
+    with pytest.raises(ValueError, match="GaussianNB keeps no history_"):
+        HistoryDisplay.from_estimator(GaussianNB().fit(X, y))
+
+
+# EmbeddingDisplay
+
+
+def test_the_map_is_that_of_scikit_learn(some, passes):
+    X, y = some
+    display = EmbeddingDisplay.from_estimator(small(), X, y)
+    assert sum(passes) == len(X)
+    rows = small().transform(X)
+    expected = PCA(2, random_state=0).fit_transform(rows.astype(np.float64))
+    np.testing.assert_allclose(display.embedding, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(display.points_.get_offsets(), display.embedding)
+    assert display.ax_.get_xlabel() == "PCA 1"
+
+
+def test_the_map_is_made_by_another_method_which_stays_as_it_was(some):
+    X, y = some
+    flat = FunctionTransformer(lambda images: images.reshape(len(images), -1))
+    method = TSNE(perplexity=5, random_state=0)
+    display = EmbeddingDisplay.from_estimator(flat, X, y, method=method)
+    assert not hasattr(method, "embedding_")
+    expected = clone(method).fit_transform(X.reshape(40, -1).astype(np.float64))
+    np.testing.assert_array_equal(display.embedding, expected)
+    assert display.ax_.get_ylabel() == "TSNE 2"
+
+
+def test_frames_points_and_legend_have_the_colour_of_the_class(some):
+    X, y = some
+    display = EmbeddingDisplay.from_estimator(small(), X, y)
+    legend = display.ax_.get_legend()
+    colors = {
+        text.get_text(): mpl.colors.to_rgba(handle.get_color())
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    assert set(colors) == {"china", "flower"}
+    assert colors["china"] != colors["flower"]
+    for index, box in zip(display.indices_, display.boxes_, strict=True):
+        assert box.patch.get_edgecolor() == colors[y[index]]
+        assert box.xyann == pytest.approx(display.embedding[index])
+    for label, color in zip(y, display.points_.get_facecolors(), strict=True):
+        assert tuple(color) == colors[label]
+    without = EmbeddingDisplay.from_estimator(small(), X)
+    assert without.ax_.get_legend() is None
+
+
+def test_thumbnails_do_not_cover_each_other_and_leave_no_room(some):
+    X, y = some
+    display = EmbeddingDisplay.from_estimator(small(), X, y, thumbnail_size=40)
+    assert 3 < len(display.boxes_) < len(X)
+    assert overlapping(display.boxes_) == []
+    places = display.ax_.transData.transform(display.embedding)
+    drawn = places[display.indices_]
+    nearest = np.abs(places[:, None] - drawn[None]).max(axis=2).min(axis=1)
+    assert nearest.max() < 47 * display.figure_.dpi / 72
+    index = display.indices_[1]
+    (expected,) = make_thumbnails(X, [index], None, side=80)
+    image = display.boxes_[1].offsetbox.get_data()
+    np.testing.assert_array_equal(image, expected)
+    _, ax = plt.subplots()
+    assert len(display.plot(ax, max_images=2).boxes_) == 2
+    assert display.ax_ is ax
+
+
+def test_many_classes_and_odd_names_are_drawn(some):
+    X, _ = some
+    names = np.array([f"_${i}_x$" + "y" * (20 + i) for i in range(13)])
+    display = EmbeddingDisplay.from_estimator(small(), X, names[np.arange(40) % 13])
+    display.figure_.canvas.draw()
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert len(texts) == 13
+    assert max(map(len, texts)) == 30
+    colors = {tuple(color) for color in display.points_.get_facecolors()}
+    assert len(colors) == 13
+    display.plot(cmap="viridis")
+    colors = {tuple(color) for color in display.points_.get_facecolors()}
+    assert len(colors) == 13
+
+
+def test_maps_refuse_what_they_cannot_use(some, paths):
+    X, y = some
+    make = EmbeddingDisplay.from_estimator
+    with pytest.raises(ValueError, match=r"PCA.* shape \(40, 3\).*n_components=2"):
+        make(small(), X, y, method=PCA(3))
+    with pytest.raises(ValueError, match="y has 25 classes"):
+        make(small(), [*X, *X[:10]], np.arange(50) // 2)
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        make(small(), X, np.linspace(0.1, 1, 40))
+    with pytest.raises(ValueError, match="max_images=0"):
+        make(small(), X, max_images=0)
+    with pytest.raises(ValueError, match="thumbnail_size=0"):
+        make(small(), X, thumbnail_size=0)
+    with open(paths[3], "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ValueError, match=r"X\[3\] \('.*03\.png'\): not an image"):
+        make(small(), paths, y)
+    with (
+        pytest.raises(ValueError, match=r"X\[3\] has features that are NaN"),
+        pytest.warns(UserWarning, match=r"03\.png"),
+    ):
+        make(small(on_error="nan"), paths, y)

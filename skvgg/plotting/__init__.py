@@ -7,12 +7,16 @@ draws again, on other axes or in another way. Drawing needs matplotlib:
 
 from __future__ import annotations
 
+from skvgg.plotting._embedding import EmbeddingDisplay
+from skvgg.plotting._history import HistoryDisplay
 from skvgg.plotting._layer_scores import LayerScoreDisplay
 from skvgg.plotting._mistakes import MistakesDisplay
 from skvgg.plotting._neighbors import NeighboursDisplay
 from skvgg.plotting._saliency import SaliencyDisplay
 
 __all__ = [
+    "EmbeddingDisplay",
+    "HistoryDisplay",
     "LayerScoreDisplay",
     "MistakesDisplay",
     "NeighboursDisplay",
