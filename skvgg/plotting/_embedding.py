@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 
 from skvgg._images import MAX_PIXELS
 from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._labels import check_labels, check_same_length
 from skvgg.plotting._pipeline import check_rows, read_as, rows_of
-from skvgg.plotting._probabilities import check_labels, check_same_length
 from skvgg.plotting._tables import check_count
 from skvgg.plotting._thumbnails import SIDE, make_thumbnails
 
@@ -295,6 +295,7 @@ class EmbeddingDisplay:
                 pad=_FRAME / 2 / 10,
                 bboxprops={"edgecolor": colors[index], "linewidth": _FRAME},
             )
+            box.set_in_layout(False)  # so that the axes stay as measured
             self.ax_.add_artist(box)
             boxes.append(box)
         return boxes

@@ -12,15 +12,9 @@ from skvgg._images import MAX_PIXELS, as_images
 from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
 from skvgg.plotting._label_errors import find_label_errors
+from skvgg.plotting._labels import check_labels, check_same_length, encode_labels
 from skvgg.plotting._pipeline import read_as
-from skvgg.plotting._probabilities import (
-    check_labels,
-    check_proba,
-    check_same_length,
-    cross_val_proba,
-    encode_labels,
-    log_losses,
-)
+from skvgg.plotting._probabilities import check_proba, cross_val_proba, log_losses
 from skvgg.plotting._tables import check_count, import_pandas
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 

@@ -13,8 +13,8 @@ from skvgg._images import MAX_PIXELS, Images, as_images, is_whole
 from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
+from skvgg.plotting._labels import check_same_length
 from skvgg.plotting._pipeline import check_rows, read_as, rows_of
-from skvgg.plotting._probabilities import check_same_length
 from skvgg.plotting._tables import check_count, import_pandas
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 
