@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 
+import dask.array
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -354,6 +355,8 @@ def test_mistakes_refuse_what_they_cannot_use(some, paths):
         MistakesDisplay.from_estimator(make_pipeline(small(), LinearSVC()), X, y)
     with pytest.raises(ValueError, match="X has 40 images and y has 39 labels"):
         MistakesDisplay.from_estimator(linear(), X, y[:39])
+    with pytest.raises(ValueError, match=r"Dask collection \(Array\).*X\.compute\(\)"):
+        MistakesDisplay.from_predictions(dask.array.from_array(X), y, good)
     labels = y.astype(object)
     labels[2] = None
     with pytest.raises(ValueError, match=r"y_true\[2\] is None"):
@@ -364,6 +367,8 @@ def test_mistakes_refuse_what_they_cannot_use(some, paths):
     bad[5] = 0.9
     with pytest.raises(ValueError, match=r"y_proba\[5\] is .* add up to 1"):
         MistakesDisplay.from_predictions(X, y, bad)
+    with pytest.raises(ValueError, match="has 'b' more than once"):
+        MistakesDisplay.from_predictions(X, y, good, labels=["b", "b"])
     with pytest.raises(ValueError, match="n_columns=0"):
         MistakesDisplay.from_predictions(X, y, good, n_columns=0)
     with open(paths[0], "r+b") as file:

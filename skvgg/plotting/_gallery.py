@@ -11,6 +11,12 @@ import numpy as np
 #: Width of a column in inches, in a figure made for the gallery.
 _COLUMN = 1.6
 
+#: Width of such a figure at least, in inches, so that there is room for the title.
+_NARROWEST = 4.2
+
+#: Columns below which the legend has its entries one below the other.
+_FEW_COLUMNS = 4
+
 #: Height of a line of text, as a share of the width of a column.
 _LINE = 0.12
 
@@ -36,7 +42,7 @@ class Tile:
 def gallery_size(n_rows: int, n_columns: int, n_lines: int) -> tuple[float, float]:
     """Return the width and the height of a figure for a gallery, in inches."""
     height = n_rows * _row_height(n_lines) * _COLUMN
-    return max(n_columns * _COLUMN, 3.2), height + 0.6  # a title, a legend
+    return max(n_columns * _COLUMN, _NARROWEST), height + 0.6  # a title, a legend
 
 
 def draw_gallery(
@@ -75,7 +81,8 @@ def draw_gallery(
     ax.set_ylim(len(rows) * height, 0)
     ax.set_aspect("equal")
     if legend:
-        _draw_legend(ax, legend)
+        n_columns = max(map(len, rows))
+        _draw_legend(ax, legend, 1 if n_columns < _FEW_COLUMNS else len(legend))
     return images, _draw_texts(ax, placed, n_lines)
 
 
@@ -96,7 +103,7 @@ def _draw_thumbnail(ax: Any, left: float, top: float, tile: Tile) -> Any:
     return image
 
 
-def _draw_legend(ax: Any, legend: dict[str, str]) -> None:
+def _draw_legend(ax: Any, legend: dict[str, str], ncols: int) -> None:
     from matplotlib.patches import Patch
 
     ax.legend(
@@ -106,7 +113,7 @@ def _draw_legend(ax: Any, legend: dict[str, str]) -> None:
         ],
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
-        ncols=len(legend),
+        ncols=ncols,
         frameon=False,
         fontsize=_FONT_SIZE,
     )

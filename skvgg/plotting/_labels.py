@@ -34,6 +34,19 @@ def _is_missing(label: Any) -> bool:
     return label is None or label != label
 
 
+def check_classes(labels: Any) -> np.ndarray:
+    """Return the classes that columns stand for, or raise if one is there twice."""
+    classes = column_or_1d(labels)
+    values, counts = np.unique(classes, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"labels={classes.tolist()!r:.200} has {values[counts > 1].tolist()[0]!r} "
+            "more than once; expected each class once, in the order of the columns of "
+            "y_proba."
+        )
+    return classes
+
+
 def encode_labels(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
     """Return the place of each label among the classes, or raise.
 

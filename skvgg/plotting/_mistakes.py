@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._images import MAX_PIXELS, as_images
+from skvgg._images import MAX_PIXELS
 from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
 from skvgg.plotting._label_errors import find_label_errors
-from skvgg.plotting._labels import check_labels, check_same_length, encode_labels
+from skvgg.plotting._labels import (
+    check_classes,
+    check_labels,
+    check_same_length,
+    encode_labels,
+)
 from skvgg.plotting._pipeline import read_as
 from skvgg.plotting._probabilities import check_proba, cross_val_proba, log_losses
 from skvgg.plotting._tables import check_count, import_pandas
@@ -233,11 +238,11 @@ class MistakesDisplay:
             If matplotlib is not installed.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
-        images = as_images(X)
+        images, max_pixels = read_as(None, X)
         check_same_length(images, y_true, "y_true")
         y_true = check_labels(y_true, "y_true")
-        classes = np.unique(y_true) if labels is None else np.asarray(labels)
-        return cls._of(images, y_true, y_proba, classes, MAX_PIXELS).plot(
+        classes = np.unique(y_true) if labels is None else check_classes(labels)
+        return cls._of(images, y_true, y_proba, classes, max_pixels).plot(
             ax, n_images=n_images, balanced=balanced, n_columns=n_columns
         )
 

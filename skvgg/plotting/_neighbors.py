@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._images import MAX_PIXELS, Images, as_images, is_whole
+from skvgg._images import MAX_PIXELS, Images, is_whole
 from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
@@ -267,14 +267,14 @@ class NeighboursDisplay:
             If matplotlib is not installed.
         """
         check_matplotlib(f"{cls.__name__}.from_features")
-        images = as_images(X)
+        images, _ = read_as(None, X)
         rows = _check_features(features, images, "X")
         images_test: Images = ()
         if (X_test is None) != (features_test is None):
             raise ValueError("Pass X_test and features_test, or neither.")
         if X_test is not None:
             with _naming("X_test"):
-                images_test = as_images(X_test)
+                images_test, _ = read_as(None, X_test)
             test_rows = _check_features(features_test, images_test, "X_test")
             if test_rows.shape[1] != rows.shape[1]:
                 raise ValueError(

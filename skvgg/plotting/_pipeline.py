@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skvgg._dask import is_dask
 from skvgg._images import MAX_PIXELS, Images, as_images, check_flattened_shape
 from skvgg.features import VGG19Features
 
@@ -124,17 +125,22 @@ def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
 
     Parameters
     ----------
-    estimator : estimator
+    estimator : estimator or None
         If it has a :class:`VGG19Features`, then images are read as that reads them.
     X : images
-        As that takes them.
+        As that takes them, but in memory.
 
     Returns
     -------
     images : sequence of images
     max_pixels : int or None
     """
-    features = find_features(estimator)
+    if is_dask(X):
+        raise ValueError(
+            f"X is a Dask collection ({type(X).__name__}), and a display needs images "
+            "in memory. Pass X.compute(), or fewer images."
+        )
+    features = None if estimator is None else find_features(estimator)
     if features is None:
         return as_images(X), MAX_PIXELS
     shape = check_flattened_shape(features.flattened_shape)
