@@ -548,6 +548,18 @@ def test_a_transformer_that_is_not_fitted_is_fitted_on_a_copy(some):
     np.testing.assert_allclose(display.distances, expected.distances, atol=1e-6)
 
 
+def test_tables_of_nothing_have_their_columns(photos):
+    X = np.stack([photos[0][:32, :32], photos[1][:32, :32], photos[0][200:232, :32]])
+    display = NeighboursDisplay.from_features(X, np.eye(3), y=[0, 1, 2])
+    table = display.to_frame()
+    assert len(table) == len(display.pairs) == 0
+    assert {"part", "index", "distance", "is_across", "label", "path"} <= set(table)
+    assert len(display.indices_) == 3
+    display = MistakesDisplay.from_predictions(X, [0, 1, 1], np.eye(2)[[0, 1, 1]])
+    assert display.to_frame().shape == (0, 5)
+    assert display.ax_.get_legend() is None
+
+
 def test_the_neighbours_of_a_chosen_image_are_drawn(parts):
     X, X_test = parts
     display = NeighboursDisplay.from_estimator(small(), X, X_test, indices=[26])
