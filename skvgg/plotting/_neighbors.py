@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,12 +12,9 @@ from skvgg._images import MAX_PIXELS, Images, is_whole
 from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
-from skvgg.plotting._labels import check_same_length
-from skvgg.plotting._pipeline import check_rows, read_as, rows_of
+from skvgg.plotting._parts import Parts, check_features, join_labels, naming
+from skvgg.plotting._pipeline import read_as, rows_of
 from skvgg.plotting._tables import check_count, import_pandas
-from skvgg.plotting._thumbnails import make_thumbnails, paths_of
-
-_PARTS = ("X", "X_test")
 
 #: What the colours of frames mean.
 _QUERY, _NEAR, _ACROSS = "black", "tab:orange", "tab:red"
@@ -205,12 +201,12 @@ class NeighboursDisplay:
         images, max_pixels = read_as(estimator, X)
         images_test: Images = ()
         if X_test is not None:
-            with _naming("X_test"):
+            with naming("X_test"):
                 images_test, _ = read_as(estimator, X_test)
-        labels = _join_labels(images, images_test, y, y_test)
+        labels = join_labels(images, images_test, y, y_test)
         rows, transform = rows_of(estimator, X, y)
         if X_test is not None:
-            with _naming("X_test"):
+            with naming("X_test"):
                 rows = np.vstack([rows, transform(X_test)])
         display = cls._of(
             images, images_test, rows, labels, n_neighbors, metric, threshold
@@ -268,21 +264,21 @@ class NeighboursDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_features")
         images, _ = read_as(None, X)
-        rows = _check_features(features, images, "X")
+        rows = check_features(features, images, "X")
         images_test: Images = ()
         if (X_test is None) != (features_test is None):
             raise ValueError("Pass X_test and features_test, or neither.")
         if X_test is not None:
-            with _naming("X_test"):
+            with naming("X_test"):
                 images_test, _ = read_as(None, X_test)
-            test_rows = _check_features(features_test, images_test, "X_test")
+            test_rows = check_features(features_test, images_test, "X_test")
             if test_rows.shape[1] != rows.shape[1]:
                 raise ValueError(
                     f"features_test has {test_rows.shape[1]} columns; expected "
                     f"{rows.shape[1]}, as features has."
                 )
             rows = np.vstack([rows, test_rows])
-        labels = _join_labels(images, images_test, y, y_test)
+        labels = join_labels(images, images_test, y, y_test)
         return cls._of(
             images, images_test, rows, labels, n_neighbors, metric, threshold
         ).plot(ax, indices=indices, n_images=n_images)
@@ -326,6 +322,10 @@ class NeighboursDisplay:
         is_test = self.pairs >= len(self.images)
         return is_test[:, 0] != is_test[:, 1]
 
+    @property
+    def _parts(self) -> Parts:
+        return Parts(self.images, self.images_test)
+
     def to_frame(self) -> Any:
         """Return the near duplicates.
 
@@ -343,17 +343,18 @@ class NeighboursDisplay:
             If pandas is not installed.
         """
         pandas = import_pandas(f"{type(self).__name__}.to_frame")
+        parts = self._parts
         columns: dict[str, Any] = {}
         for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
-            places = [self._place(index) for index in indices.tolist()]
-            columns[f"{prefix}part"] = [_PARTS[part] for part, _ in places]
+            places = [parts.place(index) for index in indices.tolist()]
+            columns[f"{prefix}part"] = [part for part, _ in places]
             columns[f"{prefix}index"] = [index for _, index in places]
         columns["distance"] = self.pair_distances
         columns["is_across"] = self.is_across
         for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
             if self.labels is not None:
                 columns[f"{prefix}label"] = [self.labels[index] for index in indices]
-            paths = [self._path(index) for index in indices.tolist()]
+            paths = [parts.path(index) for index in indices.tolist()]
             columns[f"{prefix}path"] = pandas.Series(paths, dtype=object)
         return pandas.DataFrame(columns)
 
@@ -396,7 +397,7 @@ class NeighboursDisplay:
         check_matplotlib(caller)
         self.indices_ = self._check_indices(indices, check_count(n_images, "n_images"))
         drawn = np.column_stack([self.indices_, self.neighbors[self.indices_]])
-        thumbnails = self._thumbnails(np.unique(drawn).tolist())
+        thumbnails = self._parts.thumbnails(np.unique(drawn).tolist(), self.max_pixels)
         colors = self._colors_of_pairs()
         rows = [
             [
@@ -446,25 +447,6 @@ class NeighboursDisplay:
             )
         return np.array(indices, int)
 
-    def _place(self, index: int) -> tuple[int, int]:
-        """Return the part of an image, and its index within that."""
-        n = len(self.images)
-        return (0, index) if index < n else (1, index - n)
-
-    def _path(self, index: int) -> str | None:
-        part, index = self._place(index)
-        return paths_of((self.images, self.images_test)[part], [index])[0]
-
-    def _thumbnails(self, indices: list[int]) -> dict[int, np.ndarray]:
-        n = len(self.images)
-        first = [index for index in indices if index < n]
-        second = [index for index in indices if index >= n]
-        made = make_thumbnails(self.images, first, self.max_pixels)
-        with _naming("X_test"):
-            shifted = [index - n for index in second]
-            made += make_thumbnails(self.images_test, shifted, self.max_pixels)
-        return dict(zip([*first, *second], made, strict=True))
-
     def _colors_of_pairs(self) -> dict[tuple[int, int], str]:
         colors = {}
         for (i, j), across in zip(self.pairs.tolist(), self.is_across, strict=True):
@@ -478,48 +460,9 @@ class NeighboursDisplay:
         distance: float | None,
         color: str | None,
     ) -> Tile:
-        part, place = self._place(index)
-        name = f"{_PARTS[part]}[{place}]"
+        part, place = self._parts.place(index)
+        name = f"{part}[{place}]"
         lines = [name if distance is None else f"{name}: {max(distance, 0):.2g}"]
         if self.labels is not None:
             lines.append(str(self.labels[index]))
         return Tile(thumbnails[index], tuple(lines), color)
-
-
-def _join_labels(
-    images: Images, images_test: Images, y: Any, y_test: Any
-) -> list | None:
-    """Return the labels of both parts, None if there are none."""
-    if y is None and y_test is None:
-        return None
-    if y is None or (y_test is None and len(images_test)):
-        raise ValueError("Pass the labels of both parts, y and y_test, or of neither.")
-    check_same_length(images, y, "y")
-    labels = list(np.asarray(y).tolist())
-    if y_test is not None:
-        with _naming("X_test"):
-            check_same_length(images_test, y_test, "y_test")
-        labels += np.asarray(y_test).tolist()
-    return labels
-
-
-def _check_features(features: Any, images: Images, name: str) -> np.ndarray:
-    rows = check_rows(features, name)
-    if len(rows) != len(images):
-        raise ValueError(
-            f"{name} has {len(images)} images and there are {len(rows)} rows of "
-            "features; expected one row an image."
-        )
-    return rows
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Call X by another name in errors about images."""
-    try:
-        yield
-    except (ValueError, FileNotFoundError) as error:
-        message = str(error)
-        if not message.startswith(("X[", "X ")):
-            raise
-        raise type(error)(f"{name}{message[1:]}") from error
