@@ -5,17 +5,23 @@ import textwrap
 from pathlib import Path
 
 import joblib
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from skvgg import BadImageWarning, VGG19Features
 from skvgg._command_line import main
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "user_guide.rst").read_text()
 
@@ -97,6 +103,35 @@ def test_the_layer_is_chosen_and_a_prediction_explained_as_the_guide_shows(
     exec(explain.replace("block3_conv4", best), names)
     for name in ("layers.png", "saliency.png"):
         assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_images_are_looked_at_as_the_guide_shows(tiles, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    X, y = tiles[0][:40].copy(), tiles[1][:40].copy()
+    X[y == "china"] //= 4
+    X[3] = X[1]
+    y[4] = "flower"
+    features = VGG19Features(
+        "hed", layer="block3_pool", pooling="avg", image_size=32, memory="cache"
+    )
+    model = make_pipeline(features, StandardScaler(), LogisticRegression(C=0.01))
+    names = {"X": X, "y": y, "features": features, "model": model}
+    names["make_pipeline"] = make_pipeline
+    (mistakes,) = code_of("Mistakes and wrong labels")
+    exec(mistakes, names)
+    assert 4 in names["display"].label_errors
+    assert "given_label" in capsys.readouterr().out
+    (neighbours,) = code_of("Duplicates and neighbors")
+    exec(neighbours, names)
+    assert len(names["pairs"]) == len(names["display"].pairs) >= 1
+    (drawn,) = code_of("A map of the images")
+    exec(drawn, names)
+    (history,) = [c for c in code_of("The dense head") if "HistoryDisplay" in c]
+    exec(history, names)
+    for name in ("mistakes", "neighbors", "map", "history"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    plt.close("all")
 
 
 def test_rows_go_to_a_file_and_are_learned_from_as_the_guide_shows(

@@ -16,6 +16,7 @@ from skvgg._images.items import (
     check_flattened_shape,
     is_whole,
     name_of,
+    path_of,
     renumbered,
 )
 from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
@@ -40,5 +41,6 @@ __all__ = [
     "load",
     "load_together",
     "name_of",
+    "path_of",
     "renumbered",
 ]

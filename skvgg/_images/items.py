@@ -244,8 +244,8 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
     return X
 
 
-def name_of(item: Any, index: int) -> str:
-    """Return what an error calls an image: its index and, if it has one, its path."""
+def path_of(item: Any) -> str | bytes | None:
+    """Return the path of an image, if it has one."""
     path: Any = None
     if isinstance(item, str | os.PathLike):
         path = os.fspath(item)
@@ -254,10 +254,15 @@ def name_of(item: Any, index: int) -> str:
     elif _is_file(item):
         path = getattr(item, "name", None)
     if not path or not isinstance(path, str | bytes):
-        return f"X[{index}]"
-    if isinstance(path, str):
-        path = str(path)  # NumPy's strings have a repr of their own
-    return f"X[{index}] ({path!r})"
+        return None
+    # NumPy's strings have a repr of their own.
+    return str(path) if isinstance(path, str) else path
+
+
+def name_of(item: Any, index: int) -> str:
+    """Return what an error calls an image: its index and, if it has one, its path."""
+    path = path_of(item)
+    return f"X[{index}]" if path is None else f"X[{index}] ({path!r})"
 
 
 def renumbered(message: str, start: int) -> str:

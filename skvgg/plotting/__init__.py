@@ -1,4 +1,4 @@
-"""Images of what features are worth and of what predictions rest on.
+"""Images of what features are worth, what predictions rest on, and where they fail.
 
 In the form of scikit-learn's displays: ``from_estimator`` computes and draws, ``plot``
 draws again, on other axes or in another way. Drawing needs matplotlib:
@@ -7,7 +7,18 @@ draws again, on other axes or in another way. Drawing needs matplotlib:
 
 from __future__ import annotations
 
+from skvgg.plotting._embedding import EmbeddingDisplay
+from skvgg.plotting._history import HistoryDisplay
 from skvgg.plotting._layer_scores import LayerScoreDisplay
+from skvgg.plotting._mistakes import MistakesDisplay
+from skvgg.plotting._neighbors import NeighboursDisplay
 from skvgg.plotting._saliency import SaliencyDisplay
 
-__all__ = ["LayerScoreDisplay", "SaliencyDisplay"]
+__all__ = [
+    "EmbeddingDisplay",
+    "HistoryDisplay",
+    "LayerScoreDisplay",
+    "MistakesDisplay",
+    "NeighboursDisplay",
+    "SaliencyDisplay",
+]

@@ -21,11 +21,21 @@ def check_matplotlib(caller: str) -> None:
         ) from error
 
 
-def get_axes(ax: Any, caller: str) -> Any:
-    """Return the axes to draw on: `ax`, or those of a new figure if it is None."""
+def get_axes(ax: Any, caller: str, figsize: tuple[float, float] | None = None) -> Any:
+    """Return the axes to draw on: `ax`, or those of a new figure if it is None.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+        What the user gave.
+    caller : str
+        What an error calls the function that draws.
+    figsize : tuple of (float, float) or None
+        Width and height of a new figure, in inches; None is matplotlib's default.
+    """
     check_matplotlib(caller)
     if ax is not None:
         return ax
     from matplotlib import pyplot as plt
 
-    return plt.subplots(layout="constrained")[1]
+    return plt.subplots(figsize=figsize, layout="constrained")[1]

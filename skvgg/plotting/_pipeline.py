@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skvgg._dask import is_dask
+from skvgg._images import MAX_PIXELS, Images, as_images, check_flattened_shape
 from skvgg.features import VGG19Features
 
 
@@ -102,3 +110,170 @@ def _steps_of(estimator: Any) -> list[Any]:
     if not isinstance(estimator, Pipeline):
         return [estimator]
     return [step for _, nested in estimator.steps for step in _steps_of(nested)]
+
+
+def find_features(estimator: Any) -> VGG19Features | None:
+    """Return the first transformer of images within an estimator, if there is one."""
+    if isinstance(estimator, VGG19Features):
+        return estimator
+    parts = estimator.get_params(deep=True).values()
+    return next((part for part in parts if isinstance(part, VGG19Features)), None)
+
+
+def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
+    """Return X as a sequence of images, and how large one may be.
+
+    Parameters
+    ----------
+    estimator : estimator or None
+        If it has a :class:`VGG19Features`, then images are read as that reads them.
+    X : images
+        As that takes them, but in memory.
+
+    Returns
+    -------
+    images : sequence of images
+    max_pixels : int or None
+    """
+    if is_dask(X):
+        raise ValueError(
+            f"X is a Dask collection ({type(X).__name__}), and a display needs images "
+            "in memory. Pass X.compute(), or fewer images."
+        )
+    features = None if estimator is None else find_features(estimator)
+    if features is None:
+        return as_images(X), MAX_PIXELS
+    shape = check_flattened_shape(features.flattened_shape)
+    check_items = features.on_error == "raise"
+    return as_images(X, shape, check_items=check_items), features.max_pixels
+
+
+@contextmanager
+def computed_once(estimator: Any, X: Any) -> Iterator[tuple[Any, Any]]:
+    """Give an estimator that can be fitted many times, and what to fit it on.
+
+    If it begins with a :class:`VGG19Features`, those are the steps after that and the
+    rows, which depend neither on targets nor on folds. Else it is a copy that, for the
+    length of the context, remembers what it made of each image.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Need not be fitted, and is not changed.
+    X : images
+        As the estimator takes them.
+    """
+    found = _find_features(estimator)
+    if found is not None and found[2] != "passthrough":
+        yield found[2], clone(found[1]).fit_transform(X)
+        return
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield _remembering(clone(estimator), folder), X
+
+
+def _remembering(estimator: Any, folder: str) -> Any:
+    """Give all that has the `memory` of this package, and has none, one in a folder."""
+    params = estimator.get_params(deep=True)
+    parts = {"": estimator, **{f"{name}__": part for name, part in params.items()}}
+    return estimator.set_params(
+        **{
+            f"{prefix}memory": folder
+            for prefix, part in parts.items()
+            if _takes_images(part) and part.memory is None
+        }
+    )
+
+
+def _takes_images(part: Any) -> bool:
+    """Return whether something is a transformer of images, or fine-tunes one."""
+    return hasattr(part, "image_size") and hasattr(part, "memory")
+
+
+def transformer_of(estimator: Any) -> Any:
+    """Return what makes rows of images, of a model or as it is.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A transformer; a pipeline, whose last step is left out if it is none; a fitted
+        estimator with a transformer as its attribute `features_`; or a fitted search
+        over such.
+
+    Raises
+    ------
+    ValueError
+        If it has none, or not before it is fitted.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(getattr(estimator, "features_", None), VGG19Features):
+        return estimator.features_
+    if hasattr(estimator, "transform"):
+        return estimator
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        return transformer_of(estimator[:-1])
+    raise ValueError(
+        "Expected a transformer of images such as VGG19Features, a pipeline that "
+        "begins with one, or a fitted VGG19Classifier or VGG19Regressor; got "
+        f"{type(estimator).__name__}: {estimator!r:.200}."
+    )
+
+
+def rows_of(
+    estimator: Any, X: Any, y: Any = None
+) -> tuple[np.ndarray, Callable[[Any], np.ndarray]]:
+    """Return the rows of images, each of which goes through the network once.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As for :func:`transformer_of`. If its transformer is fitted it is used as it
+        is, else a copy is fitted on X.
+    X : images
+        As it takes them.
+    y : array-like or None
+        Targets of X, for transformers that learn from them.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_samples, n_features), float64
+    transform : callable
+        Returns the rows of other images.
+
+    Raises
+    ------
+    ValueError
+        If rows are not finite numbers. The message names the image.
+    """
+    transformer = transformer_of(estimator)
+    try:
+        check_is_fitted(transformer)
+    except NotFittedError:
+        transformer = clone(transformer)
+        rows = transformer.fit_transform(X, y)
+    else:
+        rows = transformer.transform(X)
+
+    def transform(images: Any) -> np.ndarray:
+        return check_rows(transformer.transform(images))
+
+    return check_rows(rows), transform
+
+
+def check_rows(rows: Any, name: str = "X") -> np.ndarray:
+    """Return rows as a table of finite numbers of float64, or raise."""
+    if hasattr(rows, "toarray"):
+        rows = rows.toarray()
+    rows = np.asarray(rows, np.float64)
+    if rows.ndim != 2:
+        raise ValueError(
+            f"{name} has features of shape {rows.shape}; expected one row an "
+            "image, (n_samples, n_features)."
+        )
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name}[{bad[0]}] has features that are NaN or infinite, as have "
+            f"{len(bad)} image(s) in all. Drop them; "
+            "skvgg.datasets.find_bad_images tells what is wrong with them."
+        )
+    return rows

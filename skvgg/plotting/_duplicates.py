@@ -1,0 +1,70 @@
+"""Nearest rows, and rows so near that their images are probably the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+#: What the median distance is taken for at least, so that the limit is not zero where
+#: most images have an exact copy.
+_SMALLEST_MEDIAN = 1e-6
+
+
+def find_neighbors(
+    rows: np.ndarray, n_neighbors: int, metric: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances and indices of the nearest other rows of each row.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features), float64
+        At least two.
+    n_neighbors : int
+        How many; fewer if there are fewer.
+    metric : str or callable
+        As for :class:`sklearn.neighbors.NearestNeighbors`.
+
+    Returns
+    -------
+    distances, indices : ndarray of shape (n_samples, n_neighbors)
+        The nearest first.
+    """
+    n_neighbors = min(n_neighbors, len(rows) - 1)
+    search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
+    return search.fit(rows).kneighbors()
+
+
+def find_near_duplicates(
+    rows: np.ndarray, nearest: np.ndarray, threshold: float, metric: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of rows that are atypically near, the nearest first.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features), float64
+        The rows.
+    nearest : ndarray of shape (n_samples,)
+        The distance of each to the nearest other.
+    threshold : float
+        Share of the median of `nearest` that the distance of a pair is below.
+    metric : str or callable
+        As for :class:`sklearn.neighbors.NearestNeighbors`.
+
+    Returns
+    -------
+    pairs : ndarray of shape (n_pairs, 2), int
+        The smaller index first.
+    distances : ndarray of shape (n_pairs,), float64
+    """
+    limit = threshold * max(float(np.median(nearest)), _SMALLEST_MEDIAN)
+    search = NearestNeighbors(radius=limit, metric=metric).fit(rows)
+    near_distances, near_indices = search.radius_neighbors()
+    first = np.repeat(np.arange(len(rows)), [len(near) for near in near_indices])
+    second = np.concatenate(near_indices).astype(int)
+    distances = np.concatenate(near_distances)
+    chosen = (first < second) & (distances < limit)
+    pairs = np.column_stack([first, second])[chosen]
+    order = np.argsort(distances[chosen], kind="stable")
+    return pairs[order], distances[chosen][order]

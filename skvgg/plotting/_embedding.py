@@ -1,0 +1,333 @@
+"""A map of images: near each other where their features are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+
+from skvgg._images import MAX_PIXELS, Images
+from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._labels import check_labels, check_same_length
+from skvgg.plotting._pipeline import check_rows, read_as, rows_of
+from skvgg.plotting._tables import check_count
+from skvgg.plotting._thumbnails import SIDE, make_thumbnails
+
+#: Classes that can be told apart by colour, at most.
+_MAX_CLASSES = 20
+
+#: Letters of a class in the legend, at most, so that it leaves room for the map.
+_MAX_LETTERS = 30
+
+#: Width of the frame of a thumbnail, in points.
+_FRAME = 2.0
+
+#: What is left free between thumbnails, in points.
+_GAP = 3.0
+
+
+class EmbeddingDisplay:
+    """A map of images in two dimensions, with thumbnails.
+
+    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+
+    Parameters
+    ----------
+    embedding : array-like of shape (n_samples, 2)
+        Where each image is.
+    images : sequence of images
+        A path, bytes, an open binary file, a PIL image or an array each; or an array
+        of all.
+    labels : array-like of shape (n_samples,), default=None
+        Classes of the images.
+    method_name : str, default=""
+        What made the map, as the axes call it.
+    max_pixels : int or None, default=89478485
+        Larger images are refused.
+
+    Attributes
+    ----------
+    embedding : ndarray of shape (n_samples, 2), float64
+        Where each image is.
+    images : sequence of images
+        Nothing is decoded before it is drawn.
+    labels : ndarray of shape (n_samples,) or None
+        Classes of the images.
+    method_name : str
+        What made the map.
+    indices_ : ndarray of shape (n_drawn,), int
+        Indices of the images drawn as thumbnails.
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        Their figure.
+    points_ : matplotlib PathCollection
+        A point an image, below the thumbnails.
+    boxes_ : list of matplotlib AnnotationBbox
+        The thumbnails.
+
+    See Also
+    --------
+    skvgg.plotting.NeighboursDisplay : What is nearest in all dimensions.
+    sklearn.manifold.TSNE : Another map than that of PCA.
+
+    Notes
+    -----
+    Thumbnails do not cover each other: images are taken in turn, each the one that is
+    farthest on the map from those taken before, as long as there is room.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.manifold import TSNE
+    >>> from skvgg import VGG19Features
+    >>> from skvgg.plotting import EmbeddingDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(0, 256, (12, 32, 32, 3), dtype="uint8")
+    >>> y = np.repeat(["dark", "light"], 6)
+    >>> images[y == "dark"] //= 2
+    >>> features = VGG19Features(
+    ...     None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
+    ... )
+    >>> display = EmbeddingDisplay.from_estimator(features, images, y)
+    >>> display.embedding.shape, display.method_name
+    ((12, 2), 'PCA')
+    >>> method = TSNE(perplexity=4, random_state=0)
+    >>> other = EmbeddingDisplay.from_estimator(features, images, y, method=method)
+    >>> plt.close("all")
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: ArrayLike,
+        images: Images,
+        labels: ArrayLike | None = None,
+        method_name: str = "",
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> None:
+        self.embedding = np.asarray(embedding, dtype=np.float64)
+        self.images = images
+        self.labels = None if labels is None else np.asarray(labels)
+        self.method_name = method_name
+        self.max_pixels = max_pixels
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        method: Any = None,
+        max_images: int = 100,
+        thumbnail_size: float = 28,
+        cmap: Any = None,
+        ax: Any = None,
+    ) -> EmbeddingDisplay:
+        """Compute features, bring them to two dimensions and draw the map.
+
+        Each image goes through the network once, and not at all if its row is in the
+        `memory` of the transformer.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A :class:`~skvgg.VGG19Features` or another transformer of images; a
+            pipeline, whose last step is left out if it is no transformer; a fitted
+            :class:`~skvgg.VGG19Classifier` or :class:`~skvgg.VGG19Regressor`; or a
+            fitted search. A transformer that is not fitted is not changed: a copy is
+            fitted on X.
+        X : images
+            As :meth:`skvgg.VGG19Features.transform` takes them.
+        y : array-like of shape (n_samples,), default=None
+            Classes of the images, at most 20, to be told by colour. A transformer that
+            is fitted gets them, `method` does not.
+        method : transformer, default=None
+            Its `fit_transform` gives two columns, such as
+            :class:`sklearn.manifold.TSNE`. None is the first two components of
+            :class:`sklearn.decomposition.PCA`. It is not changed.
+        max_images, thumbnail_size, cmap, ax
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        EmbeddingDisplay
+
+        Raises
+        ------
+        ValueError
+            If `estimator` has no transformer, `method` does not give two columns, y
+            holds no classes, or an image cannot be used; the message names its index
+            and path.
+        FileNotFoundError
+            If an image's file does not exist.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        images, max_pixels = read_as(estimator, X)
+        labels = None
+        if y is not None:
+            check_same_length(images, y, "y")
+            labels = _check_classes(y)
+        rows, _ = rows_of(estimator, X, y)
+        method = PCA(2, random_state=0) if method is None else clone(method)
+        return cls(
+            embedding=_check_map(method.fit_transform(rows), len(images), method),
+            images=images,
+            labels=labels,
+            method_name=type(method).__name__,
+            max_pixels=max_pixels,
+        ).plot(ax, max_images=max_images, thumbnail_size=thumbnail_size, cmap=cmap)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        max_images: int = 100,
+        thumbnail_size: float = 28,
+        cmap: Any = None,
+    ) -> EmbeddingDisplay:
+        """Draw the map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        max_images : int, default=100
+            Thumbnails, at most, and as many as there is room for; the other images are
+            points.
+        thumbnail_size : float, default=28
+            Longer side of a thumbnail, in points (1/72 of an inch).
+        cmap : str or Colormap, default=None
+            Colours of the classes. None is "tab10", or "tab20" for more than ten.
+
+        Returns
+        -------
+        EmbeddingDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is wrong, or an image cannot be used.
+        ImportError
+            If matplotlib is not installed.
+        """
+        caller = f"{type(self).__name__}.plot"
+        check_matplotlib(caller)
+        check_count(max_images, "max_images")
+        if not thumbnail_size > 0:
+            raise ValueError(
+                f"thumbnail_size={thumbnail_size!r}; expected more than 0."
+            )
+        self.ax_ = get_axes(ax, caller, (8, 6))
+        self.figure_ = self.ax_.figure
+        classes, colors = self._colors(cmap)
+        self.points_ = self.ax_.scatter(*self.embedding.T, s=12, c=colors)
+        self.ax_.margins(0.08)
+        for set_label, number in ((self.ax_.set_xlabel, 1), (self.ax_.set_ylabel, 2)):
+            set_label(f"{self.method_name} {number}".strip())
+        self._draw_legend(classes)
+        self.indices_ = self._choose(max_images, thumbnail_size)
+        self.boxes_ = self._draw_thumbnails(colors, thumbnail_size)
+        return self
+
+    def _colors(self, cmap: Any) -> tuple[list[tuple[str, Any]], list[Any]]:
+        """Return the colour of each class, and of each image."""
+        import matplotlib as mpl
+
+        if self.labels is None:
+            return [], ["gray"] * len(self.embedding)
+        classes, codes = np.unique(self.labels, return_inverse=True)
+        many = len(classes) > 10
+        chosen = mpl.colormaps.get_cmap(cmap or ("tab20" if many else "tab10"))
+        if chosen.N < 256:  # a list of colours
+            palette = [chosen(i % chosen.N) for i in range(len(classes))]
+        else:
+            palette = list(chosen(np.linspace(0, 1, len(classes))))
+        names = [_shorten(str(label)) for label in classes.tolist()]
+        return list(zip(names, palette, strict=True)), [palette[code] for code in codes]
+
+    def _draw_legend(self, classes: list[tuple[str, Any]]) -> None:
+        from matplotlib.lines import Line2D
+
+        if not classes:
+            return
+        handles = [
+            Line2D([], [], marker="s", linestyle="", color=color)
+            for _, color in classes
+        ]
+        legend = self.ax_.legend(
+            handles,
+            [name for name, _ in classes],
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+    def _choose(self, max_images: int, thumbnail_size: float) -> np.ndarray:
+        """Return which images have room, each far from those before."""
+        self.figure_.canvas.figure.draw_without_rendering()
+        dpi = self.figure_.canvas.figure.dpi
+        places = self.ax_.transData.transform(self.embedding) * 72 / dpi
+        room = thumbnail_size + 2 * _FRAME + _GAP
+        chosen: list[int] = []
+        free = np.full(len(places), np.inf)
+        index = int(np.abs(places - places.mean(axis=0)).max(axis=1).argmin())
+        while len(chosen) < max_images and free[index] >= room:
+            chosen.append(index)
+            apart = np.abs(places - places[index]).max(axis=1)
+            free = np.minimum(free, apart)
+            index = int(free.argmax())
+        return np.array(chosen)
+
+    def _draw_thumbnails(self, colors: list[Any], thumbnail_size: float) -> list[Any]:
+        from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+        side = min(SIDE, max(8, round(thumbnail_size * 2)))
+        thumbnails = make_thumbnails(self.images, self.indices_, self.max_pixels, side)
+        boxes = []
+        for index, pixels in zip(self.indices_.tolist(), thumbnails, strict=True):
+            box = AnnotationBbox(
+                OffsetImage(pixels, zoom=thumbnail_size / side, dpi_cor=True),
+                self.embedding[index],
+                pad=_FRAME / 2 / 10,
+                bboxprops={"edgecolor": colors[index], "linewidth": _FRAME},
+            )
+            box.set_in_layout(False)  # so that the axes stay as measured
+            self.ax_.add_artist(box)
+            boxes.append(box)
+        return boxes
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
+
+
+def _check_classes(y: Any) -> np.ndarray:
+    labels = check_labels(y, "y")
+    n_classes = len(np.unique(labels))
+    if n_classes > _MAX_CLASSES:
+        raise ValueError(
+            f"y has {n_classes} classes, of which no more than {_MAX_CLASSES} can be "
+            "told apart by colour. Draw fewer classes, or pass y=None."
+        )
+    return labels
+
+
+def _check_map(embedding: Any, n_images: int, method: Any) -> np.ndarray:
+    embedding = check_rows(embedding)
+    if embedding.shape != (n_images, 2):
+        raise ValueError(
+            f"{method!r:.200} gives an array of shape {embedding.shape}; expected "
+            f"{(n_images, 2)}: set n_components=2."
+        )
+    return embedding

@@ -1,0 +1,166 @@
+"""Thumbnails in rows and columns, with text below each that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Width of a column in inches, in a figure made for the gallery.
+_COLUMN = 1.6
+
+#: Width of such a figure at least, in inches, so that there is room for the title.
+_NARROWEST = 4.2
+
+#: Columns below which the legend has its entries one below the other.
+_FEW_COLUMNS = 4
+
+#: Height of a line of text, as a share of the width of a column.
+_LINE = 0.12
+
+#: The same, as a share of the size of its font.
+_SPACING = 1.3
+
+#: What is left free on each side of a thumbnail, as a share of the width of a column.
+_GAP = 0.04
+
+#: Size of the font at most, in points.
+_FONT_SIZE = 9
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A thumbnail, the lines of text below it, and the colour of its frame."""
+
+    pixels: np.ndarray
+    lines: tuple[str, ...]
+    color: str | None = None
+
+
+def gallery_size(n_rows: int, n_columns: int, n_lines: int) -> tuple[float, float]:
+    """Return the width and the height of a figure for a gallery, in inches."""
+    height = n_rows * _row_height(n_lines) * _COLUMN
+    return max(n_columns * _COLUMN, _NARROWEST), height + 0.6  # a title, a legend
+
+
+def draw_gallery(
+    ax: Any, rows: Sequence[Sequence[Tile]], title: str, legend: dict[str, str]
+) -> tuple[list[Any], list[Any]]:
+    """Draw thumbnails row by row.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where.
+    rows : sequence of sequence of Tile
+        At least one.
+    title : str
+        Drawn above.
+    legend : dict of str to str
+        What the colours of frames mean, by colour.
+
+    Returns
+    -------
+    images : list of matplotlib AxesImage
+    texts : list of matplotlib Text
+        One a tile, in the same order.
+    """
+    n_lines = max(len(tile.lines) for row in rows for tile in row)
+    height = _row_height(n_lines)
+    placed = [
+        (column, row * height, tile)
+        for row, tiles in enumerate(rows)
+        for column, tile in enumerate(tiles)
+    ]
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=_FONT_SIZE + 1, parse_math=False)
+    images = [_draw_thumbnail(ax, *place) for place in placed]
+    ax.set_xlim(0, max(map(len, rows)))
+    ax.set_ylim(len(rows) * height, 0)
+    ax.set_aspect("equal")
+    if legend:
+        n_columns = max(map(len, rows))
+        _draw_legend(ax, legend, 1 if n_columns < _FEW_COLUMNS else len(legend))
+    return images, _draw_texts(ax, placed, n_lines)
+
+
+def _row_height(n_lines: int) -> float:
+    return 1 + _LINE * n_lines + 2 * _GAP
+
+
+def _draw_thumbnail(ax: Any, left: float, top: float, tile: Tile) -> Any:
+    from matplotlib.patches import Rectangle
+
+    side = 1 - 2 * _GAP
+    left, top = left + _GAP, top + _GAP
+    image = ax.imshow(tile.pixels, extent=(left, left + side, top + side, top))
+    color = tile.color or "lightgray"
+    width = 2.5 if tile.color else 0.8
+    frame = Rectangle((left, top), side, side, fill=False, color=color, linewidth=width)
+    ax.add_patch(frame)
+    return image
+
+
+def _draw_legend(ax: Any, legend: dict[str, str], ncols: int) -> None:
+    from matplotlib.patches import Patch
+
+    ax.legend(
+        handles=[
+            Patch(facecolor="none", edgecolor=color, linewidth=2.5, label=label)
+            for color, label in legend.items()
+        ],
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        ncols=ncols,
+        frameon=False,
+        fontsize=_FONT_SIZE,
+    )
+
+
+def _draw_texts(
+    ax: Any, placed: Sequence[tuple[float, float, Tile]], n_lines: int
+) -> list[Any]:
+    """Draw the lines below each thumbnail, shortened to its width."""
+    figure = ax.figure.canvas.figure  # not a part of it
+    figure.draw_without_rendering()  # so that it is known where things lie
+    (left, top), (right, bottom) = ax.transData.transform([(0, 0), (1, 1)])
+    line = abs(top - bottom) * _LINE * 72 / figure.dpi
+    font_size = min(line / _SPACING, _FONT_SIZE)
+    texts = []
+    for left_edge, top_edge, tile in placed:
+        text = ax.text(
+            left_edge + 0.5,
+            top_edge + 1,
+            "",
+            fontsize=font_size,
+            ha="center",
+            va="top",
+            linespacing=_SPACING,
+            parse_math=False,
+        )
+        width = (right - left) * (1 - 2 * _GAP)
+        text.set_text("\n".join(_shorten(text, each, width) for each in tile.lines))
+        texts.append(text)
+    return texts
+
+
+def _shorten(text: Any, line: str, width: float) -> str:
+    """Return a line no wider than some pixels, if need be without its middle.
+
+    Parameters
+    ----------
+    text : matplotlib Text
+        Its font is that of the line. Is changed.
+    """
+    shortened, n_kept = line, len(line)
+    while n_kept > 2:
+        text.set_text(shortened)
+        measured = text.get_window_extent().width
+        if measured <= width:
+            break
+        n_kept = min(n_kept - 1, int(n_kept * width / measured))
+        head = max(n_kept, 2) // 2
+        shortened = f"{line[:head]}…{line[len(line) - head :]}"
+    return shortened

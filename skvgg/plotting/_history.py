@@ -1,0 +1,325 @@
+"""How loss and score changed over the epochs of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skvgg.plotting._axes import check_matplotlib, get_axes
+
+_LOSS, _SCORE = "tab:blue", "tab:orange"
+
+#: How far below the axes the legend is, in inches: below the label of the epochs.
+_BELOW = 0.5
+
+
+class HistoryDisplay:
+    """Loss and score by epoch, on the samples trained on and on those held out.
+
+    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+
+    Parameters
+    ----------
+    histories : dict of str to dict of str to list of float
+        Each stage of the training by its name, in their order: for each epoch "loss", a
+        score such as "accuracy", and of samples held out "val_loss" and the score as
+        "val_accuracy".
+    best_validation_score : float, default=None
+        The score of the weights that were kept, if the training stopped early. None is
+        the best one of the last stage.
+
+    Attributes
+    ----------
+    histories : dict of str to dict of str to ndarray of shape (n_epochs,), float64
+        Each stage of the training by its name.
+    score_name : str or None
+        "accuracy", "r2", "top_3_accuracy", ...; None if there is no score.
+    best_epoch : int or None
+        The first epoch of the last stage with the best validation score, or with that
+        of the weights that were kept; 0 if these are from before the first. None if
+        nothing was held out.
+    best_score : float or None
+        That score.
+    ax_ : matplotlib Axes
+        The axes of the losses.
+    score_ax_ : matplotlib Axes or None
+        Those of the scores, over the same epochs.
+    figure_ : matplotlib Figure
+        Their figure.
+    lines_ : dict of str to list of matplotlib Line2D
+        The lines of "loss", "val_loss", ..., one a stage.
+    best_line_ : matplotlib Line2D or None
+        The mark of the best epoch.
+
+    See Also
+    --------
+    sklearn.model_selection.LearningCurveDisplay : Scores by the number of samples.
+    skvgg.TFLearnMLPClassifier : Its `history_` is what is drawn.
+
+    Notes
+    -----
+    Losses and scores on the samples trained on are measured before each step, those on
+    the samples held out after each epoch: the latter are an epoch ahead.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_iris
+    >>> from skvgg import TFLearnMLPClassifier
+    >>> from skvgg.plotting import HistoryDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> head = TFLearnMLPClassifier(
+    ...     (8,), max_iter=5, validation_fraction=0.2, random_state=0
+    ... )
+    >>> display = HistoryDisplay.from_estimator(head.fit(X, y))
+    >>> display.score_name, len(display.histories["head"]["val_accuracy"])
+    ('accuracy', 5)
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        histories: Mapping[str, Mapping[str, Sequence[float]]],
+        *,
+        best_validation_score: float | None = None,
+    ) -> None:
+        self.histories = {
+            str(stage): {
+                name: np.asarray(figures, dtype=np.float64)
+                for name, figures in history.items()
+            }
+            for stage, history in histories.items()
+        }
+        self.best_validation_score = best_validation_score
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
+        """Draw the history of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted :class:`~skvgg.TFLearnMLPClassifier`,
+            :class:`~skvgg.TFLearnMLPRegressor`, :class:`~skvgg.VGG19Classifier` or
+            :class:`~skvgg.VGG19Regressor`; a pipeline whose last step is one; or a
+            search over such. Of those that fine-tune, the head is a stage of its own if
+            it has hidden layers.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+
+        Returns
+        -------
+        HistoryDisplay
+
+        Raises
+        ------
+        ValueError
+            If `estimator` is of another kind, or its fit had no epochs.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        last = _last_step(estimator)
+        if not hasattr(last, "history_"):
+            raise ValueError(
+                f"{type(last).__name__} keeps no history_. Expected a fitted "
+                "TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Classifier or "
+                "VGG19Regressor, or a pipeline whose last step is one."
+            )
+        histories = _stages_of(last)
+        if not histories:
+            raise ValueError(
+                f"The fit of {type(last).__name__} had no epochs: with trainable=None "
+                "and no hidden layers, the head is solved for at once."
+            )
+        return cls(
+            histories,
+            best_validation_score=getattr(last, "best_validation_score_", None),
+        ).plot(ax)
+
+    @property
+    def score_name(self) -> str | None:
+        names = (name for name in self._last if not name.startswith("val_"))
+        return next((name for name in names if name != "loss"), None)
+
+    @property
+    def best_epoch(self) -> int | None:
+        scores = self._validation_scores
+        if scores is None:
+            return None
+        if self.best_validation_score is None:
+            return int(np.nanargmax(scores)) + 1
+        kept = np.flatnonzero(scores == self.best_validation_score)
+        return int(kept[0]) + 1 if len(kept) else 0
+
+    @property
+    def best_score(self) -> float | None:
+        epoch, scores = self.best_epoch, self._validation_scores
+        if epoch is None or scores is None:
+            return None
+        return float(scores[epoch - 1]) if epoch else self.best_validation_score
+
+    @property
+    def _last(self) -> dict[str, np.ndarray]:
+        return self.histories[next(reversed(self.histories))]
+
+    @property
+    def _validation_scores(self) -> np.ndarray | None:
+        scores = self._last.get(f"val_{self.score_name}")
+        return None if scores is None or np.isnan(scores).all() else scores
+
+    def plot(self, ax: Any = None) -> HistoryDisplay:
+        """Draw losses and scores over the epochs, and mark the best one.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+
+        Returns
+        -------
+        HistoryDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = get_axes(ax, f"{type(self).__name__}.plot")
+        self.figure_ = self.ax_.figure
+        score = self.score_name
+        self.score_ax_ = self.ax_.twinx() if score else None
+        self.lines_: dict[str, list[Any]] = {}
+        self._draw_lines(self.ax_, "loss", _LOSS)
+        self.ax_.set_xlabel("Epoch")
+        self.ax_.set_ylabel("Loss")
+        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        if self.score_ax_ is not None and score is not None:
+            self._draw_lines(self.score_ax_, score, _SCORE)
+            self.score_ax_.set_ylabel(score.replace("_", " ").capitalize())
+        self._draw_stages()
+        self.best_line_ = self._draw_best()
+        self._draw_legend()
+        return self
+
+    @property
+    def _starts(self) -> list[int]:
+        """The epochs before each stage."""
+        lengths = [len(history["loss"]) for history in self.histories.values()]
+        return [0, *np.cumsum(lengths)[:-1].tolist()]
+
+    def _draw_lines(self, ax: Any, name: str, color: str) -> None:
+        for name_of_line, style in ((name, "-"), (f"val_{name}", "--")):
+            lines = []
+            for start, history in zip(
+                self._starts, self.histories.values(), strict=True
+            ):
+                if name_of_line in history:
+                    figures = history[name_of_line]
+                    epochs = np.arange(start + 1, start + len(figures) + 1)
+                    lines += ax.plot(
+                        epochs,
+                        figures,
+                        style,
+                        color=color,
+                        marker="o",
+                        markersize=3,
+                        label=_label_of(name_of_line),
+                    )
+            if lines:
+                self.lines_[name_of_line] = lines
+
+    def _draw_stages(self) -> None:
+        """Draw where a stage begins, and what it is called."""
+        names = list(self.histories)
+        for before, after, start in zip(
+            names[:-1], names[1:], self._starts[1:], strict=True
+        ):
+            self.ax_.axvline(start + 0.5, color="gray", linewidth=1)
+            for text, side in ((f"← {before}  ", "right"), (f"  {after} →", "left")):
+                self.ax_.annotate(
+                    text,
+                    (start + 0.5, 1),
+                    xytext=(0, 4),
+                    xycoords=self.ax_.get_xaxis_transform(),
+                    textcoords="offset points",
+                    ha=side,
+                    fontsize=9,
+                    parse_math=False,
+                )
+
+    def _draw_best(self) -> Any:
+        epoch, score = self.best_epoch, self.best_score
+        if epoch is None or self.score_ax_ is None:
+            return None
+        stage = f" of {next(reversed(self.histories))}" if self._starts[1:] else ""
+        self.ax_.set_title(
+            f"best: epoch {epoch}{stage}, {_label_of(f'val_{self.score_name}')} "
+            f"{score:.3f}",
+            pad=20 if stage else None,
+            fontsize=11,
+            parse_math=False,
+        )
+        (line,) = self.score_ax_.plot(
+            self._starts[-1] + epoch,
+            score,
+            "o",
+            markersize=12,
+            markerfacecolor="none",
+            markeredgecolor="black",
+            label="best epoch",
+        )
+        return line
+
+    def _draw_legend(self) -> None:
+        from matplotlib.transforms import ScaledTranslation
+
+        firsts: Sequence[Any] = [lines[0] for lines in self.lines_.values()]
+        handles = [*firsts, *([self.best_line_] if self.best_line_ else [])]
+        below = ScaledTranslation(0, -_BELOW, self.figure_.dpi_scale_trans)
+        self.ax_.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=self.ax_.transAxes + below,
+            ncols=min(len(handles), 3),
+            frameon=False,
+            fontsize=9,
+        )
+
+
+def _label_of(name: str) -> str:
+    if name.startswith("val_"):
+        return f"validation {name.removeprefix('val_').replace('_', ' ')}"
+    return name.replace("_", " ")
+
+
+def _last_step(estimator: Any) -> Any:
+    """Return the estimator at the end of searches and pipelines."""
+    best = getattr(estimator, "best_estimator_", None)
+    if best is not None:
+        return _last_step(best)
+    if isinstance(estimator, Pipeline):
+        return _last_step(estimator.steps[-1][1])
+    return estimator
+
+
+def _stages_of(estimator: Any) -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """Return the histories of an estimator that have epochs, by what was trained."""
+    head = getattr(estimator, "head_", None)
+    if head is None:
+        stages = {"head": estimator.history_}
+    else:
+        stages = {
+            "head": getattr(head, "history_", {}),
+            str(estimator.trainable): estimator.history_,
+        }
+    return {name: history for name, history in stages.items() if history.get("loss")}

@@ -1,0 +1,58 @@
+"""Labels that are probably wrong, by confident learning.
+
+C. Northcutt, L. Jiang, I. Chuang, "Confident learning: Estimating uncertainty in
+dataset labels", JAIR 70, 2021.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: By how much probabilities differ at least: that of cleanlab.
+_TOLERANCE = 1e-6
+
+
+def find_label_errors(codes: np.ndarray, y_proba: np.ndarray) -> np.ndarray:
+    """Return which labels are probably wrong, the least probable label first.
+
+    A sample belongs to a class with confidence if its probability is at least the
+    mean of that of the samples with that label (section 3.1); if there are several
+    such classes, to the most probable one. Suspected are the samples that belong to
+    another class than that of their label, off the diagonal of the confident joint
+    (section 3.2, method 2), unless the label's class is the most probable one. As in
+    cleanlab, the most probable class is sought among all.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,), int
+        Column of each sample's label.
+    y_proba : ndarray of shape (n_samples, n_classes), float64
+        Probabilities, predicted by models that have not seen the sample.
+
+    Returns
+    -------
+    ndarray of shape (n_suspected,), int
+        Indices of samples.
+    """
+    own = y_proba[np.arange(len(codes)), codes]
+    is_confident = y_proba >= _thresholds(codes, own, y_proba.shape[1]) - _TOLERANCE
+    n_confident = is_confident.sum(axis=1)
+    most_probable = y_proba.argmax(axis=1)
+    belongs_to = np.where(n_confident > 1, most_probable, is_confident.argmax(axis=1))
+    others = y_proba.copy()
+    others[np.arange(len(codes)), codes] = -np.inf
+    is_label_unlikely = others.max(axis=1) > own + _TOLERANCE
+    suspected = (n_confident > 0) & (belongs_to != codes) & is_label_unlikely
+    indices = np.flatnonzero(suspected)
+    return indices[np.argsort(own[indices], kind="stable")]
+
+
+def _thresholds(codes: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return the mean probability of each class among the samples labelled so.
+
+    It is infinite for a class without samples.
+    """
+    counts = np.bincount(codes, minlength=n_classes)
+    sums = np.bincount(codes, own, minlength=n_classes)
+    means = np.divide(sums, counts, out=np.full(n_classes, np.inf), where=counts > 0)
+    return np.maximum(means, 2 * _TOLERANCE)

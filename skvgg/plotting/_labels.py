@@ -1,0 +1,78 @@
+"""Labels of images: one each, none missing, all of them classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from skvgg._images import Images
+
+
+def check_labels(y: Any, name: str) -> np.ndarray:
+    """Return the labels of images, one each, or raise.
+
+    Raises
+    ------
+    ValueError
+        If y has several columns, or numbers that are no classes.
+    """
+    y = column_or_1d(y)
+    missing = [i for i, label in enumerate(y.tolist()) if _is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"{name}[{missing[0]}] is {y.tolist()[missing[0]]!r}; expected a label. "
+            "Drop the image, or label it."
+        )
+    check_classification_targets(y)
+    return y
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or label != label
+
+
+def check_classes(labels: Any) -> np.ndarray:
+    """Return the classes that columns stand for, or raise if one is there twice."""
+    classes = column_or_1d(labels)
+    values, counts = np.unique(classes, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"labels={classes.tolist()!r:.200} has {values[counts > 1].tolist()[0]!r} "
+            "more than once; expected each class once, in the order of the columns of "
+            "y_proba."
+        )
+    return classes
+
+
+def encode_labels(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
+    """Return the place of each label among the classes, or raise.
+
+    Raises
+    ------
+    ValueError
+        If there is a label that is no class. The message names its index.
+    """
+    columns = {label: column for column, label in enumerate(classes.tolist())}
+    codes = [columns.get(label, -1) for label in y.tolist()]
+    if -1 in codes:
+        index = codes.index(-1)
+        raise ValueError(
+            f"{name}[{index}] is {y.tolist()[index]!r}, which is none of the classes "
+            f"{', '.join(map(repr, columns))}. Pass all of them as labels, in the "
+            "order of the columns of y_proba."
+        )
+    return np.array(codes)
+
+
+def check_same_length(images: Images, y: Any, name: str) -> None:
+    """Raise if there is not one label an image."""
+    try:
+        check_consistent_length(images, y)
+    except ValueError as error:
+        raise ValueError(
+            f"X has {len(images)} images and {name} has {len(y)} labels; expected one "
+            "label an image."
+        ) from error

@@ -1,0 +1,418 @@
+"""The images that a classifier is worst at, and those whose label is suspected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skvgg._images import MAX_PIXELS, Images
+from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
+from skvgg.plotting._label_errors import find_label_errors
+from skvgg.plotting._labels import (
+    check_classes,
+    check_labels,
+    check_same_length,
+    encode_labels,
+)
+from skvgg.plotting._pipeline import read_as
+from skvgg.plotting._probabilities import check_proba, cross_val_proba, log_losses
+from skvgg.plotting._tables import check_count, import_pandas
+from skvgg.plotting._thumbnails import make_thumbnails, paths_of
+
+#: Colour of the frames of suspected label errors.
+_SUSPECTED = "tab:red"
+
+
+class MistakesDisplay:
+    """The images with the worst loss, and the labels that are probably wrong.
+
+    It is best made by :meth:`from_estimator` or :meth:`from_predictions`. The data are
+    kept as attributes.
+
+    Parameters
+    ----------
+    images : sequence of images
+        A path, bytes, an open binary file, a PIL image or an array each; or an array
+        of all.
+    y_true : array-like of shape (n_samples,)
+        Labels of the images.
+    y_proba : array-like of shape (n_samples, n_classes)
+        Probabilities of the classes, in 0..1, from models that have not learned from
+        the image.
+    classes : array-like of shape (n_classes,)
+        What the columns of `y_proba` stand for.
+    max_pixels : int or None, default=89478485
+        Larger images are refused.
+
+    Attributes
+    ----------
+    images : sequence of images
+        Nothing is decoded before it is drawn.
+    y_true, y_pred : ndarray of shape (n_samples,)
+        Label of each image, and its most probable class.
+    y_proba : ndarray of shape (n_samples, n_classes), float64
+        Probabilities of the classes.
+    classes : ndarray of shape (n_classes,)
+        What the columns of `y_proba` stand for.
+    self_confidence : ndarray of shape (n_samples,), float64
+        Probability of each image's label.
+    losses : ndarray of shape (n_samples,), float64
+        Cross-entropy of each image in nats; probabilities are clipped at 2.2e-16, as
+        in :func:`sklearn.metrics.log_loss`.
+    label_errors : ndarray of shape (n_suspected,), int
+        Indices of the images whose label is probably wrong, the least probable label
+        first.
+    indices_ : ndarray of shape (n_drawn,), int
+        Indices of the images drawn.
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        Their figure.
+    ims_ : list of matplotlib AxesImage
+        The thumbnails.
+    texts_ : list of matplotlib Text
+        What is below each.
+
+    See Also
+    --------
+    sklearn.metrics.ConfusionMatrixDisplay : How often which classes are confused.
+    skvgg.plotting.SaliencyDisplay : What a prediction rests on.
+
+    Notes
+    -----
+    Label errors are found by confident learning [1]_: an image is suspected if its
+    probability of another class is at least the mean of that of the images labelled so,
+    and higher than that of its own label. (If it is so for several classes, the most
+    probable of all classes is meant.) On the same probabilities, that is what
+    ``cleanlab.filter.find_label_issues`` with ``filter_by="confident_learning"``
+    returns. The better the classifier, the fewer are right labels: look at the images.
+
+    References
+    ----------
+    .. [1] C. Northcutt, L. Jiang, I. Chuang, "Confident learning: Estimating
+       uncertainty in dataset labels", JAIR 70, 2021, sections 3.1 and 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skvgg import VGG19Features
+    >>> from skvgg.plotting import MistakesDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(0, 256, (20, 32, 32, 3), dtype="uint8")
+    >>> y = np.repeat(["dark", "light"], 10)
+    >>> images[y == "dark"] //= 2
+    >>> y[3] = "light"
+    >>> features = VGG19Features(
+    ...     None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
+    ... )
+    >>> model = make_pipeline(features, StandardScaler(), LogisticRegression())
+    >>> display = MistakesDisplay.from_estimator(model, images, y, cv=5, n_images=4)
+    >>> display.label_errors
+    array([3])
+    >>> table = display.to_frame()
+    >>> print(table.loc[3, "given_label"], table.loc[3, "predicted_label"])
+    light dark
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        *,
+        images: Images,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
+        classes: ArrayLike,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> None:
+        self.images = images
+        self.y_true = np.asarray(y_true)
+        self.y_proba = np.asarray(y_proba, dtype=np.float64)
+        self.classes = np.asarray(classes)
+        self.max_pixels = max_pixels
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        groups: Any = None,
+        cv: Any = 5,
+        n_jobs: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        n_images: int = 12,
+        balanced: bool = False,
+        n_columns: int = 6,
+        ax: Any = None,
+    ) -> MistakesDisplay:
+        """Predict each image by a model that has not learned from it, and draw.
+
+        Each image goes through the network once, and not at all if its rows are in
+        the `memory` of the transformer. (Layers that are fine-tuned are computed for
+        each fold, those below them once.)
+
+        Parameters
+        ----------
+        estimator : estimator
+            A classifier of images with `predict_proba`: a pipeline that begins with a
+            :class:`~skvgg.VGG19Features`, a :class:`~skvgg.VGG19Classifier`, or a
+            search over such. It need not be fitted, and is not changed.
+        X : images
+            As :meth:`skvgg.VGG19Features.transform` takes them.
+        y : array-like of shape (n_samples,)
+            Labels.
+        groups, cv, n_jobs, params
+            As in :func:`sklearn.model_selection.cross_val_predict`. `groups` go to
+            `cv`. `params` are those of `fit`; of a pipeline, those of the steps after
+            the transformer.
+        n_images, balanced, n_columns, ax
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        MistakesDisplay
+
+        Raises
+        ------
+        ValueError
+            If `estimator` has no `predict_proba`, y has no classes, or an image cannot
+            be used; the message names its index and path.
+        FileNotFoundError
+            If an image's file does not exist.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        images, max_pixels = read_as(estimator, X)
+        check_same_length(images, y, "y")
+        y_proba, classes = cross_val_proba(
+            estimator, X, y, groups=groups, cv=cv, n_jobs=n_jobs, params=params
+        )
+        return cls._of(images, y, y_proba, classes, max_pixels).plot(
+            ax, n_images=n_images, balanced=balanced, n_columns=n_columns
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: Any,
+        y_true: Any,
+        y_proba: Any,
+        *,
+        labels: Any = None,
+        n_images: int = 12,
+        balanced: bool = False,
+        n_columns: int = 6,
+        ax: Any = None,
+    ) -> MistakesDisplay:
+        """Draw the images with the worst loss, from probabilities.
+
+        Parameters
+        ----------
+        X : images
+            As :meth:`skvgg.VGG19Features.transform` takes them.
+        y_true : array-like of shape (n_samples,)
+            Labels.
+        y_proba : array-like of shape (n_samples, n_classes)
+            Probabilities, from models that have not learned from the image, as
+            ``cross_val_predict(..., method="predict_proba")`` gives them.
+        labels : array-like of shape (n_classes,), default=None
+            What the columns of `y_proba` stand for. None stands for the labels in
+            `y_true`, sorted.
+        n_images, balanced, n_columns, ax
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        MistakesDisplay
+
+        Raises
+        ------
+        ValueError
+            If `y_proba` holds no probabilities of the classes, or an image cannot be
+            used; the message names its index and path.
+        FileNotFoundError
+            If an image's file does not exist.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_predictions")
+        images, max_pixels = read_as(None, X)
+        check_same_length(images, y_true, "y_true")
+        y_true = check_labels(y_true, "y_true")
+        classes = np.unique(y_true) if labels is None else check_classes(labels)
+        return cls._of(images, y_true, y_proba, classes, max_pixels).plot(
+            ax, n_images=n_images, balanced=balanced, n_columns=n_columns
+        )
+
+    @classmethod
+    def _of(
+        cls,
+        images: Images,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
+        classes: np.ndarray,
+        max_pixels: int | None,
+    ) -> MistakesDisplay:
+        display = cls(
+            images=images,
+            y_true=y_true,
+            y_proba=check_proba(y_proba, len(images), len(classes)),
+            classes=classes,
+            max_pixels=max_pixels,
+        )
+        encode_labels(display.y_true, display.classes, "y_true")
+        return display
+
+    @property
+    def y_pred(self) -> np.ndarray:
+        return self.classes[self.y_proba.argmax(axis=1)]
+
+    @property
+    def self_confidence(self) -> np.ndarray:
+        return self.y_proba[np.arange(len(self.y_proba)), self._codes]
+
+    @property
+    def losses(self) -> np.ndarray:
+        return log_losses(self.self_confidence)
+
+    @property
+    def label_errors(self) -> np.ndarray:
+        return find_label_errors(self._codes, self.y_proba)
+
+    @property
+    def _codes(self) -> np.ndarray:
+        return encode_labels(self.y_true, self.classes, "y_true")
+
+    def to_frame(self) -> Any:
+        """Return the images whose label is probably wrong.
+
+        Returns
+        -------
+        DataFrame of shape (n_suspected, 5)
+            A row for each of `label_errors`, in that order; its index is that of the
+            image in X. Columns: "given_label", "predicted_label", "self_confidence"
+            (probability of the given label), "predicted_probability", and "path", which
+            is None for images without one.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        pandas = import_pandas(f"{type(self).__name__}.to_frame")
+        suspected = self.label_errors
+        return pandas.DataFrame(
+            {
+                "given_label": self.y_true[suspected],
+                "predicted_label": self.y_pred[suspected],
+                "self_confidence": self.self_confidence[suspected],
+                "predicted_probability": self.y_proba[suspected].max(axis=1),
+                "path": pandas.Series(
+                    paths_of(self.images, suspected), suspected, dtype=object
+                ),
+            },
+            index=suspected,
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        n_images: int = 12,
+        balanced: bool = False,
+        n_columns: int = 6,
+    ) -> MistakesDisplay:
+        """Draw thumbnails, the worst loss first.
+
+        Below each are its label and, unless that is the same, the class predicted, each
+        with its probability. Suspected label errors have a red frame.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        n_images : int, default=12
+            Images to draw, at most.
+        balanced : bool, default=False
+            Whether to draw wrong predictions only, in turn from each pair of label and
+            predicted class, so that one frequent confusion does not take all places.
+            Otherwise an image may be among them whose class is predicted rightly, but
+            with little probability.
+        n_columns : int, default=6
+            Images side by side.
+
+        Returns
+        -------
+        MistakesDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If an image cannot be used, or `balanced` is set and no prediction is wrong.
+        ImportError
+            If matplotlib is not installed.
+        """
+        caller = f"{type(self).__name__}.plot"
+        check_matplotlib(caller)
+        check_count(n_images, "n_images")
+        n_columns = check_count(n_columns, "n_columns")
+        self.indices_ = self._worst(n_images, balanced)
+        thumbnails = make_thumbnails(self.images, self.indices_, self.max_pixels)
+        tiles = self._tiles(thumbnails)
+        rows = [tiles[i : i + n_columns] for i in range(0, len(tiles), n_columns)]
+        self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), 2))
+        self.figure_ = self.ax_.figure
+        is_suspected = any(tile.color for tile in tiles)
+        self.ims_, self.texts_ = draw_gallery(
+            self.ax_,
+            rows,
+            "Worst loss first: label → prediction, and probabilities",
+            {_SUSPECTED: "suspected label error"} if is_suspected else {},
+        )
+        return self
+
+    def _worst(self, n_images: int, balanced: bool) -> np.ndarray:
+        """Return the indices of the images to draw, the worst loss first."""
+        by_loss = np.argsort(-self.losses, kind="stable")
+        if not balanced:
+            return by_loss[:n_images]
+        codes, predicted = self._codes, self.y_proba.argmax(axis=1)
+        wrong = by_loss[codes[by_loss] != predicted[by_loss]]
+        if len(wrong) == 0:
+            raise ValueError(
+                "All images are predicted rightly, so there are no pairs of classes to "
+                "balance. Use balanced=False to see those with the worst loss."
+            )
+        n_before: Counter[tuple[int, int]] = Counter()
+        turns = np.empty(len(wrong), int)
+        for place, index in enumerate(wrong):
+            pair = (int(codes[index]), int(predicted[index]))
+            turns[place] = n_before[pair]
+            n_before[pair] += 1
+        chosen = np.argsort(turns, kind="stable")[:n_images]
+        return wrong[np.sort(chosen)]
+
+    def _tiles(self, thumbnails: list[np.ndarray]) -> list[Tile]:
+        suspected = set(self.label_errors.tolist())
+        own, highest, y_pred = self.self_confidence, self.y_proba.max(1), self.y_pred
+        tiles = []
+        for index, pixels in zip(self.indices_.tolist(), thumbnails, strict=True):
+            label, predicted = self.y_true[index], y_pred[index]
+            lines: tuple[str, ...] = (f"{label} {own[index]:.2f}",)
+            if predicted != label:
+                lines = (*lines, f"→ {predicted} {highest[index]:.2f}")
+            color = _SUSPECTED if index in suspected else None
+            tiles.append(Tile(pixels, lines, color))
+        return tiles

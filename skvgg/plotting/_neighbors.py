@@ -1,0 +1,469 @@
+"""The nearest images of an image by features, and near duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skvgg._images import MAX_PIXELS, Images, is_whole
+from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
+from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
+from skvgg.plotting._parts import Parts, check_features, join_labels, naming
+from skvgg.plotting._pipeline import read_as, rows_of
+from skvgg.plotting._tables import check_count, import_pandas
+
+#: What the colours of frames mean.
+_QUERY, _NEAR, _ACROSS = "black", "tab:orange", "tab:red"
+
+
+class NeighboursDisplay:
+    """The nearest images of images by features, and the pairs that are near duplicates.
+
+    It is best made by :meth:`from_estimator` or :meth:`from_features`. The data are
+    kept as attributes.
+
+    Parameters
+    ----------
+    images : sequence of images
+        A path, bytes, an open binary file, a PIL image or an array each; or an array
+        of all.
+    distances, neighbors : array-like of shape (n_samples, n_neighbors)
+        Distances and indices of the nearest other images, the nearest first.
+    pairs : array-like of shape (n_pairs, 2)
+        Indices of near duplicates, the smaller one first.
+    pair_distances : array-like of shape (n_pairs,)
+        Their distances.
+    images_test : sequence of images, default=()
+        Images of the second part. The indices of all other data go on through these:
+        ``len(images) + 3`` stands for ``images_test[3]``.
+    labels : sequence of length n_samples, default=None
+        Labels of the images of both parts.
+    metric : str or callable, default="cosine"
+        The distance.
+    max_pixels : int or None, default=89478485
+        Larger images are refused.
+
+    Attributes
+    ----------
+    images, images_test : sequence of images
+        Nothing is decoded before it is drawn.
+    distances : ndarray of shape (n_samples, n_neighbors), float64
+        Distances to the nearest other images, the nearest first.
+    neighbors : ndarray of shape (n_samples, n_neighbors), int
+        Indices of these.
+    pairs : ndarray of shape (n_pairs, 2), int
+        Indices of near duplicates, the smaller one first. Pairs across the parts come
+        first; among these, and among the others, the nearest.
+    pair_distances : ndarray of shape (n_pairs,), float64
+        Their distances.
+    is_across : ndarray of shape (n_pairs,), bool
+        Whether one of a pair is in the first part, and one in the second.
+    labels : list or None
+        Labels of the images of both parts.
+    metric : str or callable
+        The distance.
+    indices_ : ndarray of shape (n_drawn,), int
+        Indices of the images whose neighbours are drawn.
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        Their figure.
+    ims_ : list of matplotlib AxesImage
+        The thumbnails, row by row.
+    texts_ : list of matplotlib Text
+        What is below each.
+
+    See Also
+    --------
+    skvgg.plotting.EmbeddingDisplay : All images at once.
+    sklearn.neighbors.NearestNeighbors : The search for neighbours.
+
+    Notes
+    -----
+    Two images are near duplicates if their distance is less than `threshold` times the
+    median, over all images of both parts, of the distance to the nearest other image.
+    That is the rule of cleanlab's ``Datalab``. A score on test images with a near
+    duplicate in the training part is too good: put both in one part, by the `groups`
+    of a splitter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import matplotlib.pyplot as plt
+    >>> from skvgg import VGG19Features
+    >>> from skvgg.plotting import NeighboursDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(0, 256, (12, 32, 32, 3), dtype="uint8")
+    >>> train, test = images[:8], images[8:]
+    >>> test[2] = train[5]
+    >>> features = VGG19Features(
+    ...     None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
+    ... )
+    >>> display = NeighboursDisplay.from_estimator(features, train, test)
+    >>> table = display.to_frame()
+    >>> table[["part", "index", "other_part", "other_index", "is_across"]]
+      part  index other_part  other_index  is_across
+    0    X      5     X_test            2       True
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        *,
+        images: Images,
+        distances: ArrayLike,
+        neighbors: ArrayLike,
+        pairs: ArrayLike,
+        pair_distances: ArrayLike,
+        images_test: Images = (),
+        labels: Sequence[Any] | None = None,
+        metric: Any = "cosine",
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> None:
+        self.images = images
+        self.images_test = images_test
+        self.distances = np.asarray(distances, dtype=np.float64)
+        self.neighbors = np.asarray(neighbors, dtype=int)
+        self.pairs = np.asarray(pairs, dtype=int).reshape(-1, 2)
+        self.pair_distances = np.asarray(pair_distances, dtype=np.float64)
+        across_first = np.argsort(~self.is_across, kind="stable")
+        self.pairs = self.pairs[across_first]
+        self.pair_distances = self.pair_distances[across_first]
+        self.labels = None if labels is None else list(labels)
+        self.metric = metric
+        self.max_pixels = max_pixels
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        X_test: Any = None,
+        *,
+        y: Any = None,
+        y_test: Any = None,
+        n_neighbors: int = 5,
+        metric: Any = "cosine",
+        threshold: float = 0.13,
+        indices: Sequence[int] | None = None,
+        n_images: int = 5,
+        ax: Any = None,
+    ) -> NeighboursDisplay:
+        """Compute features, find the nearest images and draw them.
+
+        Each image goes through the network once, and not at all if its row is in the
+        `memory` of the transformer.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A :class:`~skvgg.VGG19Features` or another transformer of images; a
+            pipeline, whose last step is left out if it is no transformer; a fitted
+            :class:`~skvgg.VGG19Classifier` or :class:`~skvgg.VGG19Regressor`; or a
+            fitted search. A transformer that is not fitted is not changed: a copy is
+            fitted on X.
+        X : images
+            As :meth:`skvgg.VGG19Features.transform` takes them.
+        X_test : images, default=None
+            Images of another part, such as those held out. Neighbours are sought in
+            both parts.
+        y, y_test : array-like of shape (n_samples,), default=None
+            Labels of the images, to be drawn. A transformer that is fitted gets `y`.
+        n_neighbors : int, default=5
+            Nearest images to find; fewer if there are fewer others.
+        metric : str or callable, default="cosine"
+            The distance, as in :class:`sklearn.neighbors.NearestNeighbors`.
+        threshold : float, default=0.13
+            Near duplicates are nearer than this times the median distance to the
+            nearest other image.
+        indices, n_images, ax
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        NeighboursDisplay
+
+        Raises
+        ------
+        ValueError
+            If `estimator` has no transformer, there is only one image, or an image
+            cannot be used; the message names its index and path.
+        FileNotFoundError
+            If an image's file does not exist.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        images, max_pixels = read_as(estimator, X)
+        images_test: Images = ()
+        if X_test is not None:
+            with naming("X_test"):
+                images_test, _ = read_as(estimator, X_test)
+        labels = join_labels(images, images_test, y, y_test)
+        rows, transform = rows_of(estimator, X, y)
+        if X_test is not None:
+            with naming("X_test"):
+                rows = np.vstack([rows, transform(X_test)])
+        display = cls._of(
+            images, images_test, rows, labels, n_neighbors, metric, threshold
+        )
+        display.max_pixels = max_pixels
+        return display.plot(ax, indices=indices, n_images=n_images)
+
+    @classmethod
+    def from_features(
+        cls,
+        X: Any,
+        features: Any,
+        X_test: Any = None,
+        features_test: Any = None,
+        *,
+        y: Any = None,
+        y_test: Any = None,
+        n_neighbors: int = 5,
+        metric: Any = "cosine",
+        threshold: float = 0.13,
+        indices: Sequence[int] | None = None,
+        n_images: int = 5,
+        ax: Any = None,
+    ) -> NeighboursDisplay:
+        """Find the nearest images by features that are there, and draw them.
+
+        Parameters
+        ----------
+        X : images
+            As :meth:`skvgg.VGG19Features.transform` takes them.
+        features : array-like of shape (n_samples, n_features)
+            Their features.
+        X_test : images, default=None
+            Images of another part, such as those held out.
+        features_test : array-like of shape (n_samples_test, n_features), default=None
+            Their features.
+        y, y_test, n_neighbors, metric, threshold
+            As in :meth:`from_estimator`.
+        indices, n_images, ax
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        NeighboursDisplay
+
+        Raises
+        ------
+        ValueError
+            If the features are not one row an image, there is only one image, or an
+            image cannot be used; the message names its index and path.
+        FileNotFoundError
+            If an image's file does not exist.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib(f"{cls.__name__}.from_features")
+        images, _ = read_as(None, X)
+        rows = check_features(features, images, "X")
+        images_test: Images = ()
+        if (X_test is None) != (features_test is None):
+            raise ValueError("Pass X_test and features_test, or neither.")
+        if X_test is not None:
+            with naming("X_test"):
+                images_test, _ = read_as(None, X_test)
+            test_rows = check_features(features_test, images_test, "X_test")
+            if test_rows.shape[1] != rows.shape[1]:
+                raise ValueError(
+                    f"features_test has {test_rows.shape[1]} columns; expected "
+                    f"{rows.shape[1]}, as features has."
+                )
+            rows = np.vstack([rows, test_rows])
+        labels = join_labels(images, images_test, y, y_test)
+        return cls._of(
+            images, images_test, rows, labels, n_neighbors, metric, threshold
+        ).plot(ax, indices=indices, n_images=n_images)
+
+    @classmethod
+    def _of(
+        cls,
+        images: Images,
+        images_test: Images,
+        rows: np.ndarray,
+        labels: list[Any] | None,
+        n_neighbors: int,
+        metric: Any,
+        threshold: float,
+    ) -> NeighboursDisplay:
+        n_neighbors = check_count(n_neighbors, "n_neighbors")
+        if not isinstance(threshold, Real) or not threshold >= 0:
+            raise ValueError(
+                f"threshold={threshold!r}; expected a number, 0 or more, by which the "
+                "median distance is multiplied."
+            )
+        if len(rows) < 2:
+            raise ValueError("There is one image only, which has no neighbours.")
+        distances, neighbors = find_neighbors(rows, n_neighbors, metric)
+        pairs, pair_distances = find_near_duplicates(
+            rows, distances[:, 0], float(threshold), metric
+        )
+        return cls(
+            images=images,
+            images_test=images_test,
+            distances=distances,
+            neighbors=neighbors,
+            pairs=pairs,
+            pair_distances=pair_distances,
+            labels=labels,
+            metric=metric,
+        )
+
+    @property
+    def is_across(self) -> np.ndarray:
+        is_test = self.pairs >= len(self.images)
+        return is_test[:, 0] != is_test[:, 1]
+
+    @property
+    def _parts(self) -> Parts:
+        return Parts(self.images, self.images_test)
+
+    def to_frame(self) -> Any:
+        """Return the near duplicates.
+
+        Returns
+        -------
+        DataFrame of shape (n_pairs, n_columns)
+            A row for each of `pairs`, in that order. Columns: "part" ("X" or
+            "X_test") and "index" of one image within it, "other_part" and
+            "other_index" of the other, "distance", "is_across", with labels "label"
+            and "other_label", and "path" and "other_path", None for images without one.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        pandas = import_pandas(f"{type(self).__name__}.to_frame")
+        parts = self._parts
+        columns: dict[str, Any] = {}
+        for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
+            places = [parts.place(index) for index in indices.tolist()]
+            columns[f"{prefix}part"] = [part for part, _ in places]
+            columns[f"{prefix}index"] = [index for _, index in places]
+        columns["distance"] = self.pair_distances
+        columns["is_across"] = self.is_across
+        for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
+            if self.labels is not None:
+                columns[f"{prefix}label"] = [self.labels[index] for index in indices]
+            paths = [parts.path(index) for index in indices.tolist()]
+            columns[f"{prefix}path"] = pandas.Series(paths, dtype=object)
+        return pandas.DataFrame(columns)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        indices: Sequence[int] | None = None,
+        n_images: int = 5,
+    ) -> NeighboursDisplay:
+        """Draw images and, to the right of each, the nearest others.
+
+        Below each are its part and index, its distance, and its label. Near duplicates
+        have an orange frame, and a red one if they are in the other part.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a figure.
+        indices : sequence of int, default=None
+            Images whose neighbours are drawn. Those of X_test come after those of X:
+            ``len(X) + 3`` stands for ``X_test[3]``. None takes one image of each
+            near-duplicate pair, then those with the nearest neighbours.
+        n_images : int, default=5
+            How many images are taken, at most, if `indices` is None.
+
+        Returns
+        -------
+        NeighboursDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such image, or one cannot be used.
+        ImportError
+            If matplotlib is not installed.
+        """
+        caller = f"{type(self).__name__}.plot"
+        check_matplotlib(caller)
+        self.indices_ = self._check_indices(indices, check_count(n_images, "n_images"))
+        drawn = np.column_stack([self.indices_, self.neighbors[self.indices_]])
+        thumbnails = self._parts.thumbnails(np.unique(drawn).tolist(), self.max_pixels)
+        colors = self._colors_of_pairs()
+        rows = [
+            [
+                self._tile(query, thumbnails, None, _QUERY),
+                *(
+                    self._tile(other, thumbnails, d, colors.get((query, other)))
+                    for other, d in zip(
+                        self.neighbors[query].tolist(),
+                        self.distances[query],
+                        strict=True,
+                    )
+                ),
+            ]
+            for query in self.indices_.tolist()
+        ]
+        n_lines = len(rows[0][-1].lines)
+        self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), n_lines))
+        self.figure_ = self.ax_.figure
+        used = {tile.color for row in rows for tile in row}
+        legend = {
+            _QUERY: "image",
+            _NEAR: "near duplicate",
+            _ACROSS: "near duplicate, other part",
+        }
+        metric = f"{self.metric} " if isinstance(self.metric, str) else ""
+        self.ims_, self.texts_ = draw_gallery(
+            self.ax_,
+            rows,
+            f"Nearest images, and their {metric}distances",
+            {color: text for color, text in legend.items() if color in used},
+        )
+        return self
+
+    def _check_indices(self, indices: Any, n_images: int) -> np.ndarray:
+        n_all = len(self.neighbors)
+        if indices is None:
+            # Of a pair across the parts, the image of the second part.
+            wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
+            return np.array(list(dict.fromkeys(map(int, wanted)))[:n_images])
+        indices = np.atleast_1d(indices).tolist()
+        wrong = [i for i in indices if not (is_whole(i) and 0 <= i < n_all)]
+        if wrong or not indices:
+            problem = f"{wrong[0]!r} is none" if wrong else "it is empty"
+            raise ValueError(
+                f"indices={indices!r:.200}: {problem}; expected indices of images, "
+                f"0 to {n_all - 1}."
+            )
+        return np.array(indices, int)
+
+    def _colors_of_pairs(self) -> dict[tuple[int, int], str]:
+        colors = {}
+        for (i, j), across in zip(self.pairs.tolist(), self.is_across, strict=True):
+            colors[i, j] = colors[j, i] = _ACROSS if across else _NEAR
+        return colors
+
+    def _tile(
+        self,
+        index: int,
+        thumbnails: dict[int, np.ndarray],
+        distance: float | None,
+        color: str | None,
+    ) -> Tile:
+        part, place = self._parts.place(index)
+        name = f"{part}[{place}]"
+        lines = [name if distance is None else f"{name}: {max(distance, 0):.2g}"]
+        if self.labels is not None:
+            lines.append(str(self.labels[index]))
+        return Tile(thumbnails[index], tuple(lines), color)

@@ -1,0 +1,87 @@
+"""Images in two parts, X and X_test, with indices that go through both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skvgg._images import Images
+from skvgg.plotting._labels import check_same_length
+from skvgg.plotting._pipeline import check_rows
+from skvgg.plotting._thumbnails import make_thumbnails, paths_of
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Images of two parts; the indices of the second follow those of the first."""
+
+    images: Images
+    images_test: Images
+
+    def place(self, index: int) -> tuple[str, int]:
+        """Return the name of an image's part, and its index within that."""
+        n = len(self.images)
+        return ("X", index) if index < n else ("X_test", index - n)
+
+    def path(self, index: int) -> str | None:
+        """Return the path of an image, None if it has none."""
+        part, place = self.place(index)
+        images = self.images if part == "X" else self.images_test
+        return paths_of(images, [place])[0]
+
+    def thumbnails(
+        self, indices: list[int], max_pixels: int | None
+    ) -> dict[int, np.ndarray]:
+        """Return the thumbnails of images, by their indices."""
+        n = len(self.images)
+        first = [index for index in indices if index < n]
+        second = [index for index in indices if index >= n]
+        made = make_thumbnails(self.images, first, max_pixels)
+        with naming("X_test"):
+            shifted = [index - n for index in second]
+            made += make_thumbnails(self.images_test, shifted, max_pixels)
+        return dict(zip([*first, *second], made, strict=True))
+
+
+def join_labels(
+    images: Images, images_test: Images, y: Any, y_test: Any
+) -> list[Any] | None:
+    """Return the labels of both parts, None if there are none."""
+    if y is None and y_test is None:
+        return None
+    if y is None or (y_test is None and len(images_test)):
+        raise ValueError("Pass the labels of both parts, y and y_test, or of neither.")
+    check_same_length(images, y, "y")
+    labels = list(np.asarray(y).tolist())
+    if y_test is not None:
+        with naming("X_test"):
+            check_same_length(images_test, y_test, "y_test")
+        labels += np.asarray(y_test).tolist()
+    return labels
+
+
+def check_features(features: Any, images: Images, name: str) -> np.ndarray:
+    """Return features as one row an image, or raise."""
+    rows = check_rows(features, name)
+    if len(rows) != len(images):
+        raise ValueError(
+            f"{name} has {len(images)} images and there are {len(rows)} rows of "
+            "features; expected one row an image."
+        )
+    return rows
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Call X by another name in errors about images."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        message = str(error)
+        if not message.startswith(("X[", "X ")):
+            raise
+        raise type(error)(f"{name}{message[1:]}") from error

@@ -1,0 +1,113 @@
+"""Probabilities of classes that no image's own label has had a part in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.model_selection import check_cv, cross_val_predict
+from sklearn.pipeline import Pipeline
+from sklearn.utils import indexable
+
+from skvgg.plotting._labels import check_labels
+from skvgg.plotting._pipeline import computed_once
+
+#: By how much the sum of the probabilities of a sample may differ from 1.
+_TOLERANCE = 1e-3
+
+
+def cross_val_proba(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any,
+    cv: Any,
+    n_jobs: int | None,
+    params: Mapping[str, Any] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of each image from a model fitted on other folds.
+
+    Each image goes through the network once, as far as that does not depend on y.
+
+    Parameters
+    ----------
+    estimator, X, y, groups, cv, n_jobs, params
+        As for :func:`sklearn.model_selection.cross_val_predict`. `groups` are those of
+        the splitter.
+
+    Returns
+    -------
+    y_proba : ndarray of shape (n_samples, n_classes), float64
+    classes : ndarray of shape (n_classes,)
+        What its columns stand for.
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no probabilities, or y no classes.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"{_name_of(estimator)} has no predict_proba, which is needed: losses and "
+            "label errors are computed from probabilities. Use a classifier that has "
+            "it, such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, "
+            "or wrap yours: CalibratedClassifierCV(LinearSVC())."
+        )
+    y = check_labels(y, "y")
+    indexable(X, y, groups)
+    splitter = check_cv(cv, y, classifier=is_classifier(estimator))
+    folds = list(splitter.split(X, y, groups))
+    with computed_once(estimator, X) as (rest, rows):
+        y_proba = cross_val_predict(
+            rest,
+            rows,
+            y,
+            cv=folds,
+            n_jobs=n_jobs,
+            params=params,
+            method="predict_proba",
+        )
+    return y_proba, np.unique(y)
+
+
+def _name_of(estimator: Any) -> str:
+    """Return the class of an estimator, or of the last step of a pipeline."""
+    if isinstance(estimator, Pipeline):
+        return _name_of(estimator.steps[-1][1])
+    return type(estimator).__name__
+
+
+def check_proba(y_proba: Any, n_samples: int, n_classes: int) -> np.ndarray:
+    """Return probabilities as float64, or raise.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a row are no probabilities. The message names it.
+    """
+    y_proba = np.asarray(y_proba, np.float64)
+    if y_proba.shape != (n_samples, n_classes):
+        hint = ""
+        if y_proba.ndim == 1:
+            hint = " Of two classes, pass both: np.column_stack([1 - p, p])."
+        raise ValueError(
+            f"y_proba has shape {y_proba.shape}; expected one row an image and one "
+            f"column a class, {(n_samples, n_classes)}.{hint}"
+        )
+    in_range = (y_proba >= 0).all(axis=1) & (y_proba <= 1 + _TOLERANCE).all(axis=1)
+    adds_up = np.abs(y_proba.sum(axis=1) - 1) <= _TOLERANCE
+    bad = np.flatnonzero(~(in_range & adds_up))
+    if len(bad):
+        raise ValueError(
+            f"y_proba[{bad[0]}] is {y_proba[bad[0]]}; expected probabilities in 0..1 "
+            "that add up to 1, as predict_proba gives them."
+        )
+    return y_proba
+
+
+def log_losses(own: np.ndarray) -> np.ndarray:
+    """Return the loss of each sample in nats, from the probability of its label."""
+    return -np.log(np.maximum(own, np.finfo(np.float64).eps))
