@@ -54,4 +54,4 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/scaling.py
 
 clean:
-	rm -rf $(VENV) docs/_build docs/api demo-output
+	rm -rf $(VENV) docs/_build docs/api docs/gallery docs/sg_execution_times.rst demo-output
