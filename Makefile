@@ -48,8 +48,8 @@ dist: $(VENV)/bin/python
 	clean=$$(mktemp -d) && trap 'rm -rf "$$clean"' EXIT \
 	&& $(PYTHON) -m venv "$$clean/venv" \
 	&& "$$clean/venv/bin/pip" install --quiet "$$(echo $(CURDIR)/dist/*.whl)[offline,plotting]" \
-	&& cp examples/quickstart.py "$$clean" && cd "$$clean" \
-	&& MPLBACKEND=Agg venv/bin/python quickstart.py
+	&& cp examples/gallery/plot_1_first_classifier.py "$$clean" && cd "$$clean" \
+	&& MPLBACKEND=Agg venv/bin/python plot_1_first_classifier.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -82,4 +82,4 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/scaling.py
 
 clean:
-	rm -rf $(VENV) .venv-* dist docs/_build docs/api demo-output
+	rm -rf $(VENV) .venv-* dist docs/_build docs/api docs/gallery docs/sg_execution_times.rst demo-output

@@ -7,8 +7,26 @@ author = "the skvgg developers"
 copyright = "2026, the skvgg developers"
 version = release = skvgg.__version__
 
-extensions = ["numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = [
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
 exclude_patterns = ["_build"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "doc_module": ("skvgg",),
+    "backreferences_dir": "gallery/backreferences",
+    "download_all_examples": False,
+    "show_signature": False,
+    "show_memory": False,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skvgg"

@@ -1,14 +1,14 @@
 """
-Which layer is worth most
-=========================
+Which stage of the network serves best?
+=======================================
 
-Late layers of a network know things, early ones textures. Which of them tells sound
-solar cells from defective ones, under electroluminescence [1]_, is a question for
-cross-validation: every layer and pooling is scored, and each photo goes through the
-network once.
+Late layers of a network respond to objects, early ones to textures. Cross-validation
+tells which of them separates sound solar cells from defective ones, under
+electroluminescence [1]_. Every stage and pooling is scored, and each photo goes through
+the network once.
 
-Instead of choosing, one can take all: a linear model on the features of all layers that
-an L1 penalty selects, the idea of Head2Toe [2]_.
+Instead of choosing one, a linear model can take the features of all stages that an L1
+penalty selects, the idea of Head2Toe [2]_.
 
 .. [1] C. Buerhop-Lutz et al., "A benchmark for visual identification of defective
    solar cells in electroluminescence imagery", EU PVSEC 2018. Licence of the
@@ -36,6 +36,8 @@ from skvgg.plotting import LayerScoreDisplay, SaliencyDisplay
 N_PER_CLASS = 150
 
 # %%
+# The photos
+# ----------
 # Monocrystalline cells on whose state the experts agree, as many of each class.
 
 photos, defect, kind = load_dataset()
@@ -51,7 +53,8 @@ train, test, y_train, y_test = train_test_split(
 )
 
 # %%
-# One linear model, on each layer in turn.
+# One linear model, on each stage in turn
+# ---------------------------------------
 
 cache = tempfile.TemporaryDirectory()
 features = VGG19Features(
@@ -60,15 +63,16 @@ features = VGG19Features(
 model = make_pipeline(
     features, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
 )
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
 scores = LayerScoreDisplay.from_estimator(
-    model, train, y_train, cv=5, score_name="Accuracy", ax=left
+    model, train, y_train, cv=5, score_name="Accuracy"
 )
 for layer, means in zip(scores.layers, scores.mean_scores, strict=True):
     both = zip(scores.poolings, means, strict=True)
     print(layer, *(f"{pooling} {mean:.3f}" for pooling, mean in both))
 
 # %%
+# The best stage, and all of them
+# -------------------------------
 # The best of them, and all of them with the features that an L1 penalty selects, on
 # photos that neither has seen. (Of 100 photos, the standard error is 0.04.)
 
@@ -88,12 +92,17 @@ print(
 )
 
 # %%
-# What a prediction rests on, by Grad-CAM on the same model. Look for the corners of the
+# What a prediction is based on
+# -----------------------------
+# Grad-CAM on the model with all stages, beside the photo. Look at the corners of the
 # cell: a model may be right for a reason that has nothing to do with defects.
 
 defective = test[y_test == "defective"][0]
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
+left.imshow(defective, cmap="gray")
+left.set_axis_off()
 SaliencyDisplay.from_estimator(
     all_stages, defective, layer="block3_conv4", target="defective", ax=right
 )
-figure.savefig("layers.png", dpi=100)
 cache.cleanup()
+plt.show()
