@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
+
+from skvgg._typing import PoolingName
 
 #: (channels, number of 3x3 convolutions) of each block; a 2x2 max-pooling
 #: with stride 2 ends each block.
@@ -29,10 +31,10 @@ PRETRAINED_IMAGE_SIZE = 224
 MIN_IMAGE_SIZE = 2 ** len(BLOCKS)
 
 Kind = Literal["conv", "pool", "flatten", "dense"]
-Pooling = Literal["avg", "max"] | None
+Pooling = PoolingName | None
 
 #: The ways to reduce an output that has height and width.
-POOLINGS: tuple[Pooling, ...] = ("avg", "max")
+POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from skvgg._definition.architecture import LAYER_NAMES, STAGES, parameter_shapes
+from skvgg._definition.architecture import (
+    LAYER_NAMES,
+    POOLINGS,
+    STAGES,
+    parameter_shapes,
+)
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
@@ -127,7 +132,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "trainable": [str, None],
         "head": ["array-like", Interval(Integral, 1, None, closed="left")],
         "layer": [StrOptions({"stages", *LAYER_NAMES}), list, tuple, np.ndarray],
-        "pooling": [StrOptions({"avg", "max"}), list, tuple, None],
+        "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],

@@ -10,6 +10,7 @@ import numpy as np
 
 from skvgg._definition.architecture import Layer, Output, Pooling, layers_between
 from skvgg._runtime.tensorflow import import_tensorflow
+from skvgg._typing import PoolingName
 
 #: Takes a map, kernel and bias; returns relu(conv(map) + bias).
 Convolution = Callable[[Any, Any, Any], Any]
@@ -20,6 +21,13 @@ def convolve(x: Any, kernel: Any, bias: Any) -> Any:
     tf = import_tensorflow()
     y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
     return tf.nn.relu(tf.nn.bias_add(y, bias))
+
+
+#: A number per channel, from TensorFlow and maps (n, height, width, channels).
+_POOLINGS: dict[PoolingName, Callable[[Any, Any], Any]] = {
+    "avg": lambda tf, maps: tf.reduce_mean(maps, axis=[1, 2]),
+    "max": lambda tf, maps: tf.reduce_max(maps, axis=[1, 2]),
+}
 
 
 def apply_layer(
@@ -56,11 +64,8 @@ def to_row(y: Any, pooling: Pooling) -> Any:
     """Return a layer's output as float32 rows, reduced if it has height and width."""
     tf = import_tensorflow()
     y = tf.cast(y, tf.float32)
-    if len(y.shape) == 4:
-        if pooling == "avg":
-            return tf.reduce_mean(y, axis=[1, 2])
-        if pooling == "max":
-            return tf.reduce_max(y, axis=[1, 2])
+    if pooling is not None and len(y.shape) == 4:
+        return _POOLINGS[pooling](tf, y)
     return tf.reshape(y, [-1, int(np.prod(y.shape[1:]))])
 
 
