@@ -75,7 +75,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"0 sub-folder\(s\).*one a class"):
+    with pytest.raises(ValueError, match=r"0 subfolder\(s\).*one per class"):
         load_image_folder(tmp_path)
 
 
@@ -441,7 +441,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path, as_csv):
     if as_csv:
         table = tmp_path / "table.csv"
         table.write_text("\n".join(map(",".join, rows)))
-    with pytest.raises(ValueError, match="column 'label' more than once"):
+    with pytest.raises(ValueError, match="several columns named 'label'"):
         load_image_table(table, "path", "label", root=tmp_path)
 
 
