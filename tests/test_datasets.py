@@ -450,6 +450,6 @@ def test_a_folder_without_a_readable_image_is_no_class_and_that_is_said(tmp_path
         (tmp_path / name).mkdir()
         path = tmp_path / name / ("1.nef" if name == "raw" else "1.png")
         Image.new("RGB", (32, 32)).save(path, format="PNG")
-    with pytest.warns(UserWarning, match=r"raw' holds 1 file\(s\) but none with"):
+    with pytest.warns(UserWarning, match=r"raw' contains 1 file\(s\), but none with"):
         photos = load_image_folder(tmp_path)
     assert list(photos.target_names) == ["cat", "dog"]
