@@ -400,7 +400,9 @@ def test_a_head_without_hidden_layers_is_the_linear_model():
 
 def test_a_first_partial_fit_in_which_nothing_varies_warns():
     X, y = load_iris(return_X_y=True)
-    with pytest.warns(ConvergenceWarning, match="No feature varies in the first call"):
+    with pytest.warns(
+        ConvergenceWarning, match="All features are constant in the first call"
+    ):
         head().partial_fit(X[:1], y[:1], classes=[0, 1, 2])
 
 
