@@ -273,7 +273,7 @@ def test_a_row_with_too_many_cells_is_named(images):
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("https://a.org/a.png", ValueError, r"Row 1 .*https://a\.org.*on the web"),
+        ("https://a.org/a.png", ValueError, r"Row 1 .*https://a\.org.*is a URL"),
         (".", ValueError, r"Row 1 .*is a folder"),
         ("a" * 300, FileNotFoundError, r"Row 1 .*no such file"),
         ("nul\0", FileNotFoundError, r"Row 1 .*no such file"),
@@ -316,7 +316,7 @@ def mixed(images):
         (np.full((4, 4), 300), r"X\[10\]: pixels lie in 300"),
         (Image.new("RGB", (30, 30)), None),
         (lazy, r"X\[12\] \('.*large\.png'\).*max_pixels=899"),
-        ("https://example.org/a.jpg", r"X\[13\] .*on the web"),
+        ("https://example.org/a.jpg", r"X\[13\] .*is a URL"),
         (folder, r"X\[14\] .*is a folder"),
         (np.zeros((3, 8, 8), np.uint8), r"X\[15\] has shape .*channels-first"),
         (np.zeros((4, 4), np.uint8), None),
