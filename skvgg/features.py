@@ -335,8 +335,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
               0..65535, or bool. A fourth channel is alpha;
             - a list, tuple, 1-D array, Series, pyarrow column or one-column DataFrame
               of paths to files that Pillow reads, bytes of such files, open binary
-              files, PIL images, or arrays of shape (h, w), (h, w, 1), (h, w, 3) or (h,
-              w, 4), whose sizes may differ;
+              files, PIL images, or arrays, of any sizes, of shape (h, w), (h, w, 1),
+              (h, w, 3) or (h, w, 4);
             - a table of flattened images, if `flattened_shape` is given;
             - a Dask array, bag, DataFrame or Series of any of these.
 
