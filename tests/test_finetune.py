@@ -588,7 +588,7 @@ def test_a_temporary_store_is_gone_afterwards(cuts, tmp_path, monkeypatch):
 
 def test_much_room_is_announced_and_too_little_is_refused(cuts, monkeypatch, tmp_path):
     monkeypatch.setattr(stored, "MUCH", 1e6)
-    with pytest.warns(UserWarning, match=r"will take up to 0\.0 GB in .*A later"):
+    with pytest.warns(UserWarning, match=r"will take up to 0\.0 GB in .*a later"):
         small(memory=tmp_path).fit(*cuts)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(stored.shutil, "disk_usage", lambda path: usage(1, 1, 1000))

@@ -263,7 +263,7 @@ def labels():
 )
 def test_indicators_other_than_0_and_1_are_refused(labels, change, value):
     X, Y = labels
-    message = rf"y\[\d+, \d\] is {value}.*0 and 1 only|indicator matrix|Unknown label"
+    message = rf"y\[\d+, \d\] is {value}.*only 0 and 1|indicator matrix|Unknown label"
     with pytest.raises(ValueError, match=message):
         head().fit(X, change(Y))
     clf = head(warm_start=True).fit(X, Y)
@@ -272,7 +272,7 @@ def test_indicators_other_than_0_and_1_are_refused(labels, change, value):
 
 
 def test_a_top_k_metric_is_refused_for_multilabel_targets(labels):
-    with pytest.raises(ValueError, match="metric='top_2_accuracy' is for one label"):
+    with pytest.raises(ValueError, match="metric='top_2_accuracy' needs one label"):
         head(metric="top_2_accuracy").fit(*labels)
 
 

@@ -408,7 +408,7 @@ def test_a_first_partial_fit_in_which_nothing_varies_warns():
 
 def test_standardize_cannot_change_between_warm_starts(digits):
     clf = head(warm_start=True, max_iter=1).fit(*digits)
-    with pytest.raises(ValueError, match="standardize=False is not what the last fit"):
+    with pytest.raises(ValueError, match="standardize=False differs from the last fit"):
         clf.set_params(standardize=False).fit(*digits)
 
 
