@@ -135,7 +135,8 @@ def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:
     unknown = [some for some in poolings if some not in POOLINGS]
     if unknown or not poolings or len({*poolings}) < len(poolings):
         raise ValueError(
-            f"pooling={pooling!r}; expected None, 'avg', 'max' or ('avg', 'max')."
+            f"pooling={pooling!r}; expected None, 'avg', 'max', or several different "
+            "poolings, such as ('avg', 'max')."
         )
     return poolings
 

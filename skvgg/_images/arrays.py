@@ -37,7 +37,7 @@ def _in_range(array: np.ndarray, name: str) -> np.ndarray:
     low, high = array.min(), array.max()
     if (what := name_non_finite(low, high)) is not None:
         raise ValueError(
-            f"{name} contains {what}; expected pixels in 0..255. Repair or drop it."
+            f"{name} contains {what}; expected 0..255 everywhere. Repair or drop it."
         )
     if not (low >= 0 and high <= 255):
         hint = "Use dtype uint16 for 16-bit pixels. " if high > 255 else ""
