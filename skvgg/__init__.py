@@ -1,7 +1,7 @@
-"""Transfer learning on images, the scikit-learn way.
+"""Transfer learning on images with a scikit-learn API.
 
-``import skvgg`` is cheap: neither TensorFlow nor TFLearn is imported before an
-image goes through the network or a head is trained.
+``import skvgg`` is cheap: TensorFlow and TFLearn are imported only when the network
+runs or a head is trained.
 """
 
 from __future__ import annotations

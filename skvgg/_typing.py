@@ -1,7 +1,7 @@
-"""Types of what the public functions take, and typed decorators of scikit-learn's.
+"""Types of public parameters, and typed versions of scikit-learn's decorators.
 
-scikit-learn, SciPy and joblib have no types of their own: what is imported from them is
-:class:`typing.Any` to a type checker, and so is any function that they decorate.
+scikit-learn, SciPy and joblib are untyped: type checkers see their objects, and any
+function that they decorate, as :class:`typing.Any`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ R = TypeVar("R")
 
 #: A table of features: an array, a DataFrame or a sparse matrix.
 MatrixLike = ArrayLike | spmatrix | sparray
-#: Images in any of the forms that :meth:`skvgg.VGG19Features.transform` lists. They
-#: have no type in common: collections of Dask, pandas and pyarrow are among them.
+#: Images in any form that :meth:`skvgg.VGG19Features.transform` accepts. These forms
+#: have no common type: they include Dask, pandas and pyarrow collections.
 ImagesLike = Any
 
 LayerLike = str | Sequence[str] | np.ndarray
@@ -49,7 +49,7 @@ RandomState = int | np.random.RandomState | None
 def fit_context(
     *, prefer_skip_nested_validation: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return scikit-learn's decorator of methods that fit."""
+    """Return scikit-learn's decorator for fit methods."""
     decorate: Callable[[Callable[P, R]], Callable[P, R]] = _fit_context(
         prefer_skip_nested_validation=prefer_skip_nested_validation
     )
@@ -59,7 +59,7 @@ def fit_context(
 def checked_params(
     constraints: Mapping[str, Any],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return scikit-learn's decorator of functions that check their parameters."""
+    """Return scikit-learn's decorator that validates parameters of functions."""
     decorate: Callable[[Callable[P, R]], Callable[P, R]] = validate_params(
         constraints, prefer_skip_nested_validation=True
     )

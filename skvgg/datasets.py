@@ -1,4 +1,4 @@
-"""Labelled images from folders and tables, and which images cannot be used."""
+"""Load labeled images from folders and tables, and find unusable images."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from skvgg._typing import checked_params
 
 __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
 
-#: How a number is written that is no code: not 01, 1_1, 1e5, +1, nan, nor with more
-#: digits than an int64 has.
+#: Plain decimals only: 01, 1_1, 1e5, +1 and nan may be codes. At most the digits that
+#: an int64 holds.
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
 
 
 class _LabelledImages(Bunch):
-    """A Bunch that says how much it holds, as the paths themselves fill a screen."""
+    """A Bunch whose repr shows array shapes instead of all paths."""
 
     def __repr__(self) -> str:
         parts = (f"{name}={_describe(value)}" for name, value in self.items())
@@ -50,42 +50,40 @@ def _describe(value: Any) -> str:
 
 
 def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
-    """List the images of a folder that has one sub-folder a class.
+    """List the images of a folder that has one subfolder per class.
 
-    Nothing is decoded: `data` holds paths, which
-    :class:`skvgg.VGG19Features` reads when it needs them.
+    Images are not decoded: `data` contains paths, which :class:`skvgg.VGG19Features`
+    reads when needed.
 
     Parameters
     ----------
     path : str or path-like
-        The folder. Each of its sub-folders is a class; images may lie deeper
-        within it. Files whose extension is not of a format that Pillow reads,
-        and hidden ones, are left out.
+        The folder. Each subfolder is a class and may contain images at any depth.
+        Hidden files and files whose extension does not belong to a format that Pillow
+        reads are skipped.
 
     Returns
     -------
     :class:`~sklearn.utils.Bunch`
-        With the attributes
+        With the following attributes:
 
         data : ndarray of shape (n_images,), dtype object
-            Path of each image (str), in sorted order.
+            Path of each image (str), sorted.
         target : ndarray of shape (n_images,), dtype int64
             Index of each image's class in `target_names`.
         target_names : ndarray of shape (n_classes,), dtype str
-            Names of the sub-folders, sorted.
+            Names of the subfolders, sorted.
         filenames : ndarray of shape (n_images,), dtype object
-            Same as `data`, the name under which
-            :func:`sklearn.datasets.load_files` gives it.
+            Same as `data`, for compatibility with :func:`sklearn.datasets.load_files`.
         n_skipped : int
-            How many files were left out.
+            Number of skipped files.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     ValueError
-        If the folder has fewer than two sub-folders with images in them, or
-        `path` is a file.
+        If fewer than two subfolders contain images, or if `path` is a file.
 
     Examples
     --------
@@ -120,15 +118,15 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
             paths += [str(image) for image in images]
         elif n_others:
             warn(
-                f"{str(folder)!r} holds {n_others} file(s) but none with the "
-                "extension of an image format that Pillow reads, so it is no class. "
-                "Register a plug-in first, for instance "
-                "pillow_heif.register_heif_opener()."
+                f"{str(folder)!r} contains {n_others} file(s), but none with the "
+                "extension of an image format that Pillow reads, so it does not count "
+                "as a class. To read other formats, register a Pillow plug-in first, "
+                "such as pillow_heif.register_heif_opener()."
             )
     if len(names) < 2:
         raise ValueError(
-            f"{str(root)!r} has {len(names)} sub-folder(s) with images; expected one "
-            f"a class and at least two, such as {str(root / 'cats')!r} and "
+            f"{str(root)!r} has {len(names)} subfolder(s) with images; expected one "
+            f"per class and at least two, such as {str(root / 'cats')!r} and "
             f"{str(root / 'dogs')!r}."
         )
     data = np.array(paths, dtype=object)
@@ -155,44 +153,43 @@ def find_bad_images(
     flattened_shape: Sequence[int] | None = None,
     verbose: int = 0,
 ) -> dict[int, str]:
-    """Return which images cannot be used, and why.
+    """Find images that cannot be used, and why.
 
-    Each image is read and decoded as :meth:`skvgg.VGG19Features.transform` would, in as
-    many threads, and with as few of them in memory at a time. None goes through the
-    network.
+    Images are read and decoded as in :meth:`skvgg.VGG19Features.transform`, with the
+    same number of threads and the same memory limits, but without running the network.
 
     Parameters
     ----------
     images : array, list, Series or one-column DataFrame
-        As :meth:`skvgg.VGG19Features.transform` takes them.
+        Images as in :meth:`skvgg.VGG19Features.transform`.
     max_pixels : int or None, default=89478485
-        Larger images are refused before they are decoded.
+        Larger images are rejected before they are decoded.
     flattened_shape : (h, w), (h, w, 3) or None, default=None
         If given, `images` may also be a table whose rows are flattened images.
     verbose : int, default=0
-        1 shows a progress bar over the images.
+        1 shows a progress bar for the images.
 
     Returns
     -------
     dict of int to str
-        What is wrong with each image that cannot be used, by its index in
-        `images`; empty if there is none. The message names the path, where there
-        is one.
+        The problem with each image that cannot be used, by its index in `images`; empty
+        if all images can be used. The message names the path of the image if it has
+        one.
 
     Raises
     ------
     ValueError
-        If `images` as a whole has another form, or is empty.
+        If `images` as a whole has an unsupported form or is empty.
 
     Warns
     -----
     UserWarning
-        If the values of a float image all lie in 0..1, or those of a 16-bit one in
+        If all values of a float image lie in 0..1, or those of a 16-bit image in
         0..4095.
 
     See Also
     --------
-    skvgg.VGG19Features : With ``on_error="nan"``, gives such images rows of NaN.
+    skvgg.VGG19Features : With ``on_error="nan"``, returns rows of NaN for such images.
 
     Examples
     --------
@@ -224,49 +221,49 @@ def load_image_table(
     label_column: str,
     root: str | os.PathLike[str] | None = None,
 ) -> Bunch:
-    """Return the paths and the labels of images that a table lists.
+    """Load the paths and labels of images from a table.
 
     Parameters
     ----------
     table : path or DataFrame
-        A CSV file in UTF-8 with a header, or a DataFrame of pandas or polars.
+        A CSV file in UTF-8 with a header, or a pandas or polars DataFrame.
     path_column, label_column : str
-        The columns of the paths and of the labels.
+        Names of the columns of the paths and of the labels.
     root : path, default=None
-        Folder from which relative paths start. None means that of the CSV file,
-        or the working directory for a DataFrame.
+        Folder that relative paths start from. None means the folder of the CSV file, or
+        the working directory for a DataFrame.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With the attributes
+        With the following attributes:
 
         data : ndarray of shape (n_images,), dtype object
             The paths.
         target : ndarray of shape (n_images,)
-            The labels: numbers as they are; text as indices into
-            `target_names`, int64. A column of a CSV file is numbers if each of its
-            cells is written as plain decimals, such as 1, -2 or 0.50, and different
-            cells are different numbers. 01, 1_1, 1e5, +1 and nan are text, and all
-            of a column with one of them in it, or with both 1.1 and 1.10.
+            The labels: numbers unchanged, text as indices into `target_names` (int64).
+            A CSV column is numeric if all its cells are plain decimals, such as 1, -2
+            or 0.50, and different cells are different numbers. Otherwise the whole
+            column is text, for example if it contains 01, 1_1, 1e5, +1 or nan, or both
+            1.1 and 1.10.
         target_names : ndarray of shape (n_classes,) or None
-            The different labels, sorted; None if they are numbers.
+            The distinct labels, sorted. None if the labels are numbers.
         filenames : ndarray of shape (n_images,), dtype object
-            The same as `data`.
+            Same as `data`.
 
     Raises
     ------
     ValueError
-        If `table` is neither a CSV file in UTF-8 nor a DataFrame, a column is
-        missing, the table has no rows, or a path or a label is missing, or a path is
-        one of a folder or of the web. The message names the row, counted from 0
-        without the header.
+        If `table` is neither a CSV file in UTF-8 nor a DataFrame, if a column is
+        missing, if the table has no rows, if a path or label is missing, or if a path
+        is a folder or a URL. The message names the row, counted from 0 without the
+        header.
     FileNotFoundError
         If the table or an image does not exist.
 
     See Also
     --------
-    load_image_folder : For a folder with a sub-folder a class.
+    load_image_folder : List the images of a folder with one subfolder per class.
 
     Examples
     --------
@@ -286,10 +283,10 @@ def load_image_table(
     is_csv = isinstance(table, str | os.PathLike)
     if not is_csv and (not hasattr(table, "columns") or hasattr(table, "column_names")):
         hint = "table.to_pandas()" if hasattr(table, "to_pandas") else ""
-        hint = hint or "pandas.DataFrame(table), with names of columns"
+        hint = hint or "pandas.DataFrame(table), with column names"
         raise ValueError(
             f"table is of type {type(table).__name__}; expected the path of a CSV "
-            f"file, or a DataFrame of pandas or polars. Pass {hint}."
+            f"file, or a pandas or polars DataFrame. Pass {hint}."
         )
     if is_csv:
         root = Path(table).parent if root is None else Path(root)
@@ -312,7 +309,7 @@ def load_image_table(
     numbers = _to_numbers(column) if is_csv else None
     labels = np.array(column) if numbers is None else numbers
     if labels.dtype.kind == "f" and all(map(is_whole, column)):
-        labels = np.array(column, np.uint64)  # small and large ones alone make floats
+        labels = np.array(column, np.uint64)  # int64 and uint64 mixed make floats
     names = None
     if labels.dtype.kind not in "biuf":
         names, labels = np.unique(labels.astype(str), return_inverse=True)
@@ -324,18 +321,18 @@ def _check_names_differ(names: Any) -> None:
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise ValueError(
-            f"The table has the column {twice[0]!r} more than once. Rename or drop one."
+            f"The table has several columns named {twice[0]!r}. Rename or drop one."
         )
 
 
 def _read_csv(path: Path) -> dict[str, list[Any]]:
-    """Return the columns of a CSV file, all of them text."""
+    """Return the columns of a CSV file as text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try:
             rows = list(reader)
             if any("\0" in name for name in reader.fieldnames or ()):
-                raise csv.Error("it has zeros among its letters")
+                raise csv.Error("its header contains null characters")
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(
                 f"{str(path)!r}: not a CSV file in UTF-8 ({error}). Save it as one, or "
@@ -344,19 +341,19 @@ def _read_csv(path: Path) -> dict[str, list[Any]]:
             ) from error
     _check_names_differ(reader.fieldnames or ())
     for row, cells in enumerate(rows):
-        if None in cells:  # what DictReader calls the cells beyond the header's
+        if None in cells:  # DictReader's key of surplus cells
             raise ValueError(
-                f"Row {row} of the table has more cells than the header. Put text that "
-                "has a comma in it between quotes."
+                f"Row {row} of the table has more cells than the header. Quote text "
+                "that contains a comma."
             )
     return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
 
 
 def _to_numbers(texts: list[str]) -> np.ndarray | None:
-    """Return the numbers that are written in a column, or None if it holds text.
+    """Return a column as numbers, or None if it is text.
 
-    Codes may look like numbers. Those that no number is written like are text, and so
-    are those of which two would become one.
+    Some codes look like numbers. A column is text if a cell is not a plain decimal, or
+    if two different cells would become the same number.
     """
     if not all(_PLAIN_NUMBER.fullmatch(text) for text in texts):
         return None
@@ -369,8 +366,8 @@ def _check_labels(labels: list[Any], column: str) -> None:
     for row, label in enumerate(labels):
         if _is_missing(label):
             raise ValueError(
-                f"Row {row} of the table has no label in column {column!r}. Drop it or "
-                "label it."
+                f"Row {row} of the table has no label in column {column!r}. Label it, "
+                "or drop it."
             )
 
 
@@ -378,7 +375,7 @@ def _is_missing(label: Any) -> bool:
     try:
         # NaN and NaT are not equal to themselves.
         return label is None or bool(label == "") or bool(label != label)
-    except TypeError:  # pandas' NA does not say whether it is
+    except TypeError:  # pandas' NA has no truth value
         return True
 
 
@@ -386,7 +383,7 @@ def _find_image(path: Any, root: Path, row: int) -> str:
     if not isinstance(path, str | os.PathLike) or path == "":
         hint = ""
         if isinstance(path, Number) and path == path:
-            hint = " Read that column as text, such as by dtype=str."
+            hint = " Read that column as text, for example with dtype=str."
         raise ValueError(f"Row {row} of the table has no path: {path!r}.{hint}")
     name = f"Row {row} of the table ({os.fspath(path)!r})"
     try:

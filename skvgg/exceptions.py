@@ -1,4 +1,4 @@
-"""Warnings of skvgg's own."""
+"""Warnings that skvgg defines."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ __all__ = ["BadImageWarning"]
 
 
 class BadImageWarning(UserWarning):
-    """Some images could not be used, and their rows are NaN.
+    """Warning raised when some images cannot be used and their rows are NaN.
 
     Parameters
     ----------
     message : str
-        How many, and what is wrong with the first of them.
+        The number of bad images, and the problem with the first one.
     bad_images : dict of int to str
-        What is wrong with each, by its index in X; kept as an attribute.
+        The problem with each bad image, by its index in X. Kept as an attribute.
 
     Examples
     --------
@@ -36,5 +36,5 @@ class BadImageWarning(UserWarning):
         self.bad_images = bad_images
 
     def __reduce__(self) -> tuple[object, ...]:
-        # An exception's own way would leave bad_images out of the call.
+        # The default __reduce__ of exceptions drops bad_images.
         return type(self), (str(self), self.bad_images), vars(self)

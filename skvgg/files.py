@@ -1,4 +1,4 @@
-"""Files of rows: more of them than memory holds, from a run that may be interrupted."""
+"""Write rows to a file: more than fit in memory, in runs that can be resumed."""
 
 from __future__ import annotations
 
@@ -35,46 +35,46 @@ def transform_to_file(
     verify: bool = False,
     verbose: int = 0,
 ) -> Path:
-    """Transform X chunk by chunk, and write the rows to a file.
+    """Transform X in chunks and write the rows to a file.
 
-    One chunk of images and rows is in memory at a time. If the run ends early, for
-    whatever reason, the same call goes on from there: the rows that are in the file
-    are not computed again. A call whose file is complete returns at once.
+    Only one chunk of images and rows is in memory at a time. If a run is interrupted,
+    the same call resumes it: rows that are already in the file are not computed again.
+    If the file is complete, the call returns immediately.
 
-    While it grows, the file is called ``rows.npy.part``. A journal beside it,
-    ``rows.npy.journal``, says which rows are there, with a checksum for each chunk.
-    Both reach the disk after each chunk. The journal stays, for later calls and for
-    :func:`check_rows_file`.
+    While incomplete, the file is named ``rows.npy.part``. A journal beside it,
+    ``rows.npy.journal``, records which rows are written and a checksum for each chunk.
+    Both are flushed to disk after each chunk. The journal is kept for later calls and
+    for :func:`check_rows_file`.
 
     Parameters
     ----------
     transformer : estimator
-        Has ``transform`` and treats each row by itself, such as
-        :class:`VGG19Features` or a fitted pipeline that ends in a transformer. Rows
-        must be the same whatever other rows are transformed with them.
+        An object with ``transform``, such as :class:`VGG19Features` or a fitted
+        pipeline that ends in a transformer. Each row of its output must depend only on
+        the corresponding row of X.
     X : array-like of length n
-        What the transformer takes: a list of paths, an array, a DataFrame, or
-        anything that has a length and can be sliced, such as an HDF5 or Zarr array.
+        Input of the transformer: a list of paths, an array, a DataFrame, or anything
+        that has a length and can be sliced, such as an HDF5 or Zarr array.
     path : str or path-like
-        The file. Its suffix is the format:
+        The file to write. Its suffix determines the format:
 
-        - ``.npy``: one file. ``np.load(path, mmap_mode="r")`` reads the rows that
-          are needed. Its room on the disk is reserved at the beginning.
-        - ``.parquet``: a folder with a file a chunk, which pandas, polars, dask and
-          pyarrow read as one table. The columns are ``get_feature_names_out()``, or
-          x0, x1, ... Needs pyarrow (``pip install 'skvgg[parquet]'``). With thousands
-          of columns, use a `chunk_size` of 1024 or more: a chunk takes about as long,
-          however few rows it has.
+        - ``.npy``: one file. ``np.load(path, mmap_mode="r")`` reads only the rows that
+          are accessed. Its disk space is reserved at the start.
+        - ``.parquet``: a folder with one file per chunk, which pandas, polars, dask and
+          pyarrow read as one table. The columns are ``get_feature_names_out()``, or x0,
+          x1, ... Needs pyarrow (``pip install 'skvgg[parquet]'``). With thousands of
+          columns, use a `chunk_size` of 1024 or more: the time per chunk hardly depends
+          on its number of rows.
         - ``.zarr``: a Zarr array, with the attribute ``feature_names``. Needs zarr 3
           (``pip install 'skvgg[zarr]'``).
     chunk_size : int, default=256
-        Rows that are computed, and are lost with a kill, together. A file that was
-        begun keeps its own.
+        Number of rows that are computed together, and that are lost if the process is
+        killed. A file that was started with another size keeps it.
     verify : bool, default=False
-        Whether to read all rows that are there and to compute those again whose
-        checksum is wrong. Otherwise only the last chunk of an incomplete file is read.
+        Whether to read all existing rows and recompute chunks whose checksum is wrong.
+        If False, only the last chunk of an incomplete file is read.
     verbose : int, default=0
-        1 shows a progress bar with the time left.
+        1 shows a progress bar with the remaining time.
 
     Returns
     -------
@@ -84,17 +84,18 @@ def transform_to_file(
     Raises
     ------
     ValueError
-        If a parameter is wrong; if the transformer refuses X (indices in the message
-        are those of X) or returns no numbers; or if the file was begun with other
-        images or another transformer. The message says in what they differ.
+        If a parameter is invalid; if the transformer rejects X (indices in the message
+        refer to X) or does not return numbers; or if the file was started with other
+        images or another transformer. The message names the differences.
     FileNotFoundError
-        If the folder of the file, or an image, does not exist.
+        If the folder of the file or an image does not exist.
     FileExistsError
-        If there is such a file already that this function has not made.
+        If the file exists but was not written by this function.
     PermissionError
-        If the folder may not be written to. Nothing has been computed then.
+        If the folder is not writable. This is checked before anything is computed.
     OSError
-        If the disk is full: for ``.npy`` at the beginning. Rows written before stay.
+        If the disk is full; ``.npy`` checks this at the start. Rows already written are
+        kept.
     RuntimeError
         If another process is writing the same file.
     ImportError
@@ -103,8 +104,8 @@ def transform_to_file(
     Warns
     -----
     BadImageWarning
-        If the transformer has ``on_error="nan"`` and some images cannot be used,
-        whether in this call or in one that it goes on from.
+        If the transformer has ``on_error="nan"`` and some images cannot be used, in
+        this call or in one that it resumes.
 
     See Also
     --------
@@ -112,12 +113,11 @@ def transform_to_file(
 
     Notes
     -----
-    The work is known by the names of the images (the content of those that are no
-    files), and by all parameters and fitted attributes of the transformer but
-    `memory`, `n_jobs`, `verbose` and, of :class:`VGG19Features`, others that do not
-    change rows. Where an image's file has changed since its row was computed, by size
-    or time, its chunk is computed again; so a bad image can be mended, and the same
-    call made again.
+    A run is identified by the names of the images (or their content, if they are not
+    files) and by all parameters and fitted attributes of the transformer except
+    `memory`, `n_jobs`, `verbose` and other parameters of :class:`VGG19Features` that do
+    not affect rows. If the size or modification time of an image file has changed, its
+    chunk is recomputed. To repair a bad image, replace the file and repeat the call.
 
     Examples
     --------
@@ -153,28 +153,28 @@ def transform_to_file(
 
 
 def check_rows_file(path: str | os.PathLike[str]) -> Checked:
-    """See that a file of :func:`transform_to_file` is complete and undamaged.
+    """Check that a file of :func:`transform_to_file` is complete and undamaged.
 
-    All of it is read, one chunk at a time.
+    This reads the whole file, one chunk at a time.
 
     Parameters
     ----------
     path : str or path-like
-        The file. Its journal must lie beside it.
+        The file. Its journal must be in the same folder.
 
     Returns
     -------
     Checked
-        A named tuple of `n_rows`, `n_features`, `dtype`, and `bad_images`, which says
-        by index what was wrong with the images whose rows are NaN.
+        A named tuple of `n_rows`, `n_features`, `dtype` and `bad_images`, a dict of the
+        problems with the images whose rows are NaN, by their index.
 
     Raises
     ------
     ValueError
         If rows are missing, if a checksum is wrong, or if the journal is missing or
-        damaged. The message names the rows, and what computes them again.
+        damaged. The message names the rows and how to recompute them.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ImportError
         If the package of the format is not installed.
 
@@ -194,11 +194,11 @@ def check_rows_file(path: str | os.PathLike[str]) -> Checked:
 
 
 def _length_of(X: Any) -> int:
-    """Return how many rows X has, or raise."""
+    """Return the number of rows of X, or raise."""
     if isinstance(X, str | bytes | os.PathLike):
         raise ValueError(
-            f"X must hold one item a row, got a single {type(X).__name__} ({X!r:.80}). "
-            "Pass a list: [X]."
+            f"X must hold one item per row, got a single {type(X).__name__} "
+            f"({X!r:.80}). Pass a list: [X]."
         )
     try:
         n = _num_samples(X)

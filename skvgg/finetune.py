@@ -1,4 +1,4 @@
-"""A VGG19 that is fine-tuned on images, for classes and for numbers."""
+"""Estimators that fine-tune VGG19: a classifier and a regressor."""
 
 from __future__ import annotations
 
@@ -35,144 +35,146 @@ __all__ = ["VGG19Classifier", "VGG19Regressor"]
 
 
 class VGG19Classifier(ClassifierMixin, BaseVGG19):
-    """Fine-tune a VGG19 on labelled images.
+    """Classifier that fine-tunes VGG19 on labeled images.
 
-    A head is trained on the features that the network gives; then, starting from that
-    head, the network's last layers are trained with it. With very few images the first
-    phase alone (``trainable=None``) is as good and far faster.
+    Training first fits a head on the features of the network, then trains the last
+    layers of the network together with the head. With very few images, the first phase
+    alone (``trainable=None``) is as good and much faster.
 
     Parameters
     ----------
     weights : {"imagenet", "hed"}, path, Source or None, default="imagenet"
-        Where the network's weights come from, as in :class:`VGG19Features`.
+        The weights of the network, as in :class:`VGG19Features`.
     trainable : str or None, default="block5"
-        From where on layers are trained: a block ("block1" to "block5"), a layer
-        ("block4_conv3", "fc1"), "all" (the same as "block1"), or None for the head
-        alone. The layers below stay as they are.
+        The first trainable block ("block1" to "block5") or layer (such as
+        "block4_conv3" or "fc1"), "all" (same as "block1"), or None to train only the
+        head. The layers below are frozen.
     head : array-like of int, default=()
-        Units of each hidden layer of the head. An empty one makes a logistic
-        regression whose penalty is chosen by cross-validation.
-        Hidden layers are those of :class:`TFLearnMLPClassifier` with
-        ``activation="relu"`` and ``optimizer="adam"``.
+        Number of units of each hidden layer of the head. If empty, the head is a
+        logistic regression whose penalty is chosen by cross-validation. Otherwise it is
+        a :class:`TFLearnMLPClassifier` with ``activation="relu"`` and
+        ``optimizer="adam"``.
     layer : str or sequence of str, default="stages"
-        Layers whose outputs the head takes, side by side. "stages" stands for
-        "block1_pool" to "block5_pool". Those below `trainable` stay as they are.
+        Layers whose concatenated outputs are the input of the head. "stages" stands for
+        "block1_pool" to "block5_pool". Layers below `trainable` are frozen.
     pooling : {"avg", "max"}, sequence of these or None, default="avg"
-        How outputs with height and width are reduced to a number a channel, or to two
-        of them, ("avg", "max").
+        Global pooling of outputs that have a height and a width: one number per
+        channel, or two with ("avg", "max").
     image_size : int or (int, int), default=224
-        Side, or height and width, in pixels to which images are brought.
+        Side length, or height and width, in pixels to which images are resized.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        How, as in :class:`VGG19Features`.
+        How to resize images whose aspect ratio differs, as in :class:`VGG19Features`.
     interpolation : {"nearest", "box", "bilinear", "hamming", "bicubic", \
 "lanczos"}, default="bilinear"
-        Pillow's filter of that resampling.
+        Pillow's resampling filter.
     preprocessing : {"auto", "caffe", "torch", "none"}, default="auto"
-        What is done to the pixels, as in :class:`VGG19Features`.
+        How pixels are normalized, as in :class:`VGG19Features`.
     max_iter : int, default=10
-        Epochs of the second phase: how often each image is used.
+        Number of epochs of the second phase (how many times each image is used).
     learning_rate_init : float, default=1e-4
-        Adam's learning rate for the head and for the uppermost trained block, at its
-        largest: it rises to that in the first tenth of the steps and then falls to
-        zero by a cosine.
+        Maximum learning rate of Adam for the head and the topmost trained block. The
+        learning rate rises to it during the first tenth of the steps and then follows a
+        cosine decay to zero.
     layer_decay : float, default=0.75
-        What the learning rate of each block is multiplied by, as compared with the
-        block above, in (0, 1].
+        Ratio of the learning rate of each block to that of the block above, in (0, 1].
     weight_decay : float, default=0.0
-        Share of the trained kernels, times their learning rate, that each step takes
-        off.
+        Decoupled weight decay: each step reduces the trained kernels by this fraction
+        times their learning rate.
     dropout : float, default=0.0
-        Share of what each layer of the head takes that is set to zero at random in
-        the second phase, in [0, 1), and of what each hidden layer gives in the first.
+        Dropout rate of the head, in [0, 1): for the outputs of its hidden layers in the
+        first phase, and for the inputs of all its layers in the second.
     batch_size : int, default=32
-        Images a step.
+        Number of images per step.
     augment : {"flip", "flips", "crop"}, callable or None, default=None
-        Views of each image to learn from, besides the image itself: its mirror image;
-        that and both upside down ("flips", four views in all, for images that have no
-        up and down); or `n_views` - 1 seeded crops of at least half of its area. Or
-        a callable that takes pixels of shape (height, width, 3), uint8, and a
-        :class:`numpy.random.Generator`, and returns such pixels. The views of an
-        image are fixed, so that each goes through the frozen layers once.
+        Additional views of each image to train on. "flip" adds its mirror image;
+        "flips" also adds both upside down (four views in total, for images without a
+        natural orientation); "crop" adds `n_views` - 1 seeded crops of at least half of
+        its area. A callable takes pixels of shape (height, width, 3), uint8, and a
+        :class:`numpy.random.Generator`, and returns pixels of the same shape and dtype.
+        The views of an image are fixed, so each goes through the frozen layers once.
     n_views : int, default=4
-        Views of each image with "crop" and a callable, the image itself among them.
+        Number of views of each image with "crop" or a callable, including the image
+        itself.
     average_views : bool, default=False
-        Whether predictions are means over the views of "flip", "flips" or "crop".
+        Whether to average predictions over the views of "flip", "flips" or "crop".
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, {label: weight}, 0 or more, by which `sample_weight` is
-        multiplied. "balanced" makes them inversely proportional to the classes'
+        Class weights {label: weight}, 0 or more, by which `sample_weight` is
+        multiplied. "balanced" uses weights inversely proportional to the class
         frequencies.
     early_stopping : bool, default=False
-        Hold out `validation_fraction` of the images, stop when the accuracy on them
-        has not grown by `tol` in `n_iter_no_change` epochs, and keep the weights of
-        the best epoch, which may be those that the second phase began with.
+        Whether to hold out `validation_fraction` of the images, to stop training when
+        the accuracy on them has not improved by `tol` for `n_iter_no_change` epochs,
+        and to keep the weights of the best epoch. These may be the weights at the start
+        of the second phase.
     validation_fraction : float, default=0.1
-        Share of the images that is held out, within each class in proportion. Unused
-        without `early_stopping`, and without a second phase (``trainable=None``).
+        Fraction of the images to hold out, stratified by class. Unused without
+        `early_stopping` and without a second phase (``trainable=None``).
     n_iter_no_change : int or inf, default=3
-        Epochs without an improvement that end the training.
+        Number of epochs without improvement after which training stops.
     tol : float, default=1e-4
-        What an improvement is at least.
+        Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
-        Whether `fit` goes on from the layers and the head of the last fit. The first
-        phase is then left out, and the optimizer starts anew.
+        Whether `fit` continues from the layers and the head of the last fit. It then
+        skips the first phase and resets the optimizer.
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
-        Where what the frozen layers give is kept, and the features of images that
-        are predicted, as in :class:`VGG19Features`: other fits, folds and sessions
-        find it there. A map of "block4_pool" takes 0.2 MB an image at 224 pixels.
-        None keeps maps in a temporary folder for the length of a fit.
+        Where to cache the outputs of the frozen layers and the features of predicted
+        images, as in :class:`VGG19Features`, for reuse in other fits, folds and
+        sessions. A map of "block4_pool" takes 0.2 MB per image at 224 pixels. None
+        keeps maps in a temporary folder during the fit.
     precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
-        What the layers compute in, as in :class:`VGG19Features`; weights and their
-        updates are float32 in any case. On CPUs with AMX, "bfloat16" trains several
-        times as fast; on others it means "float32". (The small gradients of training
-        would be zero in "float16".)
+        Precision of the layers' computations, as in :class:`VGG19Features`; weights and
+        their updates are float32 in any case. On CPUs with AMX, "bfloat16" trains
+        several times as fast; on others it means "float32". ("float16" is not available
+        because small gradients would underflow to zero.)
     random_state : int, RandomState instance or None, default=None
-        Seed of random weights, of the views, the order of the images, the images held
-        out, and the dropout. With an int, fits are identical to the last bit on one
-        machine.
+        Seed of random weights, the views, the order of the images, the validation
+        split, and the dropout. With an int, fits on one machine are bit-for-bit
+        identical.
     verbose : int, default=0
-        1 shows one progress bar over all passes of images.
+        1 shows one progress bar for all passes over the images.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     features_ : VGG19Features
-        The network with the trained layers, up to what the head takes.
+        The network with the trained layers, up to the inputs of the head.
     head_ : TFLearnMLPClassifier
-        The head, for features as they come. (`predict` begins with maps rounded as in
-        the training, so that it differs from the head on the features of `features_`
-        by that rounding.)
+        The head, which takes unscaled features. (`predict` rounds maps as in training,
+        so its results differ by rounding from those of `head_` on the features of
+        `features_`.)
     history_ : dict of str to list of float
-        For each epoch of the second phase "loss" and "accuracy" on the images trained
-        on, before each step; "val_loss" and "val_accuracy" on those held out.
+        For each epoch of the second phase, "loss" and "accuracy" on the training
+        images, before each step; "val_loss" and "val_accuracy" on the images held out.
     loss_curve_ : list of float
-        The same as ``history_["loss"]``.
+        Same as ``history_["loss"]``.
     best_validation_score_ : float
-        Score of the weights that were kept; only with `early_stopping`.
+        Score of the weights that were kept. Only with `early_stopping`.
     n_iter_ : int
-        Epochs of the second phase.
+        Number of epochs of the second phase.
     seed_ : int
-        The seed that `random_state` stood for.
+        The seed drawn from `random_state`.
 
     See Also
     --------
-    VGG19Regressor : The same for numbers.
-    VGG19Features : The features alone, for any estimator of scikit-learn.
+    VGG19Regressor : The corresponding regressor.
+    VGG19Features : The features alone, for any scikit-learn estimator.
 
     Notes
     -----
-    Training is in two phases, head first: a head that starts from random weights
-    would change the layers below it before it knows in what direction [1]_. The first
-    phase fits the head on features that do not change, to convergence: a logistic
-    regression by L-BFGS on standardized features, or the dense layers of `head`. The
-    second trains it and the layers from `trainable` up, with Adam and with the
-    penalty of the first phase on the head's weights.
+    Training has two phases. A randomly initialized head would distort the layers below
+    it, so the head is trained first [1]_. The first phase fits the head on fixed
+    features until convergence: a logistic regression with L-BFGS on standardized
+    features, or the dense layers of `head`. The second phase trains the head and the
+    layers from `trainable` upwards with Adam, with the penalty of the first phase on
+    the head's weights.
 
-    Each view of an image goes through the frozen layers once. What comes out is
-    stored in float16; epochs, folds and later fits read it.
+    Each view of an image goes through the frozen layers once. The outputs are stored in
+    float16 and reused by all epochs, folds and later fits.
 
-    A pickle holds the trained layers, the head, and the fingerprint of the weights
-    below; where it is loaded, it needs those weights and refuses others.
+    A pickle contains the trained layers, the head, and the fingerprint of the frozen
+    weights. Where it is loaded, the same frozen weights must be available; other
+    weights are rejected.
 
     References
     ----------
@@ -182,7 +184,6 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     Examples
     --------
     >>> import numpy as np
-    from numpy.typing import ArrayLike
     >>> from sklearn.datasets import load_digits
     >>> from skvgg import VGG19Classifier
     >>> digits = load_digits(n_class=2)
@@ -276,7 +277,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Labels out of `classes_`.
+            Class labels.
         """
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
@@ -292,7 +293,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`; each row sums to 1.
+            Probabilities in the order of `classes_`; each row sums to 1.
         """
         return self._outputs(X, "predict_proba")
 
@@ -307,7 +308,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`.
+            Log-probabilities in the order of `classes_`.
         """
         if self._averages():
             with np.errstate(divide="ignore"):
@@ -349,138 +350,140 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
 
 
 class VGG19Regressor(RegressorMixin, BaseVGG19):
-    """Fine-tune a VGG19 on images with numbers.
+    """Regressor that fine-tunes VGG19 on images with numeric targets.
 
-    As :class:`VGG19Classifier`, with linear outputs and the mean square of
-    standardized targets as its loss.
+    Like :class:`VGG19Classifier`, with linear outputs and the mean squared error of
+    standardized targets as the loss.
 
     Parameters
     ----------
     weights : {"imagenet", "hed"}, path, Source or None, default="imagenet"
-        Where the network's weights come from, as in :class:`VGG19Features`.
+        The weights of the network, as in :class:`VGG19Features`.
     trainable : str or None, default="block5"
-        From where on layers are trained: a block ("block1" to "block5"), a layer
-        ("block4_conv3", "fc1"), "all" (the same as "block1"), or None for the head
-        alone. The layers below stay as they are.
+        The first trainable block ("block1" to "block5") or layer (such as
+        "block4_conv3" or "fc1"), "all" (same as "block1"), or None to train only the
+        head. The layers below are frozen.
     head : array-like of int, default=()
-        Units of each hidden layer of the head. An empty one makes a ridge
-        regression whose penalty is chosen by cross-validation.
-        Hidden layers are those of :class:`TFLearnMLPRegressor` with
-        ``activation="relu"`` and ``optimizer="adam"``.
+        Number of units of each hidden layer of the head. If empty, the head is a ridge
+        regression whose penalty is chosen by cross-validation. Otherwise it is a
+        :class:`TFLearnMLPRegressor` with ``activation="relu"`` and
+        ``optimizer="adam"``.
     layer : str or sequence of str, default="stages"
-        Layers whose outputs the head takes, side by side. "stages" stands for
-        "block1_pool" to "block5_pool". Those below `trainable` stay as they are.
+        Layers whose concatenated outputs are the input of the head. "stages" stands for
+        "block1_pool" to "block5_pool". Layers below `trainable` are frozen.
     pooling : {"avg", "max"}, sequence of these or None, default="avg"
-        How outputs with height and width are reduced to a number a channel, or to two
-        of them, ("avg", "max").
+        Global pooling of outputs that have a height and a width: one number per
+        channel, or two with ("avg", "max").
     image_size : int or (int, int), default=224
-        Side, or height and width, in pixels to which images are brought.
+        Side length, or height and width, in pixels to which images are resized.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        How, as in :class:`VGG19Features`.
+        How to resize images whose aspect ratio differs, as in :class:`VGG19Features`.
     interpolation : {"nearest", "box", "bilinear", "hamming", "bicubic", \
 "lanczos"}, default="bilinear"
-        Pillow's filter of that resampling.
+        Pillow's resampling filter.
     preprocessing : {"auto", "caffe", "torch", "none"}, default="auto"
-        What is done to the pixels, as in :class:`VGG19Features`.
+        How pixels are normalized, as in :class:`VGG19Features`.
     max_iter : int, default=10
-        Epochs of the second phase: how often each image is used.
+        Number of epochs of the second phase (how many times each image is used).
     learning_rate_init : float, default=1e-4
-        Adam's learning rate for the head and for the uppermost trained block, at its
-        largest: it rises to that in the first tenth of the steps and then falls to
-        zero by a cosine.
+        Maximum learning rate of Adam for the head and the topmost trained block. The
+        learning rate rises to it during the first tenth of the steps and then follows a
+        cosine decay to zero.
     layer_decay : float, default=0.75
-        What the learning rate of each block is multiplied by, as compared with the
-        block above, in (0, 1].
+        Ratio of the learning rate of each block to that of the block above, in (0, 1].
     weight_decay : float, default=0.0
-        Share of the trained kernels, times their learning rate, that each step takes
-        off.
+        Decoupled weight decay: each step reduces the trained kernels by this fraction
+        times their learning rate.
     dropout : float, default=0.0
-        Share of what each layer of the head takes that is set to zero at random in
-        the second phase, in [0, 1), and of what each hidden layer gives in the first.
+        Dropout rate of the head, in [0, 1): for the outputs of its hidden layers in the
+        first phase, and for the inputs of all its layers in the second.
     batch_size : int, default=32
-        Images a step.
+        Number of images per step.
     augment : {"flip", "flips", "crop"}, callable or None, default=None
-        Views of each image to learn from, besides the image itself: its mirror image;
-        that and both upside down ("flips", four views in all, for images that have no
-        up and down); or `n_views` - 1 seeded crops of at least half of its area. Or
-        a callable that takes pixels of shape (height, width, 3), uint8, and a
-        :class:`numpy.random.Generator`, and returns such pixels. The views of an
-        image are fixed, so that each goes through the frozen layers once.
+        Additional views of each image to train on. "flip" adds its mirror image;
+        "flips" also adds both upside down (four views in total, for images without a
+        natural orientation); "crop" adds `n_views` - 1 seeded crops of at least half of
+        its area. A callable takes pixels of shape (height, width, 3), uint8, and a
+        :class:`numpy.random.Generator`, and returns pixels of the same shape and dtype.
+        The views of an image are fixed, so each goes through the frozen layers once.
     n_views : int, default=4
-        Views of each image with "crop" and a callable, the image itself among them.
+        Number of views of each image with "crop" or a callable, including the image
+        itself.
     average_views : bool, default=False
-        Whether predictions are means over the views of "flip", "flips" or "crop".
+        Whether to average predictions over the views of "flip", "flips" or "crop".
     early_stopping : bool, default=False
-        Hold out `validation_fraction` of the images, stop when R2 on them
-        has not grown by `tol` in `n_iter_no_change` epochs, and keep the weights of
-        the best epoch, which may be those that the second phase began with.
+        Whether to hold out `validation_fraction` of the images, to stop training when
+        R2 on them has not improved by `tol` for `n_iter_no_change` epochs, and to keep
+        the weights of the best epoch. These may be the weights at the start of the
+        second phase.
     validation_fraction : float, default=0.1
-        Share of the images that is held out. Unused without `early_stopping`, and
-        without a second phase (``trainable=None``).
+        Fraction of the images to hold out. Unused without `early_stopping` and without
+        a second phase (``trainable=None``).
     n_iter_no_change : int or inf, default=3
-        Epochs without an improvement that end the training.
+        Number of epochs without improvement after which training stops.
     tol : float, default=1e-4
-        What an improvement is at least.
+        Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
-        Whether `fit` goes on from the layers and the head of the last fit. The first
-        phase is then left out, and the optimizer starts anew.
+        Whether `fit` continues from the layers and the head of the last fit. It then
+        skips the first phase and resets the optimizer.
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
-        Where what the frozen layers give is kept, and the features of images that
-        are predicted, as in :class:`VGG19Features`: other fits, folds and sessions
-        find it there. A map of "block4_pool" takes 0.2 MB an image at 224 pixels.
-        None keeps maps in a temporary folder for the length of a fit.
+        Where to cache the outputs of the frozen layers and the features of predicted
+        images, as in :class:`VGG19Features`, for reuse in other fits, folds and
+        sessions. A map of "block4_pool" takes 0.2 MB per image at 224 pixels. None
+        keeps maps in a temporary folder during the fit.
     precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
-        What the layers compute in, as in :class:`VGG19Features`; weights and their
-        updates are float32 in any case. On CPUs with AMX, "bfloat16" trains several
-        times as fast; on others it means "float32". (The small gradients of training
-        would be zero in "float16".)
+        Precision of the layers' computations, as in :class:`VGG19Features`; weights and
+        their updates are float32 in any case. On CPUs with AMX, "bfloat16" trains
+        several times as fast; on others it means "float32". ("float16" is not available
+        because small gradients would underflow to zero.)
     random_state : int, RandomState instance or None, default=None
-        Seed of random weights, of the views, the order of the images, the images held
-        out, and the dropout. With an int, fits are identical to the last bit on one
-        machine.
+        Seed of random weights, the views, the order of the images, the validation
+        split, and the dropout. With an int, fits on one machine are bit-for-bit
+        identical.
     verbose : int, default=0
-        1 shows one progress bar over all passes of images.
+        1 shows one progress bar for all passes over the images.
 
     Attributes
     ----------
     n_outputs_ : int
         Number of targets.
     features_ : VGG19Features
-        The network with the trained layers, up to what the head takes.
+        The network with the trained layers, up to the inputs of the head.
     head_ : TFLearnMLPRegressor
-        The head, for features as they come. (`predict` begins with maps rounded as in
-        the training, so that it differs from the head on the features of `features_`
-        by that rounding.)
+        The head, which takes unscaled features. (`predict` rounds maps as in training,
+        so its results differ by rounding from those of `head_` on the features of
+        `features_`.)
     history_ : dict of str to list of float
-        For each epoch of the second phase "loss" and "r2" on the images trained
-        on, before each step; "val_loss" and "val_r2" on those held out.
+        For each epoch of the second phase, "loss" and "r2" on the training images,
+        before each step; "val_loss" and "val_r2" on the images held out.
     loss_curve_ : list of float
-        The same as ``history_["loss"]``.
+        Same as ``history_["loss"]``.
     best_validation_score_ : float
-        Score of the weights that were kept; only with `early_stopping`.
+        Score of the weights that were kept. Only with `early_stopping`.
     n_iter_ : int
-        Epochs of the second phase.
+        Number of epochs of the second phase.
     seed_ : int
-        The seed that `random_state` stood for.
+        The seed drawn from `random_state`.
 
     See Also
     --------
-    VGG19Classifier : The same for classes.
+    VGG19Classifier : The corresponding classifier.
 
     Notes
     -----
-    Training is in two phases, head first: a head that starts from random weights
-    would change the layers below it before it knows in what direction [1]_. The first
-    phase fits the head on features that do not change, to convergence: a ridge
-    regression on standardized features, or the dense layers of `head`. The second
-    trains it and the layers from `trainable` up, with Adam and with the
-    penalty of the first phase on the head's weights.
+    Training has two phases. A randomly initialized head would distort the layers below
+    it, so the head is trained first [1]_. The first phase fits the head on fixed
+    features until convergence: a ridge regression on standardized features, or the
+    dense layers of `head`. The second phase trains the head and the layers from
+    `trainable` upwards with Adam, with the penalty of the first phase on the head's
+    weights.
 
-    Each view of an image goes through the frozen layers once. What comes out is
-    stored in float16; epochs, folds and later fits read it.
+    Each view of an image goes through the frozen layers once. The outputs are stored in
+    float16 and reused by all epochs, folds and later fits.
 
-    A pickle holds the trained layers, the head, and the fingerprint of the weights
-    below; where it is loaded, it needs those weights and refuses others.
+    A pickle contains the trained layers, the head, and the fingerprint of the frozen
+    weights. Where it is loaded, the same frozen weights must be available; other
+    weights are rejected.
 
     References
     ----------
@@ -490,7 +493,6 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     Examples
     --------
     >>> import numpy as np
-    from numpy.typing import ArrayLike
     >>> from skvgg import VGG19Regressor
     >>> rng = np.random.default_rng(0)
     >>> brightness = rng.uniform(0, 255, 40)
@@ -517,7 +519,7 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            In the form that y had.
+            Predictions, with the same number of dimensions as y in `fit`.
         """
         return self._outputs(X, "predict")
 

@@ -1,4 +1,4 @@
-"""A dense head that TFLearn trains and NumPy runs, for classes and for numbers."""
+"""Dense heads for classification and regression: TFLearn trains, NumPy predicts."""
 
 from __future__ import annotations
 
@@ -32,106 +32,105 @@ __all__ = ["TFLearnMLPClassifier", "TFLearnMLPRegressor"]
 class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     """Multi-layer perceptron classifier trained with TFLearn.
 
-    The defaults are a recipe for the features of VGG19: two hidden tanh layers
-    with L2 penalty and dropout, softmax, cross-entropy, gradient descent. They
-    learn on other features as well, of any scale: each is standardized.
+    The defaults are a recipe for VGG19 features: two hidden tanh layers with L2 penalty
+    and dropout, softmax, cross-entropy, gradient descent. They also work for other
+    features of any scale, because each feature is standardized.
 
-    What was learned is kept as plain NumPy arrays, so a fitted classifier
-    predicts without TensorFlow and its pickle holds nothing but arrays.
+    The learned weights are plain NumPy arrays, so a fitted classifier predicts without
+    TensorFlow and its pickle contains only arrays.
 
     Parameters
     ----------
     hidden_layer_sizes : array-like of int, default=(4096, 512)
-        Units of each hidden layer. An empty one makes a softmax regression.
+        Number of units of each hidden layer. If empty, the model is a softmax
+        regression.
     activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
         Activation of the hidden layers.
     standardize : bool, default=True
-        Subtract the mean of each feature and divide by its standard deviation,
-        both over the samples trained on, with their weights; then multiply all
-        by one number that brings the rows to a length of 64 (root mean square),
-        that of 4096 standardized features, for which the recipe was made. Sparse
-        X is not centred.
-        Features that do not vary get weights of zero. When the training ends,
-        this is folded into the first layer, so `coefs_` take features as they
-        come. With `warm_start` and `partial_fit`, the means and deviations of
-        the first call are kept: its samples should be typical. False leaves
-        features as they are. A head without hidden layers is given standardized
-        features, whatever the length of the rows.
+        Whether to standardize the features: subtract the mean of each and divide by its
+        standard deviation, both weighted and over the training samples; then multiply
+        all of them by one number that gives the rows a root mean square length of 64,
+        that of 4096 standardized features, for which the recipe was made. Sparse X is
+        not centered. Constant features get weights of zero. After training,
+        standardization is folded into the first layer, so `coefs_` apply to the
+        original features. `warm_start` and `partial_fit` keep the means and standard
+        deviations of the first call, so its samples should be typical. False leaves
+        features unchanged. A head without hidden layers gets standardized features that
+        are not multiplied further.
     weight_decay : float, default=0.001
-        Strength w of the L2 penalty: w / 2 * sum(W ** 2) is added to the loss
-        for each hidden layer's weights W, without its intercepts. (The `alpha`
-        of :class:`~sklearn.neural_network.MLPClassifier` is divided by the size
-        of the batch; this one is not.)
+        Strength w of the L2 penalty: w / 2 * sum(W ** 2) is added to the loss for the
+        weights W of each hidden layer, without intercepts.
+        (:class:`~sklearn.neural_network.MLPClassifier` divides its `alpha` by the batch
+        size; this class does not.)
     dropout : float, default=0.2
-        Share of each hidden layer's outputs that is set to zero at random in
+        Fraction of the outputs of each hidden layer that is randomly set to zero in
         training, in [0, 1).
     optimizer : str or tflearn.optimizers.Optimizer, default="sgd"
-        "sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "adadelta",
-        "ftrl" or "proximaladagrad", TFLearn's with its default parameters; or one of
-        TFLearn's optimizers (see :func:`skvgg.import_tflearn`), which brings a
-        learning rate and decay of its own.
+        "sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "adadelta", "ftrl"
+        or "proximaladagrad": TFLearn's optimizer with its default parameters. Or an
+        optimizer object of TFLearn (see :func:`skvgg.import_tflearn`), which has its
+        own learning rate and decay.
     learning_rate_init : float or "auto", default="auto"
         Learning rate of the first step. "auto" is 0.1 for "sgd", as in the
         recipe, 0.01 for "momentum" and "nesterov", 0.001 for "adam" and
         "rmsprop", 0.01 for "adagrad" and "proximaladagrad", 1.0 for "adadelta"
         and 0.1 for "ftrl".
     decay_rate : float, default=0.96
-        The rate of step i is
+        The learning rate of step i is
         ``learning_rate_init * decay_rate ** (i / decay_steps)``.
     decay_steps : int, default=1000
-        Steps in which the learning rate falls by `decay_rate`.
+        Number of steps in which the learning rate is multiplied by `decay_rate`.
     cooldown_fraction : float or "auto", default="auto"
-        Share of the steps of `max_iter` epochs, in [0, 1], at the end, in which the
-        learning rate also falls to zero, linearly. "auto" is 0.5, and 0 with
-        ``standardize=False``, which is exactly the recipe, and with `warm_start`,
-        as it is not known then how long the training goes on. Has no effect in
-        `partial_fit`, nor on an optimizer that is not given by name.
+        Fraction of the steps of `max_iter` epochs, in [0, 1], at the end of training in
+        which the learning rate also falls linearly to zero. "auto" is 0.5; it is 0 with
+        ``standardize=False``, as in the original recipe, and with `warm_start`, because
+        the length of the training is then unknown. Has no effect in `partial_fit` or on
+        optimizer objects.
     max_iter : int, default=20
-        Epochs: how often each training row is used.
+        Number of epochs (how many times each training sample is used).
     batch_size : int, default=64
-        Samples a step.
+        Number of samples per step.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows, in [0, 1), that is not trained on but watched in
-        `history_`. It is drawn within each class in proportion; a class with a
-        single row is trained on. "auto" is 0.1 with `early_stopping` and 0
-        without.
+        Fraction of the samples, in [0, 1), to hold out from training and to report in
+        `history_`. The split is stratified by class; a class with a single sample is
+        used for training. "auto" is 0.1 with `early_stopping` and 0 without.
     metric : str, default="accuracy"
-        What `history_` has beside the loss and what `early_stopping` goes by:
-        "accuracy", or "top_<k>_accuracy" ("top_3_accuracy"), the share of rows
-        whose class is among the k most probable. `score` is the accuracy always.
-        Multilabel targets have "accuracy" only.
+        The metric in `history_` (besides the loss) that `early_stopping` monitors:
+        "accuracy", or "top_<k>_accuracy" (such as "top_3_accuracy"), the fraction of
+        samples whose class is among the k most probable. `score` always returns the
+        accuracy. Multilabel targets support only "accuracy".
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, {label: weight}, 0 or more, by which
-        `sample_weight` is multiplied. "balanced" makes them inversely
-        proportional to the classes' frequencies. Not for multilabel targets.
+        Class weights {label: weight}, 0 or more, by which `sample_weight` is
+        multiplied. "balanced" uses weights inversely proportional to the class
+        frequencies. Not supported for multilabel targets.
     early_stopping : bool, default=False
-        Stop when the validation score has not grown by `tol` in
-        `n_iter_no_change` epochs, and keep the weights of the best epoch.
+        Whether to stop training when the validation score has not improved by `tol` for
+        `n_iter_no_change` epochs, and to keep the weights of the best epoch.
     n_iter_no_change : int or inf, default=10
-        Epochs without an improvement that end the training.
+        Number of epochs without improvement after which training stops.
     tol : float, default=1e-4
-        What an improvement is at least.
+        Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
-        Whether `fit` goes on from where the last fit ended: its weights, its
-        step, so its learning rate, and what the optimizer remembers. (That
-        takes as much memory as the weights, or twice as much with "adam", in
-        pickles too. It is kept if `warm_start` was set when the last fit ended.)
+        Whether `fit` continues from the end of the last fit: from its weights, its step
+        (and so its learning rate) and its optimizer state. (The state takes as much
+        memory as the weights, or twice as much with "adam", also in pickles. It is kept
+        only if `warm_start` was set at the end of the last fit.)
     callbacks : callable, list of callable or None, default=None
-        Called after each epoch with the number of the epoch, from 1, and a dict of
-        its figures, those of `history_`. A true result ends the training. In
-        `partial_fit` the epochs of all calls are counted. Lambdas and local
+        Called after each epoch with the epoch number, starting at 1, and a dict of the
+        values of `history_` for that epoch. Training stops if one returns a true value.
+        In `partial_fit`, the number counts the epochs of all calls. Lambdas and local
         functions are pickled by value.
     random_state : int, RandomState instance or None, default=None
-        Seed of the initial weights, the dropout, the validation rows and the
-        order of the rows. With an int, fits are identical to the last bit on
-        one machine. None draws a seed from the operating system.
+        Seed of the initial weights, the dropout, the validation split and the order of
+        the samples. With an int, fits on one machine are bit-for-bit identical. None
+        draws a seed from the operating system.
     verbose : int, default=0
-        1 shows one progress bar over the epochs.
+        1 shows a progress bar for the epochs.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels; for multilabel targets the indices of the labels.
+        Class labels. For multilabel targets, the indices of the labels.
     multilabel_ : bool
         Whether the targets were multilabel.
     coefs_ : list of ndarray, float32
@@ -139,50 +138,51 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     intercepts_ : list of ndarray, float32
         Intercepts of each layer, of shape (outputs,).
     feature_mean_ : ndarray of shape (`n_features_in_`,) or None
-        What was subtracted from each feature; None if ``standardize=False``.
+        Mean subtracted from each feature. None if ``standardize=False``.
     feature_scale_ : ndarray of shape (`n_features_in_`,) or float
-        What each feature was divided by then, infinite for those that do not
-        vary; 1.0 if ``standardize=False``.
+        Scale by which each feature was divided; infinite for constant features. 1.0 if
+        ``standardize=False``.
     learning_rate_init_ : float
         Learning rate of the first step.
     history_ : dict of str to list of float
-        For each epoch "loss" and "accuracy" (or the other `metric`) on the rows
-        trained on, with dropout, before each step; and "val_loss" and
-        "val_accuracy" on the validation rows, if there are any, after the epoch.
-        Losses are mean cross-entropies in nats, without the L2 penalty.
+        For each epoch, "loss" and "accuracy" (or another `metric`) on the training
+        samples, with dropout, before each step. If there are validation samples, also
+        "val_loss" and "val_accuracy" on them after the epoch. Losses are mean
+        cross-entropies in nats, without the L2 penalty.
     loss_curve_ : list of float
-        The same as ``history_["loss"]``.
+        Same as ``history_["loss"]``.
     best_validation_score_ : float
-        Score of the epoch whose weights were kept; only with `early_stopping`.
+        Validation score of the epoch whose weights were kept. Only with
+        `early_stopping`.
     n_iter_ : int
-        Epochs trained in the last `fit`; all of them with `partial_fit`.
+        Number of epochs of the last `fit`, or of all `partial_fit` calls.
     n_steps_ : int
-        Steps taken since the weights were drawn.
+        Number of steps since the weights were initialized.
     seed_ : int
-        The seed that `random_state` stood for.
+        The seed drawn from `random_state`.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen in `fit`, if they were all strings.
+        Names of the features seen in `fit`, if all are strings.
 
     See Also
     --------
-    VGG19Features : The features that it was made for.
-    TFLearnMLPRegressor : The same for numbers.
-    sklearn.neural_network.MLPClassifier : scikit-learn's own.
+    VGG19Features : The features that this head is made for.
+    TFLearnMLPRegressor : The corresponding regressor.
+    sklearn.neural_network.MLPClassifier : scikit-learn's equivalent.
 
     Notes
     -----
     For multilabel targets (an indicator matrix) the outputs are independent
     sigmoids, trained with binary cross-entropy.
 
-    Gradients are clipped to a global norm of 5 and weights start from a
-    truncated normal distribution of deviation 0.02, TFLearn's defaults.
+    As TFLearn does by default, gradients are clipped to a global norm of 5, and weights
+    are initialized from a truncated normal distribution with standard deviation 0.02.
 
-    After `fit`, a :class:`~sklearn.exceptions.ConvergenceWarning` says if the loss
-    on the samples trained on is not 0.1 % below that of always predicting the
-    frequencies of the classes, or not 10 % below while the labels are not right
-    more often than the most frequent one.
+    `fit` emits a :class:`~sklearn.exceptions.ConvergenceWarning` if the loss on the
+    training samples is not at least 0.1 % below that of always predicting the class
+    frequencies, or if it is less than 10 % below and the accuracy does not exceed that
+    of always predicting the most frequent class.
 
     Examples
     --------
@@ -194,9 +194,9 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     True
     """
 
-    #: The recipe's for plain gradient descent; a tenth of it with a momentum of 0.9,
-    #: whose steps add up to ten times their size; for the others what their authors,
-    #: or those who implemented them, recommend.
+    #: The recipe's rate for plain gradient descent; a tenth of it with a momentum of
+    #: 0.9, which makes steps ten times as large; for the other optimizers, the rates
+    #: that their authors or implementers recommend.
     _learning_rates: ClassVar[dict[str, float]] = {
         "sgd": 0.1,
         "momentum": 0.01,
@@ -274,41 +274,41 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train one epoch on these rows, going on from the last call.
+        """Train for one epoch on the given samples, continuing from the last call.
 
-        Nothing is held out, nothing stops early. What the optimizer remembers is
-        kept from call to call, and in pickles.
+        There is no validation split and no early stopping. The optimizer state is kept
+        between calls and in pickles.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels, or indicators of labels.
+            Class labels, or an indicator matrix.
         classes : array-like of shape (n_classes,), default=None
-            All classes that any call will have; for multilabel targets one for each
-            column. Needed in the first call, unless the targets are multilabel.
+            All classes that can occur in any call; for multilabel targets, one per
+            column. Required in the first call, unless the targets are multilabel.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative. Other than in `fit`, they are not
-            divided by their mean, so that the weights of several calls compare:
-            give them a mean of about 1.
+            Non-negative sample weights. Unlike in `fit`, they are not divided by their
+            mean, so that weights are comparable between calls. Their mean should be
+            about 1.
 
         Returns
         -------
         TFLearnMLPClassifier
-            The classifier itself.
+            The fitted classifier.
 
         Raises
         ------
         ValueError
-            If `classes` is missing or changes, y has a class that is not among
-            them, or for any of the reasons that `fit` has.
+            If `classes` is missing or changes, if y has a class that is not in
+            `classes`, or for the same reasons as in `fit`.
         """
         continues = hasattr(self, "coefs_")
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' is not supported by partial_fit, which does "
-                "not see all rows. Pass the weights as a dict {label: weight}."
+                "not see all samples. Pass the weights as a dict {label: weight}."
             )
         targets: Any = None
         is_multilabel = type_of_target(y).startswith("multilabel")
@@ -340,16 +340,16 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`. Each row sums to 1, unless the targets
-            are multilabel: then each label has its own probability.
+            Probabilities in the order of `classes_`. Rows sum to 1, except for
+            multilabel targets, where each label has its own probability.
         """
         return self._outputs(X)
 
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the logarithm of the probability of each class.
 
-        It is computed without the probability itself, so it is finite where that
-        would be rounded to zero.
+        It is computed directly, so it is finite even where the probability would round
+        to zero.
 
         Parameters
         ----------
@@ -359,12 +359,12 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`.
+            Log-probabilities in the order of `classes_`.
         """
         return self._outputs(X, log=True)
 
     def predict(self, X: MatrixLike) -> np.ndarray:
-        """Return the most probable class of each row.
+        """Return the most probable class of each sample.
 
         Parameters
         ----------
@@ -374,7 +374,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels out of `classes_`, or indicators of the labels.
+            Class labels, or an indicator matrix.
         """
         return self._decode(X)
 
@@ -383,8 +383,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         if y.ndim == 2:
             if type_of_target(y) != "multilabel-indicator":
                 raise ValueError(
-                    f"y has shape {y.shape} and more than zeros and ones; expected one "
-                    "label a row, or an indicator matrix of labels."
+                    f"y has shape {y.shape} and values other than 0 and 1; expected "
+                    "one label per sample, or an indicator matrix of labels."
                 )
             return MultilabelTargets(y.shape[1], self.metric)
         return ClassTargets(np.unique(y), self.metric)
@@ -404,7 +404,9 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         if self.class_weight is None:
             return 1.0
         if y.ndim == 2:
-            raise ValueError("class_weight is not for multilabel targets; use None.")
+            raise ValueError(
+                "class_weight does not support multilabel targets; use None."
+            )
         if isinstance(self.class_weight, dict):
             check_class_weight(self.class_weight)
         return compute_sample_weight(self.class_weight, y)
@@ -416,7 +418,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
 
 
 def check_class_weight(class_weight: Mapping[Any, float]) -> None:
-    """Raise a ValueError if a weight is no finite number, 0 or more."""
+    """Raise a ValueError if a weight is not a finite number, 0 or more."""
     for label, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
             raise ValueError(
@@ -428,105 +430,107 @@ def check_class_weight(class_weight: Mapping[Any, float]) -> None:
 class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     """Multi-layer perceptron regressor trained with TFLearn.
 
-    The network of :class:`TFLearnMLPClassifier` with linear outputs and the mean
-    square as its loss, for one or several targets.
+    The network of :class:`TFLearnMLPClassifier` with linear outputs and mean squared
+    error as the loss. Supports one or several targets.
 
     Parameters
     ----------
     hidden_layer_sizes : array-like of int, default=(4096, 512)
-        Units of each hidden layer. An empty one makes a linear regression.
+        Number of units of each hidden layer. If empty, the model is a linear
+        regression.
     activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
         Activation of the hidden layers.
     standardize : bool, default=True
-        Standardize the features as :class:`TFLearnMLPClassifier` does, and each
-        target by its mean and standard deviation. This is folded into the first
-        and the last layer when the training ends, so `coefs_` take features and
-        give targets in their own units.
+        Whether to standardize the features as :class:`TFLearnMLPClassifier` does, and
+        each target by its mean and standard deviation. After training, this is folded
+        into the first and the last layer, so `coefs_` apply to the original features
+        and targets.
     weight_decay : float, default=0.001
-        Strength w of the L2 penalty w / 2 * sum(W ** 2) on each hidden layer's
-        weights W.
+        Strength w of the L2 penalty w / 2 * sum(W ** 2) on the weights W of each hidden
+        layer.
     dropout : float, default=0.2
-        Share of each hidden layer's outputs set to zero in training, in [0, 1).
+        Fraction of the outputs of each hidden layer that is randomly set to zero in
+        training, in [0, 1).
     optimizer : str or tflearn.optimizers.Optimizer, default="sgd"
         As in :class:`TFLearnMLPClassifier`.
     learning_rate_init : float or "auto", default="auto"
         Learning rate of the first step. "auto" is 0.01 for "sgd", 0.001 for
         "momentum" and "nesterov", and as in :class:`TFLearnMLPClassifier` for the
-        others. (Gradients of the mean square grow with the error, so the
-        classifier's rates are too large.)
+        others. (Gradients of the squared error grow with the error, so the classifier's
+        rates are too large.)
     decay_rate : float, default=0.96
-        What the learning rate falls by in `decay_steps`.
+        Factor by which the learning rate is multiplied in `decay_steps`.
     decay_steps : int, default=1000
-        Steps in which the learning rate falls by `decay_rate`.
+        Number of steps in which the learning rate is multiplied by `decay_rate`.
     cooldown_fraction : float or "auto", default="auto"
         As in :class:`TFLearnMLPClassifier`.
     max_iter : int, default=20
-        Epochs: how often each training row is used.
+        Number of epochs (how many times each training sample is used).
     batch_size : int, default=64
-        Samples a step.
+        Number of samples per step.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows, in [0, 1), that is not trained on but watched. "auto"
+        Fraction of the samples, in [0, 1), to hold out from training. "auto"
         is 0.1 with `early_stopping` and 0 without.
     early_stopping : bool, default=False
-        Stop when R2 on the validation rows has not grown by `tol` in
-        `n_iter_no_change` epochs, and keep the weights of the best epoch. Needs at
-        least two validation rows on which the targets vary.
+        Whether to stop training when R2 on the validation samples has not improved by
+        `tol` for `n_iter_no_change` epochs, and to keep the weights of the best epoch.
+        Needs at least two validation samples with different targets.
     n_iter_no_change : int or inf, default=10
-        Epochs without an improvement that end the training.
+        Number of epochs without improvement after which training stops.
     tol : float, default=1e-4
-        What an improvement is at least.
+        Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
-        Whether `fit` goes on from where the last fit ended.
+        Whether `fit` continues from the end of the last fit.
     callbacks : callable, list of callable or None, default=None
         As in :class:`TFLearnMLPClassifier`.
     random_state : int, RandomState instance or None, default=None
-        Seed of all that is random. None draws it from the operating system.
+        Seed of all random numbers. None draws a seed from the operating system.
     verbose : int, default=0
-        1 shows one progress bar over the epochs.
+        1 shows a progress bar for the epochs.
 
     Attributes
     ----------
     coefs_ : list of ndarray, float32
         Weights of each layer, of shape (inputs, outputs).
     intercepts_ : list of ndarray, float32
-        Intercepts of each layer, of shape (outputs,). The last ones are float64
-        with ``standardize=True``, as targets may lie far from zero.
+        Intercepts of each layer, of shape (outputs,). With ``standardize=True``, those
+        of the last layer are float64, because targets may be far from zero.
     feature_mean_, feature_scale_ : ndarray of shape (`n_features_in_`,)
-        What was subtracted from each feature, and what it was divided by; None
-        and 1.0 if ``standardize=False``.
+        Mean subtracted from each feature, and scale by which it was divided. None and
+        1.0 if ``standardize=False``.
     target_mean_, target_scale_ : ndarray of shape (`n_outputs_`,)
-        The same of the targets.
+        The same for the targets.
     learning_rate_init_ : float
         Learning rate of the first step.
     history_ : dict of str to list of float
-        For each epoch "loss", the mean square in the units of y, and "r2", on the
-        rows trained on; "val_loss" and "val_r2" on the validation rows.
+        For each epoch, "loss", the mean squared error in the units of y, and "r2" on
+        the training samples; "val_loss" and "val_r2" on the validation samples.
     loss_curve_ : list of float
-        The same as ``history_["loss"]``.
+        Same as ``history_["loss"]``.
     best_validation_score_ : float
-        R2 of the epoch whose weights were kept; only with `early_stopping`.
+        R2 of the epoch whose weights were kept. Only with `early_stopping`.
     n_iter_ : int
-        Epochs trained in the last `fit`; all of them with `partial_fit`.
+        Number of epochs of the last `fit`, or of all `partial_fit` calls.
     n_steps_ : int
-        Steps taken since the weights were drawn.
+        Number of steps since the weights were initialized.
     seed_ : int
-        The seed that `random_state` stood for.
+        The seed drawn from `random_state`.
     n_outputs_ : int
         Number of targets.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen in `fit`, if they were all strings.
+        Names of the features seen in `fit`, if all are strings.
 
     See Also
     --------
-    TFLearnMLPClassifier : The same for classes.
-    sklearn.neural_network.MLPRegressor : scikit-learn's own.
+    TFLearnMLPClassifier : The corresponding classifier.
+    sklearn.neural_network.MLPRegressor : scikit-learn's equivalent.
 
     Notes
     -----
-    After `fit`, a :class:`~sklearn.exceptions.ConvergenceWarning` says if the loss
-    on the samples trained on is not 0.1 % below that of always predicting the mean.
+    `fit` emits a :class:`~sklearn.exceptions.ConvergenceWarning` if the loss on the
+    training samples is not at least 0.1 % below that of always predicting the mean.
 
     Examples
     --------
@@ -538,9 +542,9 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     True
     """
 
-    #: As for classes, but for the optimizers whose steps are as large as the gradient:
-    #: that of the mean square grows with the error, and at the recipe's rate, which is
-    #: one for classes, the training diverges.
+    #: The classifier's rates, except for optimizers whose steps are proportional to the
+    #: gradient. The gradient of the squared error grows with the error, so training
+    #: would diverge at the classifier's rates.
     _learning_rates: ClassVar[dict[str, float]] = {
         **TFLearnMLPClassifier._learning_rates,
         "sgd": 0.01,
@@ -555,10 +559,10 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     def partial_fit(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train one epoch on these rows, going on from the last call.
+        """Train for one epoch on the given samples, continuing from the last call.
 
-        Nothing is held out, nothing stops early. What the optimizer remembers is
-        kept from call to call, and in pickles.
+        There is no validation split and no early stopping. The optimizer state is kept
+        between calls and in pickles.
 
         Parameters
         ----------
@@ -567,20 +571,20 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative. Other than in `fit`, they are not
-            divided by their mean, so that the weights of several calls compare:
-            give them a mean of about 1.
+            Non-negative sample weights. Unlike in `fit`, they are not divided by their
+            mean, so that weights are comparable between calls. Their mean should be
+            about 1.
 
         Returns
         -------
         TFLearnMLPRegressor
-            The regressor itself.
+            The fitted regressor.
         """
         continues = hasattr(self, "coefs_")
         return self._fit(X, y, sample_weight, continues=continues, one_epoch=True)
 
     def predict(self, X: MatrixLike) -> np.ndarray:
-        """Return the predicted targets of each row.
+        """Return the predicted targets of each sample.
 
         Parameters
         ----------
@@ -590,7 +594,7 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            In the form that y had.
+            Predictions, with the same number of dimensions as y in `fit`.
         """
         return self._decode(X)
 

@@ -75,7 +75,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"0 sub-folder\(s\).*one a class"):
+    with pytest.raises(ValueError, match=r"0 subfolder\(s\).*one per class"):
         load_image_folder(tmp_path)
 
 
@@ -273,7 +273,7 @@ def test_a_row_with_too_many_cells_is_named(images):
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("https://a.org/a.png", ValueError, r"Row 1 .*https://a\.org.*on the web"),
+        ("https://a.org/a.png", ValueError, r"Row 1 .*https://a\.org.*is a URL"),
         (".", ValueError, r"Row 1 .*is a folder"),
         ("a" * 300, FileNotFoundError, r"Row 1 .*no such file"),
         ("nul\0", FileNotFoundError, r"Row 1 .*no such file"),
@@ -316,7 +316,7 @@ def mixed(images):
         (np.full((4, 4), 300), r"X\[10\]: pixels lie in 300"),
         (Image.new("RGB", (30, 30)), None),
         (lazy, r"X\[12\] \('.*large\.png'\).*max_pixels=899"),
-        ("https://example.org/a.jpg", r"X\[13\] .*on the web"),
+        ("https://example.org/a.jpg", r"X\[13\] .*is a URL"),
         (folder, r"X\[14\] .*is a folder"),
         (np.zeros((3, 8, 8), np.uint8), r"X\[15\] has shape .*channels-first"),
         (np.zeros((4, 4), np.uint8), None),
@@ -441,7 +441,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path, as_csv):
     if as_csv:
         table = tmp_path / "table.csv"
         table.write_text("\n".join(map(",".join, rows)))
-    with pytest.raises(ValueError, match="column 'label' more than once"):
+    with pytest.raises(ValueError, match="several columns named 'label'"):
         load_image_table(table, "path", "label", root=tmp_path)
 
 
@@ -450,6 +450,6 @@ def test_a_folder_without_a_readable_image_is_no_class_and_that_is_said(tmp_path
         (tmp_path / name).mkdir()
         path = tmp_path / name / ("1.nef" if name == "raw" else "1.png")
         Image.new("RGB", (32, 32)).save(path, format="PNG")
-    with pytest.warns(UserWarning, match=r"raw' holds 1 file\(s\) but none with"):
+    with pytest.warns(UserWarning, match=r"raw' contains 1 file\(s\), but none with"):
         photos = load_image_folder(tmp_path)
     assert list(photos.target_names) == ["cat", "dog"]

@@ -220,7 +220,7 @@ def test_verbose_shows_a_progress_bar_and_silence_is_the_default(tiles, capfd):
         ({"layer": "block6_conv1"}, "'layer' parameter.*block1_conv1"),
         ({"layer": ["block1_pool", "fc3"]}, "unknown: 'fc3'.*block1_conv1"),
         ({"layer": []}, "empty"),
-        ({"layer": ["fc1", "fc1"]}, "repeats"),
+        ({"layer": ["fc1", "fc1"]}, "duplicates"),
         ({"pooling": "mean"}, "'pooling' parameter"),
         ({"image_size": 31}, "at least 32 pixels"),
         ({"image_size": (224, 16)}, "at least 32 pixels"),

@@ -588,7 +588,7 @@ def test_a_temporary_store_is_gone_afterwards(cuts, tmp_path, monkeypatch):
 
 def test_much_room_is_announced_and_too_little_is_refused(cuts, monkeypatch, tmp_path):
     monkeypatch.setattr(stored, "MUCH", 1e6)
-    with pytest.warns(UserWarning, match=r"will take up to 0\.0 GB in .*A later"):
+    with pytest.warns(UserWarning, match=r"will take up to 0\.0 GB in .*a later"):
         small(memory=tmp_path).fit(*cuts)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(stored.shutil, "disk_usage", lambda path: usage(1, 1, 1000))
@@ -610,7 +610,7 @@ def test_a_joblib_memory_without_a_folder_is_none(cuts):
 def test_a_store_that_is_full_is_named_and_nothing_is_learned(cuts, monkeypatch):
     monkeypatch.setattr("skvgg._store.cache.Cache.put", lambda self, arrays: None)
     model = small()
-    with pytest.raises(OSError, match="not in `memory`, where they were just stored"):
+    with pytest.raises(OSError, match="no longer in `memory`"):
         model.fit(*cuts)
     assert not hasattr(model, "head_")
 
@@ -883,7 +883,7 @@ def test_a_fit_says_nothing_or_shows_one_bar():
     [
         ({"trainable": "block6"}, "trainable='block6' is unknown; expected None or"),
         ({"trainable": "block2_pool"}, "trainable='block2_pool' is unknown"),
-        ({"trainable": "block3"}, "lies above the layers that the head takes"),
+        ({"trainable": "block3"}, "is above the input layers of the head"),
         ({"weights": "hed", "layer": "fc1"}, "no fully connected layers"),
         ({"layer": "block9"}, "'layer' parameter of VGG19Classifier must be"),
         ({"image_size": 16}, "at least 32"),

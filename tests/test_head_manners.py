@@ -117,7 +117,9 @@ def test_an_optimizer_of_a_local_class_travels_to_loky(iris):
 @pytest.mark.parametrize("n", [10, 19])
 def test_early_stopping_on_one_validation_sample_is_refused(n):
     X, y = make_numbers(n)
-    with pytest.raises(ValueError, match="validation set is too small: it has 1 row"):
+    with pytest.raises(
+        ValueError, match="validation set is too small: it has 1 sample"
+    ):
         regressor(early_stopping=True).fit(X, y)
     with pytest.raises(ValueError, match="validation set is too small"):
         MLPRegressor(early_stopping=True).fit(X[:10], y[:10])  # as scikit-learn says it
@@ -125,7 +127,7 @@ def test_early_stopping_on_one_validation_sample_is_refused(n):
 
 def test_early_stopping_on_a_constant_validation_target_is_refused():
     X, y = make_numbers(100)
-    with pytest.raises(ValueError, match="a target is constant on it"):
+    with pytest.raises(ValueError, match="a target is constant in it"):
         regressor(early_stopping=True).fit(X, y, X_val=X[:5], y_val=np.ones(5))
 
 
@@ -261,7 +263,7 @@ def labels():
 )
 def test_indicators_other_than_0_and_1_are_refused(labels, change, value):
     X, Y = labels
-    message = rf"y\[\d+, \d\] is {value}.*0 and 1 only|indicator matrix|Unknown label"
+    message = rf"y\[\d+, \d\] is {value}.*only 0 and 1|indicator matrix|Unknown label"
     with pytest.raises(ValueError, match=message):
         head().fit(X, change(Y))
     clf = head(warm_start=True).fit(X, Y)
@@ -270,7 +272,7 @@ def test_indicators_other_than_0_and_1_are_refused(labels, change, value):
 
 
 def test_a_top_k_metric_is_refused_for_multilabel_targets(labels):
-    with pytest.raises(ValueError, match="metric='top_2_accuracy' is for one label"):
+    with pytest.raises(ValueError, match="metric='top_2_accuracy' needs one label"):
         head(metric="top_2_accuracy").fit(*labels)
 
 
@@ -434,7 +436,7 @@ def test_an_optimizer_that_is_none_is_refused(iris, optimizer):
             def get_tensor(self):
                 raise AssertionError
 
-    with pytest.raises(ValueError, match="is not the name of an optimizer nor an"):
+    with pytest.raises(ValueError, match="is neither the name of an optimizer nor an"):
         head(optimizer=adam).fit(*iris)
 
 

@@ -309,7 +309,7 @@ def test_a_file_that_vanishes_meanwhile_is_named(files):
 def test_a_file_that_is_no_image_is_named(files, tmp_path):
     text = tmp_path / "notes.jpg"
     text.write_text("not an image")
-    message = r"X\[2\] \('.*notes\.jpg'\): not an image.* \(of no format that Pillow"
+    message = r"X\[2\] \('.*notes\.jpg'\): not an image.* \(in no format that Pillow"
     with pytest.raises(ValueError, match=message):
         read([*files, text])
 
@@ -340,7 +340,7 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
         (np.zeros((32, 32, 3), np.uint8), r"one RGB image.*X\[None\]"),
         (np.zeros((2, 32, 32, 3), complex), r"dtype complex"),
         ([np.zeros((3, 32, 32), np.uint8)], r"X\[0\] has shape.*channels-first"),
-        (["https://example.org/a.jpg"], r"X\[0\].*address on the web.*[Dd]ownload"),
+        (["https://example.org/a.jpg"], r"X\[0\].*is a URL.*[Dd]ownload"),
         ([io.StringIO("text")], r"X\[0\] is of type StringIO"),
         ([(1, 2)], r"X\[0\] is of type tuple.*must not be nested"),
         ([np.zeros((32, 0, 3), np.uint8)], r"X\[0\] has shape \(32, 0, 3\)"),
@@ -442,7 +442,7 @@ def test_rows_of_differing_lengths_are_named():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.ones((2, 4), object), r"dtype object; expected one of numbers.*astype"),
+        (np.ones((2, 4), object), r"dtype object; expected a numeric dtype.*astype"),
         (pd.DataFrame(np.ones((2, 4), object)), r"dtype object.*astype"),
         ([np.ones(4, object)], r"dtype object.*astype"),
         (np.array([[1, 2, 3, 4], [1, 2, None, 4]], object), r"X\[1\] has None as feat"),

@@ -131,7 +131,9 @@ def test_early_stopping_keeps_the_best_epoch(digits):
 
 
 def test_early_stopping_without_validation_rows_says_so(digits):
-    with pytest.raises(ValueError, match="early_stopping=True needs validation rows"):
+    with pytest.raises(
+        ValueError, match="early_stopping=True needs validation samples"
+    ):
         head(early_stopping=True, validation_fraction=0).fit(*digits)
 
 
@@ -209,7 +211,7 @@ def test_partial_fit_may_see_the_classes_one_after_the_other(digits):
     ("labels", "classes", "message"),
     [
         ([0, 1], None, "classes must be passed on the first call"),
-        ([0, 5], [0, 1], "class 5, which is not one of the classes known"),
+        ([0, 5], [0, 1], "class 5, which is not one of the known classes"),
     ],
 )
 def test_partial_fit_refuses_wrong_classes(labels, classes, message):

@@ -400,13 +400,15 @@ def test_a_head_without_hidden_layers_is_the_linear_model():
 
 def test_a_first_partial_fit_in_which_nothing_varies_warns():
     X, y = load_iris(return_X_y=True)
-    with pytest.warns(ConvergenceWarning, match="No feature varies in the first call"):
+    with pytest.warns(
+        ConvergenceWarning, match="All features are constant in the first call"
+    ):
         head().partial_fit(X[:1], y[:1], classes=[0, 1, 2])
 
 
 def test_standardize_cannot_change_between_warm_starts(digits):
     clf = head(warm_start=True, max_iter=1).fit(*digits)
-    with pytest.raises(ValueError, match="standardize=False is not what the last fit"):
+    with pytest.raises(ValueError, match="standardize=False differs from the last fit"):
         clf.set_params(standardize=False).fit(*digits)
 
 

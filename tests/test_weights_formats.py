@@ -262,6 +262,8 @@ def test_other_weights_under_the_same_path_are_an_error(small, parameters, tmp_p
     np.testing.assert_array_equal(pickle.loads(stored).transform(TILE), rows)
     weights.save(path, {n: (k + 1, b) for n, (k, b) in convolutions.items()})
     for model in (fitted, pickle.loads(stored)):
-        with pytest.raises(ValueError, match=r"vgg19\.npz.*not those that fit saw"):
+        with pytest.raises(
+            ValueError, match=r"vgg19\.npz.*not the weights that fit used"
+        ):
             model.transform(TILE)
     assert not np.array_equal(clone(fitted).fit(TILE).transform(TILE), rows)

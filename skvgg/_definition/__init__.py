@@ -1,1 +1,1 @@
-"""What VGG19 is: its layers, their shapes, what it expects of pixels. No TensorFlow."""
+"""Definition of VGG19 without TensorFlow: layers, shapes, pixel normalization."""

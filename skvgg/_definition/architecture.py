@@ -1,8 +1,7 @@
-"""VGG19 as data: the table of its layers and all that follows from the table.
+"""VGG19 as data: the table of its layers, and everything derived from it.
 
-Everything that must agree about the network (layer names, shapes, how many
-features a layer gives, what a weights file has to hold) is derived here from
-:data:`BLOCKS`. No TensorFlow in this module.
+Layer names, shapes, feature counts and the contents of weights files are all derived
+from :data:`BLOCKS`, so that they agree. This module does not use TensorFlow.
 
 The architecture is configuration E of Simonyan and Zisserman, "Very deep
 convolutional networks for large-scale image recognition" (ICLR 2015), table 1.
@@ -23,17 +22,17 @@ BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 #: Units of the two fully connected layers kept from the classifier.
 DENSE_UNITS = (4096, 4096)
 
-#: Side of the image, in pixels, for which the fully connected layers of
-#: pretrained weights were trained.
+#: Side length in pixels of the images that the fully connected layers of pretrained
+#: weights were trained on.
 PRETRAINED_IMAGE_SIZE = 224
 
-#: Below this side, in pixels, the last pooling would have nothing to pool.
+#: Minimum side length in pixels: smaller images leave nothing for the last pooling.
 MIN_IMAGE_SIZE = 2 ** len(BLOCKS)
 
 Kind = Literal["conv", "pool", "flatten", "dense"]
 Pooling = PoolingName | None
 
-#: The ways to reduce an output that has height and width.
+#: Kinds of global pooling.
 POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 
 
@@ -45,12 +44,12 @@ class Layer:
     kind: Kind
     #: Channels of a conv or pool layer, units of a dense one, 0 for flatten.
     width: int
-    #: How many poolings lie between the image and this output.
+    #: Number of poolings between the image and this output.
     n_pools: int
 
     @property
     def is_spatial(self) -> bool:
-        """Whether the output has height and width."""
+        """Whether the output has a height and a width."""
         return self.kind in ("conv", "pool")
 
 
@@ -68,16 +67,16 @@ def _layers() -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-#: The network from the image upwards.
+#: The layers from bottom to top.
 LAYERS = _layers()
 LAYER_NAMES = tuple(layer.name for layer in LAYERS)
 CONV_NAMES = tuple(layer.name for layer in LAYERS if layer.kind == "conv")
 DENSE_NAMES = tuple(layer.name for layer in LAYERS if layer.kind == "dense")
 
-#: What ``memory_layers="stages"`` stands for: where each block ends.
+#: The meaning of "stages": the last layer of each block.
 STAGES = tuple(layer.name for layer in LAYERS if layer.kind == "pool")
 
-#: What to pass for weights that have no fully connected layers, as an error says it.
+#: Suggestion in errors for weights without fully connected layers.
 WITHOUT_DENSE = 'layer=("block3_pool", "block4_pool", "block5_pool"), pooling="avg"'
 
 #: The pixels themselves, as if they were the output of a layer below the first one.
@@ -92,25 +91,25 @@ def get_layer(name: str) -> Layer:
 
 
 class Output(NamedTuple):
-    """A layer's output and how it is reduced, which says all about its row."""
+    """The output of a layer and its pooling, which together determine its row."""
 
     layer: str
     pooling: Pooling
 
     @classmethod
     def of(cls, name: str, pooling: Pooling) -> Output:
-        """Return the output; what has no height and width is never reduced."""
+        """Return the output; layers without height and width are never pooled."""
         return cls(name, pooling if get_layer(name).is_spatial else None)
 
     @property
     def is_map(self) -> bool:
-        """Whether it has height and width, and keeps them."""
+        """Whether the output has a height and a width, and is not pooled."""
         layer = _BY_NAME.get(self.layer)
         return self.pooling is None and layer is not None and layer.is_spatial
 
     @property
     def name(self) -> str:
-        """What its features are called, less their index."""
+        """The name of its features, without their index."""
         return self.layer if self.pooling is None else f"{self.layer}_{self.pooling}"
 
 
@@ -126,9 +125,9 @@ def layers_between(start: str | None, names: Sequence[str]) -> tuple[Layer, ...]
     Parameters
     ----------
     start : str or None
-        A layer whose output is known; None if only the image is.
+        A layer whose output is known; None if only the image is known.
     names : sequence of str
-        Outputs wanted, all of them above `start`.
+        Requested outputs, all of them above `start`.
     """
     layers = layers_up_to(names)
     return layers if start is None else layers[LAYER_NAMES.index(start) + 1 :]
@@ -146,7 +145,7 @@ def map_shape(layer: Layer, image_size: tuple[int, int]) -> tuple[int, int, int]
 
 
 def n_features(name: str, image_size: tuple[int, int], pooling: Pooling) -> int:
-    """Return the length of the row that the layer `name` gives.
+    """Return the number of features of the layer `name`.
 
     Parameters
     ----------
@@ -155,7 +154,7 @@ def n_features(name: str, image_size: tuple[int, int], pooling: Pooling) -> int:
     image_size : tuple of (int, int)
         Height and width of the image in pixels.
     pooling : {"avg", "max"} or None
-        Whether a spatial layer is reduced to one number a channel.
+        Whether a spatial layer is reduced to one number per channel.
 
     Returns
     -------
@@ -173,7 +172,7 @@ def n_features(name: str, image_size: tuple[int, int], pooling: Pooling) -> int:
 def parameter_shapes(
     names: Sequence[str], image_size: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shape of the kernel of each layer with weights that is needed.
+    """Return the shape of the kernel of each needed layer with weights.
 
     Kernels are (3, 3, channels in, channels out) for convolutions and
     (features in, units) for dense layers, as in Keras and TFLearn; a bias has
@@ -182,12 +181,12 @@ def parameter_shapes(
     Parameters
     ----------
     names : sequence of str
-        The outputs wanted. All convolutions are always in the result, so that
-        one network serves the outputs of every block; dense layers are if one
+        The requested outputs. The result always includes all convolutions, so that one
+        network serves the outputs of every block. It includes dense layers only if one
         of `names` needs them.
     image_size : tuple of (int, int)
-        Height and width of the image in pixels, on which the first dense
-        layer depends, and nothing else.
+        Height and width of the image in pixels. Only the first dense layer depends on
+        it.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""From images to rows, each image through the network once."""
+"""Convert images to rows; each image goes through the network once."""

@@ -1,4 +1,4 @@
-"""One call: settings, network and cache brought together for a run over images."""
+"""One call: combines settings, network and cache for a run over images."""
 
 from __future__ import annotations
 
@@ -45,53 +45,53 @@ from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, InMemory
 from skvgg.weights import Source
 
-#: What the maps that fine-tuning begins with are stored in.
+#: The dtype of the stored maps that fine-tuning starts from.
 MAP_DTYPE = "float16"
 
-#: Images whose whole maps are in memory, between the two passes.
+#: Number of images whose maps are in memory between the two passes.
 _MAPS_TOGETHER = 16
 
 
 class TrainedOn(NamedTuple):
-    """What the layers of a fine-tuned estimator were trained on."""
+    """The maps that the layers of a fine-tuned estimator were trained on."""
 
-    #: The layer whose maps they were.
+    #: The layer that computed the maps.
     start: str
-    #: Of the weights that gave them.
+    #: Fingerprint of the weights that computed the maps.
     fingerprint: str
 
 
 class Job:
-    """What one call does with images; made anew for each.
+    """The extraction of one call.
 
-    With fine-tuned weights, a pass may be made of two: that of the layers below, whose
-    map is rounded as it was for the training, and that of the trained layers. Where the
-    map is stored, the second is enough.
+    With fine-tuned weights, a pass may have two parts: the layers below, whose map is
+    rounded as in training, and the trained layers. If the map is cached, only the
+    second part runs.
 
     Parameters
     ----------
     owner : object
-        The estimator, for which networks stay in memory.
+        The estimator; networks stay in memory as long as it does.
     settings : Settings
-        What to compute, and how.
+        The validated parameters.
     source : Source
-        Where the weights come from.
+        The source of the weights.
     cache : Cache
         Where rows are looked up and stored.
     fingerprint : str or None
-        That of the weights; None if rows are kept nowhere, so that it is not needed.
+        Fingerprint of the weights; None if rows are not cached and it is not needed.
     view : View or None
-        What is done to the images first.
+        The view of the images; None for the images themselves.
     map_dtype : {"float32", "float16"}
-        What whole maps are stored in.
+        The dtype of stored maps.
     trained_on : TrainedOn or None
-        Maps that the layers above were trained on, to begin those with the same.
+        The maps that the trained layers started from, to start from the same maps.
     bar : tqdm or None
-        A progress bar to move on; None makes one if the settings say so.
+        A progress bar to update; None creates one depending on `verbose`.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"} or None
-        What is computed in; None for what the settings come to on this processor.
+        The precision; None for the precision of the settings on this processor.
     warn : callable
-        Called with what the user should be told of.
+        Called with warnings for the user.
     """
 
     def __init__(
@@ -138,8 +138,8 @@ class Job:
         self._trouble: str | None = None
 
     def _network_key(self, fingerprint: str) -> tuple[Any, ...]:
-        # "auto" follows from the weights, so it needs not be looked up. Engines differ
-        # by rounding only; what is computed in fewer bits has keys of its own.
+        # "auto" preprocessing follows from the weights, so it is not resolved. Engines
+        # differ only by rounding; other precisions have their own keys.
         key: tuple[Any, ...] = (
             FORWARD_VERSION,
             fingerprint,
@@ -148,7 +148,7 @@ class Job:
         return key if self._precision == "float32" else (*key, self._precision)
 
     def rows(self, images: Images) -> np.ndarray:
-        """Return a row an image; warn of those that cannot be used.
+        """Return one row per image; warn about images that cannot be used.
 
         Returns
         -------
@@ -159,12 +159,12 @@ class Job:
         return rows
 
     def keys(self, images: Images) -> list[list[bytes]]:
-        """See that the outputs of images are in the cache; return their keys there.
+        """Compute outputs of images that are not cached; return the keys of all.
 
         Returns
         -------
         list of list of bytes
-            For each image the keys of its outputs.
+            The keys of the outputs of each image.
         """
         keys = self._run_and_warn(images, None)
         return [keys[index] for index in range(len(images))]
@@ -173,21 +173,21 @@ class Job:
         self, images: Images, rows: np.ndarray | None
     ) -> dict[int, list[bytes]]:
         keys, bad = self.run(images, rows)
-        if bad and self._recipe.view is None:  # said once, not for each view
+        if bad and self._recipe.view is None:  # warn once, not for each view
             warn_of_bad(bad)
         return keys
 
     def run(
         self, images: Images | Mapping[int, Any], rows: np.ndarray | None = None
     ) -> tuple[dict[int, list[bytes]], dict[int, str]]:
-        """Run over images, a sequence or by index.
+        """Run over images, given as a sequence or by index.
 
         Returns
         -------
         keys : dict of int to list of bytes
-            What the outputs of each image are stored under.
+            Keys of the outputs of each image, by index.
         bad : dict of int to str
-            What is wrong with images.
+            Problems of bad images, by index.
         """
         settings = self._settings
         with ExitStack() as stack:
@@ -250,7 +250,7 @@ class Job:
     ) -> list[np.ndarray]:
         """Run a batch through the network.
 
-        It is called in another thread, one batch after the other.
+        This is called in another thread, one batch at a time.
         """
         layers = [output for output in outputs if output.layer != PIXELS]
         if self._map is None:
@@ -265,10 +265,10 @@ class Job:
         ]
         return [np.concatenate(blocks) for blocks in zip(*done, strict=True)]
 
-    # Weights that were fine-tuned
+    # Fine-tuned weights
 
     def _map_of_training(self) -> Output | None:
-        """Return the map that the trained layers begin with, if they are needed."""
+        """Return the map that the trained layers start from, if they are needed."""
         if self._trained_on is None:
             return None
         start, outputs = self._trained_on.start, self._recipe.all_outputs
@@ -277,7 +277,7 @@ class Job:
         return Output(start, None) if is_needed and is_map else None
 
     def _shortcut(self) -> Shortcut | None:
-        """Return the way from stored maps."""
+        """Return the shortcut that starts from cached maps."""
         if self._map is None or not self._cache.keeps:
             return None
         assert self._trained_on is not None
@@ -293,12 +293,12 @@ class Job:
     def _compute_above(
         self, blocks: Sequence[np.ndarray], outputs: Sequence[Output]
     ) -> list[np.ndarray]:
-        """Return outputs from what is below the trained layers.
+        """Return outputs computed from the map below the trained layers.
 
         Parameters
         ----------
         blocks : sequence of ndarray of shape (n, n_features)
-            The map, and those of `outputs` that are not above it.
+            The map, and the outputs in `outputs` that are not above it.
         outputs : sequence of Output
         """
         assert self._map is not None
@@ -321,16 +321,16 @@ class Job:
         outputs: Sequence[Output],
         start: str | None = None,
     ) -> list[np.ndarray]:
-        """Run a batch through the network, which is loaded for the first one.
+        """Run a batch through the network, which is loaded for the first batch.
 
         Parameters
         ----------
         inputs : ndarray
             Pixels, or maps of the layer `start`.
         wanted : sequence of Output
-            What to compute.
+            Outputs to compute.
         outputs : sequence of Output
-            What will be needed in all: whose layers are loaded.
+            All outputs of the run, whose layers are loaded.
         """
         settings = self._settings
         if self._network is None:
@@ -347,7 +347,7 @@ class Job:
         return network.features(*some, start=start, image_size=size)
 
     def _note(self, trouble: str) -> None:
-        """Keep a warning for the thread of the user."""
+        """Keep a warning, to emit it in the calling thread."""
         self._trouble = trouble
 
     def _load_network(self, layers: list[str]) -> VGG19:
@@ -364,7 +364,7 @@ class Job:
 
 
 def _up_to(layer: str, outputs: Sequence[Output]) -> tuple[Output, ...]:
-    """Return those of `outputs` that are not above a layer."""
+    """Return the outputs that are not above a layer."""
     return tuple(
         output
         for output in outputs
@@ -373,16 +373,16 @@ def _up_to(layer: str, outputs: Sequence[Output]) -> tuple[Output, ...]:
     )
 
 
-@dataclass(frozen=True, eq=False)  # what it holds need not have a hash
+@dataclass(frozen=True, eq=False)  # its fields may not be hashable
 class WorkerJob:
-    """A :class:`Job` of a worker's: what it needs of the one that asks; is pickled.
+    """The picklable part of a :class:`Job` that a worker needs to run it.
 
     Parameters
     ----------
     settings, source, fingerprint, view, map_dtype, trained_on, precision
-        Those of the :class:`Job` that asks.
+        As in the :class:`Job` of the main process.
     forward_version : int
-        Its :data:`FORWARD_VERSION`.
+        :data:`FORWARD_VERSION` of the main process.
     """
 
     settings: Settings
@@ -395,7 +395,7 @@ class WorkerJob:
     precision: Precision
 
     def __call__(self, items: dict[int, Any]) -> Done:
-        """Return what becomes of images, by index.
+        """Return the results for images, by index.
 
         Raises
         ------
@@ -422,16 +422,16 @@ class WorkerJob:
         return Done(worker_name(), keys, rows.arrays, bad, unseen, oddities)
 
     def __sizeof__(self) -> int:
-        """Return about how much travels."""
+        """Return the approximate size when sent to a worker."""
         return object.__sizeof__(self) + sys.getsizeof(self.source)
 
     def _check_version(self) -> None:
         if self.forward_version != FORWARD_VERSION:
             raise RuntimeError(
                 f"Worker {worker_name()} has skvgg {skvgg.__version__}, whose features "
-                f"are of version {FORWARD_VERSION}; those of the process that asked "
-                f"are of version {self.forward_version}. Install the same version of "
-                "skvgg on both."
+                f"have version {FORWARD_VERSION}; those of the main process have "
+                f"version {self.forward_version}. Install the same version of skvgg "
+                "on both."
             )
 
     def _check_weights(self) -> None:
@@ -439,12 +439,12 @@ class WorkerJob:
             found = self.source.fingerprint()
         except OSError as error:
             raise FileNotFoundError(
-                f"Worker {worker_name()} cannot read the weights, and the process that "
-                f"asked can: {error} Use a path that all workers see."
+                f"Worker {worker_name()} cannot read the weights, but the main process "
+                f"can: {error} Use a path that all workers see."
             ) from error
         if found != self.fingerprint:
             raise RuntimeError(
-                f"Worker {worker_name()} has other weights than the process that "
-                f"asked: their fingerprint is {found!r}, expected "
-                f"{self.fingerprint!r}. Give all workers the same file."
+                f"Worker {worker_name()} has other weights than the main process: the "
+                f"fingerprint is {found!r}, expected {self.fingerprint!r}. Give all "
+                "workers the same file."
             )

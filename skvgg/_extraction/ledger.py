@@ -1,4 +1,4 @@
-"""What has become of the images of a run: rows, counts, and what is wrong with some."""
+"""Results of a run: rows, counts, and bad images."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from skvgg._store.cache import Cache
 
 
 class Ledger:
-    """The books of one run.
+    """Collects the results of one run.
 
     Parameters
     ----------
     recipe : Recipe
-        What becomes of an image.
+        How rows are computed from an image.
     cache : Cache
         Where rows are stored.
     rows : ndarray of shape (n, n_features), float32, or None
-        Is filled, one row an image; None fills nothing but the cache.
+        Filled with one row per image; None fills only the cache.
     skips_bad : bool
-        Whether an image that cannot be used is noted, or raises.
+        Whether to record images that cannot be used instead of raising.
     report : callable
-        Called with the number of images that have been settled since, and the counts
+        Called with the number of images completed since the last call, and the counts
         of hits and misses.
     warn : callable
-        Called with what was odd about the images.
+        Called with warnings about the images.
 
     Attributes
     ----------
     bad : dict of int to str
-        What is wrong with images, by index.
+        Problems of bad images, by index.
     keys : dict of int to list of bytes
-        What the outputs of each image are stored under, by its index.
+        Keys of the outputs of each image, by index.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Ledger:
         self._rows = rows
         self._skips_bad = skips_bad
         self._report = report
-        #: Called with what the user should be told of.
+        #: Called with warnings for the user.
         self.warn = warn
         self._counts: Counter[str] = Counter(hits=0, misses=0)  # and "bad", if any
         self._warned_unscaled = False
 
     @contextmanager
     def noting(self, index: int) -> Iterator[None]:
-        """Note that an image is bad instead of raising, if that is wanted."""
+        """Record errors of an image instead of raising, with `skips_bad`."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -73,7 +73,7 @@ class Ledger:
                 raise
 
     def note(self, index: int, trouble: str) -> bool:
-        """Note that an image is bad, if that is wanted; return whether it is."""
+        """Record a bad image with `skips_bad`; return whether it was recorded."""
         if self._skips_bad:
             self.bad[index] = trouble
         return self._skips_bad
@@ -84,7 +84,7 @@ class Ledger:
         self._report(sum(more.values()), self._counts)
 
     def found(self, index: int, blocks: Sequence[np.ndarray]) -> None:
-        """Take what is stored of an image."""
+        """Add the cached outputs of an image."""
         self._fill(index, blocks)
         self.count(hits=1)
 
@@ -94,16 +94,16 @@ class Ledger:
         digests: Iterable[bytes],
         blocks: Sequence[np.ndarray],
     ) -> None:
-        """Take what the network has made of images, and store it.
+        """Add and cache the outputs that the network computed.
 
         Parameters
         ----------
         indices : sequence of int
-            Of the images.
+            Indices of the images.
         digests : iterable of bytes
-            Of their contents.
+            Digests of their contents.
         blocks : sequence of ndarray of shape (n, n_features)
-            All outputs of the recipe.
+            One array for each output of the recipe.
         """
         digests = list(digests)
         wanted = blocks[: len(self._recipe.outputs)]
@@ -120,25 +120,25 @@ class Ledger:
     def came_home(
         self, indices: Sequence[int], arrays: Mapping[bytes, np.ndarray]
     ) -> None:
-        """Take what a worker has made of images, by key, and store it."""
+        """Add and cache the outputs that a worker computed, by key."""
         for index in indices:
             self._fill(index, [arrays[key] for key in self.keys[index]])
         self._cache.put(arrays)
         self.count(misses=len(indices))
 
     def _fill(self, index: int, blocks: Sequence[np.ndarray]) -> None:
-        """Fill the row of an image from its outputs, if rows are wanted."""
+        """Fill the row of an image from its outputs, if there are rows."""
         if self._rows is not None:
             np.concatenate(blocks, out=self._rows[index])
 
     def warn_unscaled(self, content: Content) -> None:
-        """Warn of the first image whose values look like those of another range."""
+        """Warn about the first image whose values seem to have another range."""
         oddity = None if self._warned_unscaled else describe_unscaled(content)
         if oddity is not None:
             self._warned_unscaled = True
-            rest = " (Further images of this call are not checked for this.)"
+            rest = " (Other images of this call are not checked for this.)"
             self.warn(oddity + rest)
 
     def close(self) -> None:
-        """Add the counts to those of the cache."""
+        """Add the counts to the counts of the cache."""
         self._cache.counts.update(self._counts)

@@ -1,6 +1,6 @@
-"""Passes in this process: batches in the network, what is decoded meanwhile.
+"""Passes in this process: run batches through the network, decode in parallel.
 
-Knows neither estimators nor TensorFlow.
+This module does not depend on estimators or TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ Compute = Callable[[np.ndarray, Sequence[Output]], list[np.ndarray]]
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A pass that begins with what another recipe has stored.
+    """A pass that starts from cached outputs of another recipe.
 
     Attributes
     ----------
     recipe : Recipe
-        The other one, all of whose outputs are needed.
+        The other recipe, all of whose outputs are needed.
     compute : callable
-        Takes them, an array each; returns an array for each output wanted.
+        Takes an array for each of these outputs; returns an array for each requested
+        output.
     """
 
     recipe: Recipe
@@ -45,25 +46,25 @@ class Shortcut:
 class LocalPasses:
     """Passes in this process.
 
-    While a batch is in the network, the next one is read, looked up and decoded, in as
-    many threads as are allowed: Pillow, hashing and TensorFlow let others run. With one
-    thread allowed, everything runs in turn.
+    While a batch is in the network, other threads read, look up and decode the next
+    one: Pillow, hashing and TensorFlow release the GIL. If only one thread is allowed,
+    everything runs sequentially.
 
     Attributes
     ----------
     recipe : Recipe
-        What becomes of an image.
+        How rows are computed from an image.
     cache : Cache
-        Where a shortcut may begin.
+        Where the shortcut looks up outputs.
     compute : callable
-        The network; first called when an image has to go through it, and called
-        from another thread, one batch after the other.
+        The network; called only if an image has to go through it, from another thread,
+        one batch at a time.
     batch_size : int
-        Images that go through the network together.
+        Number of images that go through the network together.
     max_pixels : int or None
         See :func:`skvgg._images.decode`.
     shortcut : Shortcut or None
-        A shorter way for images for which something is stored already.
+        A faster pass for images with cached outputs.
     """
 
     recipe: Recipe
@@ -75,9 +76,9 @@ class LocalPasses:
 
     @contextmanager
     def begun(self, ledger: Ledger, readers: Executor) -> Iterator[_LocalRun]:
-        """Take images; at the end, see that all have gone through the network.
+        """Accept images; on exit, wait until all have gone through the network.
 
-        After an error too, what is in the network comes out and is kept.
+        Even after an error, the results of the current batch are kept.
         """
         with threads(1) as network:
             run = _LocalRun(self, ledger, readers, network)
@@ -105,11 +106,11 @@ class _LocalRun:
         )
 
     def add(self, contents: dict[int, Content]) -> None:
-        """Send images on their way, by index."""
+        """Add images, by index."""
         self._decode(self._take_shortcut(contents))
 
     def _take_shortcut(self, contents: dict[int, Content]) -> dict[int, Content]:
-        """Send on what is stored of images; return those of which it is not."""
+        """Send images with cached outputs on the shortcut; return the others."""
         shortcut = self._passes.shortcut
         if shortcut is None:
             return contents
@@ -130,7 +131,7 @@ class _LocalRun:
         return left
 
     def _decode(self, contents: dict[int, Content]) -> None:
-        """Decode images; send whole batches of them into the network."""
+        """Decode images; send full batches into the network."""
         ledger, recipe = self._ledger, self._passes.recipe
         max_pixels = self._passes.max_pixels
         decoded = decode_together(contents, recipe.framing, max_pixels, self._readers)
@@ -147,13 +148,13 @@ class _LocalRun:
                 self._send()
 
     def send_rest(self) -> None:
-        """Send what waits for its batch to be full."""
+        """Send the last, incomplete batches."""
         self._send()
         if self._passes.shortcut is not None:
             self._send_stored(self._passes.shortcut)
 
     def _send(self) -> None:
-        """Send the images that wait into the network, after those in it are out."""
+        """Send the waiting images into the network, after the previous batch."""
         self.take()
         if not self._waiting:
             return
@@ -164,7 +165,7 @@ class _LocalRun:
         self._in_network = (indices, digests, blocks)
 
     def _send_stored(self, shortcut: Shortcut) -> None:
-        """Do the same for those of which something is stored."""
+        """Do the same for images with cached outputs."""
         self.take()
         if not self._waiting_stored:
             return
@@ -176,7 +177,7 @@ class _LocalRun:
         self._in_network = (indices, digests, blocks)
 
     def take(self) -> None:
-        """Wait for the images in the network; pass on what comes out."""
+        """Wait for the current batch, and pass on its results."""
         if self._in_network is None:
             return
         indices, digests, future = self._in_network

@@ -1,4 +1,4 @@
-"""What makes two rows the same: the image's content and all that a row depends on."""
+"""Identity of rows: the content of the image and everything else they depend on."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from skvgg._store.cache import Cache
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is made of an image.
+    """How rows are computed from an image.
 
     Parameters
     ----------
     outputs : tuple of Output
-        What a row consists of, in this order.
+        Outputs that make up a row, in this order.
     also_stored : tuple of Output
-        What is stored in the same pass, for other recipes.
+        Outputs that are stored in the same pass, for other recipes.
     framing : Framing
-        How images are brought to size.
+        How images are resized.
     network_key : hashable
-        The network and all else that a row depends on; its ``repr`` counts.
+        The network and everything else that a row depends on; compared by its ``repr``.
     view : View or None
-        What is done to the pixels of the framed image; None for nothing.
+        The view of the resized image; None for the image itself.
     map_dtype : {"float32", "float16"}
-        What whole maps are stored in: see :meth:`to_stored`.
+        The dtype of stored maps; see :meth:`to_stored`.
     """
 
     outputs: tuple[Output, ...]
@@ -45,7 +45,7 @@ class Recipe:
 
     @cached_property
     def all_outputs(self) -> tuple[Output, ...]:
-        """Every output that a pass computes, once."""
+        """All distinct outputs that a pass computes."""
         return tuple(dict.fromkeys(self.outputs + self.also_stored))
 
     @cached_property
@@ -55,7 +55,7 @@ class Recipe:
         }
 
     def _identity(self, output: Output) -> tuple[object, ...]:
-        """Return all that the row of a content depends on besides the content."""
+        """Return everything that a row depends on besides the content of the image."""
         identity: tuple[object, ...] = (output, self.framing, self.network_key)
         if self.view is not None:
             identity += (self.view,)
@@ -64,7 +64,7 @@ class Recipe:
         return identity
 
     def to_stored(self, output: Output, row: np.ndarray) -> np.ndarray:
-        """Return a row as it is stored: a map in `map_dtype`, if that holds it."""
+        """Return a row as it is stored: maps as `map_dtype`, unless they overflow."""
         if self.map_dtype == "float32" or not output.is_map:
             return row
         if np.abs(row).max(initial=0) > np.finfo(self.map_dtype).max:
@@ -72,20 +72,20 @@ class Recipe:
         return row.astype(self.map_dtype)
 
     def keys(self, digest: bytes) -> list[bytes]:
-        """Return what the outputs of a content are known by, those of a row."""
+        """Return the keys of the outputs that make up the row of a content."""
         return [self.key(digest, output) for output in self.outputs]
 
     def key(self, digest: bytes, output: Output) -> bytes:
-        """Return what the row of a content's output is known by."""
+        """Return the key of an output of a content."""
         key = hashlib.blake2b(digest, digest_size=20)
         key.update(self._prefixes[output])
         return key.digest()
 
 
 def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
-    """Return the fingerprint of weights; read their file only if it is new here.
+    """Return the fingerprint of weights; read their file only if it is not cached.
 
-    A file is known by its path, size and times of change.
+    A file is identified by its path, size and times of change.
     """
     if not source.takes_reading:
         return source.fingerprint()

@@ -1,6 +1,6 @@
-"""One run over images: which are known, and which have to go through the network.
+"""One run over images: look up cached rows, and compute the missing ones.
 
-Knows neither estimators nor TensorFlow.
+This module does not depend on estimators or TensorFlow.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
 from skvgg.exceptions import BadImageWarning
 
-#: Images whose contents are in memory at the same time, undecoded: so many, or so
-#: many a thread if that is more.
+#: Number of undecoded images in memory at the same time: the maximum of a fixed number
+#: and a number per thread.
 _READ_TOGETHER, _READ_BY_A_THREAD = 16, 2
 
-#: Bad images that a warning names.
+#: Maximum number of bad images that a warning names.
 _TOLD_OF = 5
 
 
 class Pending(Protocol):
-    """Takes the images of a run that have to go through the network."""
+    """Accepts the images of a run that must go through the network."""
 
     def add(self, contents: dict[int, Content]) -> None:
-        """Take images, by index."""
+        """Add images, by index."""
 
 
 class Passes(Protocol):
@@ -45,17 +45,17 @@ class Passes(Protocol):
     def begun(
         self, ledger: Ledger, readers: Executor
     ) -> AbstractContextManager[Pending]:
-        """Begin a run; where the context ends, all its images have gone through."""
+        """Begin a run; when the context exits, all its images are done."""
 
 
 def warn_of_bad(bad: dict[int, str]) -> None:
-    """Warn of images whose rows are NaN."""
+    """Warn about images whose rows are NaN."""
     some = "\n".join([*bad.values()][:_TOLD_OF])
     more = f"\nand {len(bad) - _TOLD_OF} more" if len(bad) > _TOLD_OF else ""
     message = (
-        f"{len(bad)} of the images could not be used; their rows are NaN. (All of "
-        "them: the attribute bad_images of this warning. In cross-validation, indices "
-        f"are those of a fold.)\n{some}{more}"
+        f"{len(bad)} of the images could not be used; their rows are NaN. (The "
+        "attribute bad_images of this warning lists all of them. In cross-validation, "
+        f"indices refer to the fold.)\n{some}{more}"
     )
     warn(BadImageWarning(message, bad))
 
@@ -66,20 +66,20 @@ class Extraction:
     Parameters
     ----------
     recipe : Recipe
-        What becomes of an image.
+        How rows are computed from an image.
     cache : Cache
         Where rows are looked up and stored.
     passes : Passes
-        How images that are not known go through the network.
+        How images without cached rows go through the network.
     max_pixels : int or None
         See :func:`skvgg._images.load`.
     skips_bad : bool
-        Whether an image that cannot be used gets a row of NaN, or raises.
+        Whether images that cannot be used get rows of NaN instead of raising.
     report : callable
-        Called with the number of images whose rows have been settled since,
-        and the counts of hits and misses.
+        Called with the number of images completed since the last call, and the counts
+        of hits and misses.
     warn : callable
-        Called with what was odd about the images.
+        Called with warnings about the images.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class Extraction:
 
     @property
     def keys(self) -> dict[int, list[bytes]]:
-        """What the outputs of each image are stored under, by its index."""
+        """Keys of the outputs of each image, by index."""
         return self._ledger.keys
 
     def run(
         self, images: Images | Mapping[int, Any], rows: np.ndarray | None
     ) -> dict[int, str]:
-        """Fill `rows`, one an image; or, if that is None, nothing but the cache.
+        """Fill `rows` with one row per image, or only the cache if it is None.
 
         Parameters
         ----------
@@ -126,13 +126,13 @@ class Extraction:
         Returns
         -------
         dict of int to str
-            What is wrong with the images whose rows are NaN, by index.
+            Problems of the images whose rows are NaN, by index.
 
         Raises
         ------
         ValueError, FileNotFoundError
-            As :func:`skvgg._images.load` and :func:`skvgg._images.decode`; the
-            rows computed before that are stored.
+            As :func:`skvgg._images.load` and :func:`skvgg._images.decode`; rows
+            computed before the error are stored.
         """
         ledger = Ledger(self._recipe, self._cache, rows, **self._settings)
         self._ledger = ledger
@@ -163,7 +163,7 @@ class Extraction:
     def _settle(
         self, images: Images | Mapping[int, Any], indices: Iterable[int]
     ) -> dict[int, Content]:
-        """Fill the rows that are known; return the other images."""
+        """Fill the cached rows; return the other images."""
         ledger, indices = self._ledger, list(indices)
         contents = self._load_new(images, indices)
         keys = {
@@ -185,7 +185,7 @@ class Extraction:
     def _load_new(
         self, images: Images | Mapping[int, Any], indices: Iterable[int]
     ) -> dict[int, Content]:
-        """Return the contents that have not come before in this run, by index."""
+        """Return the contents that are not duplicates within this run, by index."""
         contents = {}
         items = {index: images[index] for index in indices}
         futures = load_together(items, self._max_pixels, self._readers)
@@ -205,10 +205,10 @@ class Extraction:
 def find_bad(
     images: Images, max_pixels: int | None, report: Callable[[int, Counter[str]], Any]
 ) -> dict[int, str]:
-    """Return what is wrong with images, by index.
+    """Return the problems of bad images, by index.
 
-    A run as any other, so that it finds what any other would, but the network's part is
-    to give rows without numbers.
+    This is a regular run, so it finds the same problems, but with a network that
+    returns empty rows.
     """
     output = Output("nothing", None)
     side = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)

@@ -1,4 +1,4 @@
-"""The parameters of an extraction, checked together."""
+"""Parameters of an extraction, validated together."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What an estimator's parameters come to.
+    """Validated parameters of an estimator.
 
     Attributes
     ----------
     outputs : tuple of Output
-        What a row consists of.
+        Outputs that make up a row.
     also_stored : tuple of Output
-        What a pass stores beside the row.
+        Outputs that a pass stores besides the row.
     framing : Framing
-        How images are brought to size.
+        How images are resized.
     flattened_shape : tuple of int or None
         Shape of flattened images.
     preprocessing, precision, engine, batch_size, max_pixels, n_jobs, verbose
-        The estimator's.
+        Parameters of the estimator.
     skips_bad : bool
         Whether images that cannot be used get rows of NaN.
     """
@@ -67,7 +67,7 @@ class Settings:
 
     @classmethod
     def of(cls, estimator: VGG19Features, source: Source) -> Settings:
-        """Check the parameters of an estimator against each other and its weights."""
+        """Validate the parameters of an estimator, also against its weights."""
         layers = check_layers(estimator.layer, "layer")
         memory_layers = _check_memory_layers(estimator.memory_layers)
         check_engine(estimator.engine, estimator.precision)
@@ -77,7 +77,7 @@ class Settings:
         flattened_shape = check_flattened_shape(estimator.flattened_shape)
         framing = Framing(image_size, estimator.resize, estimator.interpolation)
         fill_value = _check_fill_value(estimator.fill_value)
-        if estimator.resize == "pad":  # else rows do not depend on it
+        if estimator.resize == "pad":  # otherwise rows do not depend on it
             framing = replace(framing, fill_value=fill_value)
         check_memory(estimator.memory)
         stored_layers = memory_layers if estimator.memory is not None else ()
@@ -85,7 +85,7 @@ class Settings:
         poolings = _check_poolings(estimator.pooling)
         wanted = [(name, pooling) for name in layers for pooling in poolings]
         return cls(
-            # Layers without height and width come once.
+            # Layers without height and width are not pooled, so they occur once.
             outputs=tuple(dict.fromkeys(Output.of(*output) for output in wanted)),
             also_stored=tuple(Output.of(*output) for output in stored),
             framing=framing,
@@ -106,7 +106,7 @@ class Settings:
         return self.framing.image_size
 
     def n_features_of(self, output: Output) -> int:
-        """Return how many numbers of a row an output makes."""
+        """Return the number of features of an output."""
         return n_features(output.layer, self.image_size, output.pooling)
 
     @property
@@ -120,10 +120,10 @@ def check_layers(layer: LayerLike, parameter: str) -> tuple[str, ...]:
     layers = (str(layer),) if alone else tuple(map(str, layer))
     unknown = [name for name in layers if name not in LAYER_NAMES]
     if unknown or not layers or len(set(layers)) < len(layers):
-        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
+        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or has duplicates"
         raise ValueError(
             f"{parameter}={layer!r} is {problem}. Expected one or several different "
-            f"ones of {', '.join(LAYER_NAMES)}."
+            f"layers out of {', '.join(LAYER_NAMES)}."
         )
     return layers
 
@@ -136,7 +136,7 @@ def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:
     if unknown or not poolings or len({*poolings}) < len(poolings):
         raise ValueError(
             f"pooling={pooling!r}; expected None, 'avg', 'max', or several different "
-            "ones, such as ('avg', 'max')."
+            "poolings, such as ('avg', 'max')."
         )
     return poolings
 
@@ -171,7 +171,7 @@ def _check_fill_value(fill_value: Any) -> tuple[int, int, int]:
 
 
 def check_memory(memory: Any) -> None:
-    """Raise if no store could be there; other troubles are the store's."""
+    """Raise if `memory` cannot be a store; the store reports other problems."""
     if is_url(memory):
         check_url(memory)
         return
@@ -198,18 +198,18 @@ def _check_layers_fit(
     if not source.has_dense and needs_dense(layers):
         raise ValueError(
             f"weights='hed' have no fully connected layers, got {parameter}={layers}. "
-            f'Choose others: VGG19Features("hed", {WITHOUT_DENSE})'
+            f'Choose other layers: VGG19Features("hed", {WITHOUT_DENSE})'
         )
     if min(image_size) < MIN_IMAGE_SIZE:
         raise ValueError(
-            f"image_size={image_size} is too small: VGG19 halves an image five times, "
-            f"so both sides must be at least {MIN_IMAGE_SIZE} pixels."
+            f"image_size={image_size} is too small: VGG19 halves images five times, so "
+            f"both sides must be at least {MIN_IMAGE_SIZE} pixels."
         )
     full_size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
     bound = not source.fits_any_size and needs_dense(layers)
     if bound and image_size != full_size:
         raise ValueError(
-            f"image_size={image_size} does not go with {parameter}={layers}: 'fc1' and "
-            f"'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Leave "
-            "image_size at that, or choose other layers."
+            f"image_size={image_size} does not work with {parameter}={layers}: 'fc1' "
+            f"and 'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Set "
+            "image_size to that, or choose other layers."
         )

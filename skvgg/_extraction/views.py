@@ -1,4 +1,4 @@
-"""Views: an image's pixels changed in a way that does not change its label."""
+"""Views: changes to the pixels of an image that do not change its label."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-#: What :class:`RandomCrop` keeps of an image's area at least, and between which ratios
-#: of width to height its crops lie: milder than the 0.08 that is usual where a network
-#: is trained from scratch (Szegedy et al., "Going deeper with convolutions", CVPR 2015,
-#: section 6), as an image has but a few views.
+#: Minimum area of the crops of :class:`RandomCrop`, as a fraction of the image, and
+#: range of their aspect ratio relative to the image. The area is larger than the 0.08
+#: that is common for training from scratch (Szegedy et al., "Going deeper with
+#: convolutions", CVPR 2015, section 6), because an image has only a few views.
 _LEAST_AREA, _RATIOS = 0.5, (3 / 4, 4 / 3)
 
 
 class View(Protocol):
-    """One way to look at an image; its ``repr`` is part of the key of its rows."""
+    """A view of an image; its ``repr`` is part of the key of its rows."""
 
     def __call__(self, pixels: np.ndarray, digest: bytes) -> np.ndarray:
-        """Return the view's pixels.
+        """Return the pixels of the view.
 
         Parameters
         ----------
         pixels : ndarray of shape (height, width, 3), uint8 or float32
             RGB in 0..255.
         digest : bytes
-            Of the image's content: a view that is random draws from it, so that the
-            same image has the same views wherever it comes.
+            Digest of the image's content. Random views use it as a seed, so that the
+            same image always has the same views.
 
         Returns
         -------
@@ -40,7 +40,7 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Flip:
-    """The image in a mirror."""
+    """The image flipped left-right, upside down, or both."""
 
     left_right: bool
     up_down: bool
@@ -56,7 +56,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A part of the image, brought back to its size, in a mirror half of the time."""
+    """A random crop, resized to the size of the image and flipped half of the time."""
 
     index: int
     seed: int
@@ -78,9 +78,9 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class Changed:
-    """What a function of the user's makes of the image.
+    """The image changed by a function of the user.
 
-    Nothing tells two functions apart, so its rows are not found again by a later fit.
+    Functions cannot be compared reliably, so later fits do not reuse its rows.
     """
 
     function: Callable[[np.ndarray, np.random.Generator], Any] = field(repr=False)
@@ -94,14 +94,14 @@ class Changed:
         if changed.shape != pixels.shape or changed.dtype != np.uint8:
             raise TypeError(
                 f"augment={self.function!r} returned an array of shape {changed.shape} "
-                f"and type {changed.dtype}; expected {pixels.shape}, uint8, as it was "
-                "given."
+                f"and dtype {changed.dtype}; expected shape {pixels.shape} and dtype "
+                "uint8, as in its input."
             )
         return changed
 
 
 def _whole(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels as uint8: images of floats come with fractions."""
+    """Return pixels as uint8; float images are rounded."""
     if pixels.dtype == np.uint8:
         return pixels
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
@@ -111,7 +111,7 @@ def _rng(seed: int, index: int, digest: bytes) -> np.random.Generator:
     return np.random.default_rng([seed, index, *digest])
 
 
-#: By the name of `augment`: all views but the image itself.
+#: All views except the image itself, by the value of `augment`.
 FLIPS: dict[str, tuple[View, ...]] = {
     "flip": (Flip(True, False),),
     "flips": (Flip(True, False), Flip(False, True), Flip(True, True)),
@@ -128,9 +128,9 @@ def make_views(
     augment : {"flip", "flips", "crop"}, callable or None
         As in :class:`skvgg.VGG19Classifier`.
     n_views : int
-        Views of "crop" and of a callable.
+        Number of views of "crop" and of a callable, including the image itself.
     seed : int
-        Of the views that are random.
+        Seed of random views.
     """
     if augment is None:
         return (None,)

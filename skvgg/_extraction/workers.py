@@ -1,6 +1,6 @@
-"""Passes in the workers of joblib's backend: processes, or the machines of a cluster.
+"""Passes in the workers of joblib's backend: processes or machines of a cluster.
 
-Knows neither estimators nor TensorFlow.
+This module does not depend on estimators or TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,32 +23,31 @@ import skvgg
 from skvgg._extraction.ledger import Ledger
 from skvgg._images import Content, name_of
 
-#: Tasks of a worker between two times that rows come home, where they cannot come as
-#: they are done.
+#: Number of tasks per worker and group, for backends that return results in groups.
 _TASKS_IN_A_GROUP = 4
 
-#: Bytes of what does not travel with every task.
+#: Objects larger than this many bytes are sent to workers once, not with every task.
 _LARGE = 1_000_000
 
 
 @dataclass
 class Done:
-    """What a worker sends home.
+    """The results that a worker returns.
 
     Attributes
     ----------
     worker : str
-        Its name.
+                Name of the worker.
     keys : dict of int to list of bytes
-        What the outputs of each image are known by, by its index.
+        Keys of the outputs of each image, by index.
     arrays : dict of bytes to ndarray
-        All outputs by key, as they are stored.
+        All outputs by key, in their stored form.
     bad : dict of int to str
-        What is wrong with images.
+        Problems of bad images, by index.
     unseen : dict of int to str
-        Images whose files the worker cannot read, and why.
+        Reasons why the worker cannot read the files of images, by index.
     oddities : list of str
-        What the user should be told of.
+        Warnings for the user.
     """
 
     worker: str
@@ -64,7 +63,7 @@ Work = Callable[[dict[int, Any]], Done]
 
 
 def uses_workers(n_jobs: int | None) -> bool:
-    """Return whether images go to workers, as Dask's do if there is only one."""
+    """Return whether images are sent to workers; with Dask, even if there is one."""
     if n_jobs == 1:
         return False
     backend, _ = get_active_backend()
@@ -72,12 +71,12 @@ def uses_workers(n_jobs: int | None) -> bool:
 
 
 def worker_name() -> str:
-    """Return where this process runs, for errors."""
+    """Return the host and process id of this process, for error messages."""
     return f"{socket.gethostname()!r} (process {os.getpid()})"
 
 
 def split_unseen(items: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str]]:
-    """Return the images that this worker can read, and why it cannot read others."""
+    """Split images into those that this worker can read, and reasons for the others."""
     seen, unseen = {}, {}
     for index, item in items.items():
         try:
@@ -88,8 +87,8 @@ def split_unseen(items: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str]]
         except OSError as error:
             unseen[index] = (
                 f"{name_of(item, index)}: worker {worker_name()} cannot read this file "
-                f"({error.strerror}), and the process that asked can. Use a folder "
-                "that all workers see under the same path, or pass the bytes of files."
+                f"({error.strerror}), but the main process can. Use a folder that all "
+                "workers see under the same path, or pass the bytes of files."
             )
     return seen, unseen
 
@@ -98,16 +97,16 @@ def split_unseen(items: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str]]
 class WorkerPasses:
     """Passes in the workers of joblib's backend.
 
-    Paths, bytes and arrays travel there, and rows come back.
+    Paths, bytes and arrays are sent to the workers, and rows are returned.
 
     Attributes
     ----------
     work : callable
-        What a worker does with images; it is pickled.
+        The function that workers apply to images; it is pickled.
     n_jobs : int or None
         As :class:`joblib.Parallel` takes it.
     batch_size : int
-        Images that are sent together, at most.
+        Maximum number of images that are sent together.
     """
 
     work: Work
@@ -116,7 +115,7 @@ class WorkerPasses:
 
     @contextmanager
     def begun(self, ledger: Ledger, readers: Executor) -> Iterator[_WorkerRun]:
-        """Take images; at the end, send them all, and take what comes home."""
+        """Collect images; on exit, send them to workers and collect the results."""
         run = _WorkerRun(self, ledger)
         yield run
         run.send()
@@ -134,19 +133,19 @@ class _WorkerRun:
     said: set[str] = field(default_factory=set)
 
     def add(self, contents: dict[int, Content]) -> None:
-        """Keep images, by index: those that came as files by their paths alone."""
+        """Collect images by index; images that are files are sent as paths."""
         for index, content in contents.items():
             self.names[index] = content.name
             self.items[index] = content.data if content.path is None else content.path
 
     def send(self) -> None:
-        """Send all images; store what comes home, as it comes.
+        """Send all images and store the results as they arrive.
 
         Raises
         ------
         ValueError, FileNotFoundError
-            If an image cannot be used and is not to be skipped, or a worker cannot
-            read it; when all that was sent before has come home.
+            If an image cannot be used and is not skipped, or if a worker cannot read
+            it; raised after the results of all tasks sent before.
         RuntimeError
             If the backend loses tasks.
         """
@@ -160,26 +159,26 @@ class _WorkerRun:
             raise self.errors[min(self.errors)]
         if left:
             raise RuntimeError(
-                f"joblib's backend gave no result for {len(left)} of the images, the "
-                f"first of them {self.names[min(left)]}. Try again, or another backend."
+                f"joblib's backend returned no result for {len(left)} image(s), first "
+                f"{self.names[min(left)]}. Try again, or use another backend."
             )
 
     def _tasks(self) -> Iterator[dict[int, Any]]:
-        """Yield images by index, as many as go to a worker together."""
+        """Yield the images of each task, by index."""
         left = iter(self.items.items())
         n_together = self._n_together()
         while not self.errors and (some := dict(islice(left, n_together))):
             yield some
 
     def _n_together(self) -> int:
-        """Return a number of images with which all workers have as many tasks."""
+        """Return the number of images per task that balances the tasks of workers."""
         n_workers = effective_n_jobs(self.passes.n_jobs)
         n_of_each = -(-len(self.items) // n_workers)
         n_tasks_of_each = max(-(-n_of_each // self.passes.batch_size), 1)
         return max(-(-n_of_each // n_tasks_of_each), 1)
 
     def _take(self, done: Done) -> None:
-        """Check and keep what a worker has made of images."""
+        """Check and store the results of a worker."""
         for oddity in done.oddities:
             self._warn(oddity, done.keys)
         for index, message in done.bad.items():
@@ -191,10 +190,10 @@ class _WorkerRun:
         changed = [i for i, keys in done.keys.items() if keys != self.ledger.keys[i]]
         for index in changed:
             self.errors[index] = ValueError(
-                f"{self.names[index]} is another image for worker {done.worker} than "
-                "for the process that asked: the file changed meanwhile, or that "
-                "worker has another one under its path. Try again, use a folder that "
-                "all workers share, or pass the bytes of files."
+                f"{self.names[index]} is another image on worker {done.worker} than in "
+                "the main process: the file has changed, or the worker has another "
+                "file under this path. Try again, use a folder that all workers share, "
+                "or pass the bytes of files."
             )
         if not changed:
             good = [index for index in done.keys if index not in done.bad]
@@ -202,7 +201,7 @@ class _WorkerRun:
         self.ledger.count(bad=sum(index in self.ledger.bad for index in done.bad))
 
     def _warn(self, oddity: str, indices: Iterable[int]) -> None:
-        """Warn of what a worker found odd, unless another one has said the same."""
+        """Pass on a warning of a worker, once."""
         named = self._renamed(oddity, indices)
         names = (name for name in self.names.values() if named.startswith(name))
         what = named.removeprefix(next(names, ""))
@@ -211,7 +210,7 @@ class _WorkerRun:
             self.ledger.warn(named)
 
     def _renamed(self, message: str, indices: Iterable[int]) -> str:
-        """Return a worker's message with the name that an image has for the user."""
+        """Replace the image name in a worker's message by the name for the user."""
         for index in indices:
             name = name_of(self.items[index], index)
             if message.startswith(name):
@@ -220,14 +219,14 @@ class _WorkerRun:
 
 
 def _do(work: Work, items: dict[int, Any]) -> Done:
-    """Do a task. The work is an argument, so that Dask can send it once."""
+    """Run a task. The function is an argument, so that Dask can send it once."""
     return work(items)
 
 
 def _results(
     work: Work, tasks: Iterator[dict[int, Any]], n_jobs: int | None
 ) -> Iterator[Done]:
-    """Yield the results of tasks as they are done, or in groups."""
+    """Yield the results of tasks as they are completed, or in groups."""
     backend, _ = get_active_backend()
     n_workers = effective_n_jobs(n_jobs)
     if hasattr(backend, "client"):
@@ -236,7 +235,7 @@ def _results(
     calls = (delayed(_do)(work, items) for items in tasks)
     try:
         parallel = Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
-    except ValueError:  # a backend that cannot do this, as Ray's and Spark's
+    except ValueError:  # unsupported by some backends, such as Ray's and Spark's
         parallel = None
     if parallel is not None:
         yield from parallel(calls)
@@ -249,15 +248,15 @@ def _results(
 def _results_of_dask(
     backend: Any, work: Work, tasks: Iterator[dict[int, Any]], n_workers: int
 ) -> Iterator[Done]:
-    """Yield the results of tasks of joblib's Dask backend as they are done.
+    """Yield the results of tasks of joblib's Dask backend as they are completed.
 
-    By its client: :class:`joblib.Parallel` waits for ever for a task that Dask gives up
-    (joblib 1.6), as one that has killed several workers.
+    This uses the Dask client, because :class:`joblib.Parallel` (joblib 1.6) waits
+    forever for tasks that Dask gives up, such as one that has killed several workers.
 
     Raises
     ------
     RuntimeError
-        If a worker has no skvgg.
+        If a worker does not have skvgg.
     """
     from distributed import as_completed
 
@@ -265,7 +264,7 @@ def _results_of_dask(
     _check_import(client)
     there: Any = work
     if sys.getsizeof(work) > _LARGE:
-        # To all, as what one worker alone has is lost with it.
+        # To all workers, because data on one worker is lost if it stops.
         there = client.scatter(work, broadcast=True, hash=False)
     running = as_completed()
 
@@ -273,7 +272,7 @@ def _results_of_dask(
         for items in islice(tasks, n):
             running.add(client.submit(_do, there, items, pure=False))
 
-    with backend.retrieval_context():  # a task of a worker lets others run meanwhile
+    with backend.retrieval_context():  # lets a worker run other tasks meanwhile
         send(_TASKS_IN_A_GROUP * n_workers)
         for future in running:
             yield future.result()
@@ -281,11 +280,11 @@ def _results_of_dask(
 
 
 def _check_import(client: Any) -> None:
-    """Raise if a worker has no skvgg: Dask would wait for its answer for ever."""
+    """Raise if a worker does not have skvgg, because Dask would wait forever."""
     answers = client.run(exec, "import skvgg", on_error="return")
     for worker, answer in answers.items():
         if isinstance(answer, ImportError):
             raise RuntimeError(
                 f"The Dask worker {worker} cannot import skvgg ({answer}). Install "
-                f"version {skvgg.__version__} of it there."
+                f"skvgg {skvgg.__version__} there."
             )

@@ -1,1 +1,1 @@
-"""Fine-tuning: the head first, then the layers below it, on stored maps."""
+"""Fine-tuning on stored maps: first the head, then also the layers below."""

@@ -1,4 +1,4 @@
-"""What the fine-tuned classifier and regressor have in common: nearly all."""
+"""Base class of the fine-tuned classifier and regressor."""
 
 from __future__ import annotations
 
@@ -69,33 +69,33 @@ from skvgg._typing import (
 from skvgg.features import VGG19Features
 from skvgg.weights import Source, TunedWeights, WeightsLike, as_source
 
-#: Share of all steps in which the learning rate rises to its full size, at most those
-#: of one epoch.
+#: Fraction of all steps in which the learning rate rises to its maximum, at most one
+#: epoch.
 _WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What a fit works on.
+    """The data of a fit.
 
     Attributes
     ----------
     plan : Plan
-        What is frozen and what is trained.
+        Which layers are frozen and which are trained.
     settings : Settings
-        Of the pass through the frozen layers.
+        Settings of the pass through the frozen layers.
     source : Source
-        The weights that the fit begins with.
+        Initial weights.
     fingerprint : str
-        Theirs.
+        Fingerprint of the initial weights.
     stored : Stored
-        What the frozen layers gave.
+        Outputs of the frozen layers.
     rows : list of list of ndarray
         For each view and output, the rows of all images.
     train, validation : ndarray of int
-        Images to learn from and to watch.
+        Indices of training and validation images.
     targets : Targets
-        What the targets are.
+        Encoding of the targets.
     Y : ndarray of shape (n, n_outputs)
         Encoded targets of all images.
     w : ndarray of shape (n,), float32
@@ -116,7 +116,7 @@ class _Task:
 
 
 class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
-    """A VGG19 with a head, on images; the head is trained, then layers below it."""
+    """A VGG19 with a head; first the head is trained, then also the layers below."""
 
     features_: VGG19Features
     head_: BaseTFLearnMLP
@@ -219,33 +219,33 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self.random_state = random_state
         self.verbose = verbose
 
-    # What a subclass decides
+    # For subclasses
 
     @abstractmethod
     def _learn_targets(self, y: np.ndarray) -> Targets:
-        """Return what the targets y are."""
+        """Return the encoding of the targets y."""
 
     @abstractmethod
     def _get_targets(self) -> Targets:
-        """Return what the targets of the last fit were."""
+        """Return the encoding of the targets of the last fit."""
 
     @abstractmethod
     def _keep_targets(self, targets: Any) -> None:
-        """Keep what the targets are, as fitted attributes."""
+        """Store the encoding of the targets as fitted attributes."""
 
     @abstractmethod
     def _check_targets(self, y: Any) -> np.ndarray:
         """Return y as an array, or raise."""
 
     def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
-        """Return what each image's weight is multiplied by because of its class."""
+        """Return the class weight of each image."""
         return 1.0
 
     @abstractmethod
     def _fit_linear(
         self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
     ) -> tuple[BaseTFLearnMLP, list[float]]:
-        """Return a fitted head of no hidden layers, and its penalties."""
+        """Return a fitted head without hidden layers, and its penalties."""
 
     @abstractmethod
     def _make_head(self, **params: Any) -> BaseTFLearnMLP:
@@ -253,7 +253,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _to_labels(self, Y: np.ndarray, targets: Any) -> np.ndarray:
-        """Return what was encoded as Y, as a head's `fit` takes it."""
+        """Return the targets y for encoded targets Y."""
 
     # Fitting
 
@@ -261,7 +261,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def fit(
         self, X: ImagesLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train the head, then the layers from `trainable` up.
+        """Train the head, then the head and the layers from `trainable` upwards.
 
         Parameters
         ----------
@@ -269,33 +269,32 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             As in :meth:`skvgg.VGG19Features.transform`: paths, bytes, PIL images,
             or arrays.
         y : array-like of shape (n_samples,)
-            Targets. (A regressor takes several, of shape (n_samples, n_outputs).)
+            Targets. (The regressor also supports the shape (n_samples, n_outputs).)
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the images, not negative and relative to each other. None
-            means equal weights.
+            Non-negative weights of the images; only their ratios matter. None means
+            equal weights.
 
         Returns
         -------
         estimator
-            The fitted estimator itself.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If a parameter, an image or a target is wrong, or if the training
-            diverges. The last fit is then as it was.
+            If a parameter, an image or a target is invalid, or if training diverges.
+            The estimator then keeps the state of its last fit.
         FileNotFoundError
-            If the weights file or an image's file does not exist.
+            If the weights file or an image file does not exist.
         OSError
-            If `memory` has no room for the maps.
+            If `memory` has no space for the maps.
 
         Warns
         -----
         :class:`~sklearn.exceptions.ConvergenceWarning`
-            If nothing was learned: the loss is not below that of the best constant
-            prediction.
+            If the loss is not below that of the best constant prediction.
         UserWarning
-            If the maps will take more than 10 GB, or a class has one image.
+            If the maps take more than 10 GB, or if a class has only one image.
         """
         with all_or_nothing(self):
             continues = self.warm_start and hasattr(self, "head_")
@@ -311,7 +310,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     @contextmanager
     def _opened_cache(self) -> Iterator[tuple[Cache, str | None]]:
-        """Open `memory`, or a folder for this fit; give it and its folder."""
+        """Open `memory`, or a temporary cache for this fit; yield it and its folder."""
         with closing(Cache(self.memory)) as cache:
             if cache.keeps:
                 yield cache, cache.location
@@ -323,7 +322,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             yield cache, folder
 
     def _bar(self, n_images: int) -> tqdm:
-        """Return one progress bar for the whole fit, over images."""
+        """Return a progress bar for the whole fit, in images."""
         n_passes = len(self._views(0)) + (self.max_iter if self.trainable else 0)
         return progress_bar(
             total=n_passes * n_images, unit="image", disable=not self.verbose
@@ -333,7 +332,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         return make_views(self.augment, self.n_views, seed)
 
     def _make_features(self, weights: Any) -> VGG19Features:
-        """Return the transformer with such weights and these parameters."""
+        """Return a transformer with the given weights and these parameters."""
         stages = isinstance(self.layer, str) and self.layer == "stages"
         return VGG19Features(
             weights,
@@ -359,7 +358,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         bar: tqdm,
         continues: bool,
     ) -> _Task:
-        """Check everything together, and send images through the frozen layers."""
+        """Check all inputs, and run the images through the frozen layers."""
         weights = self.features_.weights if continues else self.weights
         features = self._make_features(weights)
         features._validate_params()
@@ -378,7 +377,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         images = as_images(X, None, check_items=True)
         check_consistent_length(images, y)
         w = check_weights(sample_weight, images).copy()  # it may be the user's array
-        # Images of weight zero are as if they were not there.
+        # Images of weight zero are ignored.
         w[w > 0] *= self._class_weights(y[w > 0])
         kept = np.flatnonzero(w)
         if not len(kept):
@@ -412,7 +411,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _check_goes_on(self, settings: Settings) -> None:
-        """Raise if the last head takes other features, or is not the one wanted."""
+        """Raise if the last fit had other features or another head."""
         last = Settings.of(self.features_, as_source(self.features_.weights))
         hidden = check_hidden_layer_sizes(self.head)
         trained = tuple(len(b) for b in self.head_.intercepts_[:-1])
@@ -422,9 +421,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         ):
             if before != now:
                 raise ValueError(
-                    f"warm_start=True goes on from the last fit, which had the {name} "
+                    f"warm_start=True continues the last fit, which had the {name} "
                     f"{before}; now they would be {now}. Set warm_start=False to start "
-                    "anew."
+                    "from scratch."
                 )
 
     def _split(
@@ -438,7 +437,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         train, validation = training.split(strata, len(kept), fraction, rng)
         if not len(validation):
             raise ValueError(
-                f"early_stopping=True needs validation samples, and "
+                f"early_stopping=True needs validation samples, but "
                 f"validation_fraction={fraction:g} of {len(kept)} leaves none. Raise "
                 "it, or set early_stopping=False."
             )
@@ -455,7 +454,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         folder: str | None,
         bar: tqdm,
     ) -> Stored:
-        """See that the cache has the outputs of all views of all images."""
+        """Compute the outputs of all views of all images that are not in the cache."""
         views = self._views(self.seed_)
         shape = None
         if plan.map_output is not None:
@@ -484,7 +483,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     # The head
 
     def _fit_head(self, task: _Task) -> None:
-        """Fit the head on what does not change; keep it and its penalties."""
+        """Fit the head on fixed features; store it and its penalties."""
         blocks = [np.hstack(rows)[task.train] for rows in task.rows]
         X = np.concatenate(blocks)
         n_views, first = len(blocks), len(task.train)
@@ -509,7 +508,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     # The layers below it
 
     def _tune(self, task: _Task, bar: tqdm) -> None:
-        """Train the layers that are to be, and keep what was learned."""
+        """Train the layers that are not frozen, and store the result."""
         self.history_, self.loss_curve_, self.n_iter_ = {}, [], 0
         self._trained_on = None
         if task.plan.start_layer is not None:
@@ -525,7 +524,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             self._train_layers(task, bar)
 
     def _train_layers(self, task: _Task, bar: tqdm) -> None:
-        """Train some layers and the head with them."""
+        """Train some layers together with the head."""
         targets = task.targets
         scaling, head_parameters = get_learned(self.head_)
         assert scaling.inputs is not None
@@ -569,7 +568,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             stopping = training.EarlyStopping(
                 f"val_{targets.score_name}", self.n_iter_no_change, self.tol
             )
-            # So that layers that only get worse are left as they were.
+            # Keeps the initial layers if training only makes them worse.
             loss, output = tuner.evaluate(validation.X, validation.Y, validation.w)
             seen = targets.figures(loss, validation.Y, output, validation.w)
             stopping.should_stop({stopping.monitor: seen[targets.score_name]}, tuner)
@@ -609,17 +608,17 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         guessing = targets.guessing_loss(samples.Y, samples.w)
         last = {name: figures[-1] for name, figures in self.history_.items()}
-        # The loss of numbers is in their own units.
+        # The loss of regression depends on the units of y.
         is_clear = last["r2"] > 0.1 if "r2" in last else last["loss"] < 0.9 * guessing
         if is_clear:
-            return  # with dropout, even, and without another pass
+            return  # despite dropout; saves another pass
         loss, output = tuner.evaluate(samples.X, samples.Y, samples.w)
         if not targets.is_learned(loss, samples.Y, output, samples.w):
             rate = f"a smaller learning_rate_init than {self.learning_rate_init:g}"
             self._say_nothing_learned(loss, guessing, f"{rate}, trainable=None")
 
     def _warn_if_head_learned_nothing(self, task: _Task) -> None:
-        """Do the same for a linear head alone; others warn when they are fitted."""
+        """Do the same for a linear head; other heads warn in their fit."""
         if check_hidden_layer_sizes(self.head):
             return
         Y, w = task.Y[task.train], task.w[task.train]
@@ -632,9 +631,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def _say_nothing_learned(self, loss: float, guessing: float, remedy: str) -> None:
         warn(
-            f"{type(self).__name__} learned nothing, or hardly anything: on the images "
-            f"that it was trained on, its loss is {loss:.4g} and that of the best "
-            f"constant prediction is {guessing:.4g}. Try {remedy}, or other weights.",
+            f"{type(self).__name__} learned nothing, or hardly anything: its loss on "
+            f"the training images is {loss:.4g}, and that of the best constant "
+            f"prediction is {guessing:.4g}. Try {remedy}, or other weights.",
             ConvergenceWarning,
         )
 
@@ -654,11 +653,11 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     # Predicting
 
     def _averages(self) -> bool:
-        """Return whether predictions are means over views."""
+        """Return whether predictions are averaged over views."""
         return self.average_views and isinstance(self.augment, str)
 
     def _outputs(self, X: Any, method: str) -> np.ndarray:
-        """Return what a method of the head makes of images, the mean over views."""
+        """Return the output of a method of the head, averaged over views."""
         check_is_fitted(self)
         views: Any = (None,)
         if self._averages():
@@ -674,20 +673,20 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def to_features(
         self, layer: LayerLike | None = None, *, pooling: PoolingLike = "avg"
     ) -> VGG19Features:
-        """Return a transformer that has the fine-tuned layers.
+        """Return a transformer with the fine-tuned layers.
 
         Parameters
         ----------
         layer : str or sequence of str, default=None
-            Its layers, as in :class:`skvgg.VGG19Features`. None takes those that
-            the head takes, pooled as there.
+            Layers, as in :class:`skvgg.VGG19Features`. None means the layers and
+            pooling of the head's inputs.
         pooling : {"avg", "max"} or None, default="avg"
-            How they are pooled, if `layer` is given.
+            Pooling, if `layer` is given.
 
         Returns
         -------
         VGG19Features
-            With the other parameters of this estimator.
+            A transformer with the other parameters of this estimator.
         """
         check_is_fitted(self)
         features = clone(self.features_)
@@ -695,7 +694,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             features.set_params(layer=layer, pooling=pooling)
         return features
 
-    # Manners
+    # scikit-learn API
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -725,7 +724,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
 
 def _frozen_rows(task: _Task) -> list[np.ndarray]:
-    """Return for each view the rows of all images that the training does not change."""
+    """Return the rows of the frozen outputs of all images, for each view."""
     outputs, frozen = task.plan.outputs, task.plan.frozen_outputs
     none = np.empty((len(task.Y), 0), np.float32)
     blocks = []
@@ -738,7 +737,7 @@ def _frozen_rows(task: _Task) -> list[np.ndarray]:
 def _samples(
     task: _Task, images: np.ndarray, frozen: list[np.ndarray], scaling: Any, rng: Any
 ) -> training.Samples:
-    """Return images to train on, or to look at if `rng` is None."""
+    """Return samples for training, or for evaluation if `rng` is None."""
     Y = task.Y[images]
     if scaling.outputs is not None:
         Y = scaling.outputs(Y)
@@ -747,7 +746,7 @@ def _samples(
 
 
 def _warm_up_and_fall(n_steps: int, n_batches: int) -> Iterator[float]:
-    """Yield the learning rate's factor: up in a straight line, down by a cosine."""
+    """Yield factors of the learning rate: linear warm-up, then cosine decay."""
     n_up = max(1, min(n_batches, round(_WARM_UP * n_steps)))
     for step in range(n_steps):
         if step < n_up:
@@ -769,6 +768,6 @@ def _check_finite(
     arrays += [array for pair in layers.values() for array in pair]
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError(
-            "The training diverged in its last step: the weights learned are not "
+            "The training diverged in its last step: the learned weights are not "
             "finite. Try a smaller learning_rate_init."
         )

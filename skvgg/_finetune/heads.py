@@ -1,7 +1,7 @@
-"""The head on features that do not change: what fine-tuning starts from.
+"""Fit the head on fixed features, as the starting point of fine-tuning.
 
-Whatever fits it, it becomes one of skvgg's heads: layers of weights for features as
-they come, that predict in NumPy.
+Heads fitted by scikit-learn are converted to skvgg's heads, which take unscaled
+features and predict with NumPy.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from skvgg._head.targets import ClassTargets, NumberTargets
 from skvgg._runtime.warn import warn
 from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
-#: Inverse strengths of the L2 penalty that a linear head is chosen from, by
-#: cross-validation. Multiplied by the number of samples they are scikit-learn's C; the
-#: grid is that of C for 1,000 samples: 1e-4 to 1.
+#: Candidates for the inverse strength of the L2 penalty of a linear head. Multiplied by
+#: the number of samples they are scikit-learn's C: 1e-4 to 1 for 1,000 samples.
 _STRENGTHS = np.logspace(-7, -3, 5)
 
-#: Folds of that cross-validation, at most.
+#: Maximum number of folds for choosing the penalty.
 _FOLDS = 3
 
-#: Iterations of L-BFGS: to convergence, that is.
+#: Maximum number of L-BFGS iterations, enough to converge.
 _MAX_ITER = 1000
 
 
@@ -53,8 +52,8 @@ def fit_linear_classifier(
     w : ndarray of shape (n,)
         Weights.
     first : int
-        How many of them are images themselves. The strength of the penalty is chosen
-        on these: views of one image must not lie in different folds.
+        Number of rows that are original images. Only these are used to choose the
+        penalty, because views of one image must not be in different folds.
     targets : ClassTargets
         The classes.
     seed : int
@@ -78,9 +77,9 @@ def fit_linear_classifier(
     if n_folds < 2:
         label = targets.classes.tolist()[int(counts.argmin())]
         warn(
-            f"The class {label!r} has one image, so that the strength of the head's "
-            "penalty cannot be chosen by cross-validation: a medium one is used. Add "
-            "images of that class."
+            f"The class {label!r} has one image, so cross-validation cannot choose the "
+            "strength of the head's penalty, and a medium one is used. Add images of "
+            "that class."
         )
         strength = float(np.median(_STRENGTHS))
     else:
@@ -93,7 +92,7 @@ def fit_linear_classifier(
             refit=False,
         )
         with warnings.catch_warnings(), _weights_for_all():
-            # Of strengths that are not chosen.
+            # Strengths that are not chosen may not converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
             search.fit(Z[:first], y[:first], sample_weight=w[:first])
         strength = search.best_params_["C"] / first
@@ -103,8 +102,8 @@ def fit_linear_classifier(
     coef, intercept = model.coef_.T, model.intercept_
     penalty = 1 / (C * float(w[:first].sum()))
     if len(targets.classes) == 2:
-        # Half of it for each class gives the same probabilities; the penalty on both
-        # halves together is then a half of what it was.
+        # Half of the weights for each class give the same probabilities. The sum of
+        # the penalties on both halves is then half the original penalty.
         coef = np.hstack([-coef / 2, coef / 2])
         intercept = np.array([-intercept[0] / 2, intercept[0] / 2])
         penalty *= 2
@@ -122,8 +121,8 @@ def fit_linear_regressor(
 ) -> tuple[TFLearnMLPRegressor, list[float]]:
     """Fit a ridge regression on standardized features and targets.
 
-    The parameters and results are those of :func:`fit_linear_classifier`, with numbers
-    of shape (n, n_outputs) in place of labels.
+    Parameters and results are those of :func:`fit_linear_classifier`, with targets Y of
+    shape (n, n_outputs) instead of labels.
     """
     inputs = Standardization.of(X, w)
     outputs = Standardization.of(Y, w).with_constants()
@@ -161,7 +160,7 @@ def linear_loss(
     """Return the loss of a fitted head on encoded targets, and its outputs."""
     if isinstance(head, TFLearnMLPClassifier):
         output, log = head.predict_proba(X), head.predict_log_proba(X)
-        # Where Y is zero, the logarithm may be infinite.
+        # The logarithm may be infinite where Y is zero.
         losses = -np.where(Y > 0, Y * log, 0).sum(axis=1)
     else:
         output = head.predict(X).reshape(Y.shape)
@@ -170,9 +169,9 @@ def linear_loss(
 
 
 def _weights_for_all() -> AbstractContextManager[Any]:
-    """Let a search hand weights on, whatever the user has set for searches of theirs.
+    """Let a search pass sample weights on, whatever the user's configuration.
 
-    With ``enable_metadata_routing`` it would ask for requests first.
+    With ``enable_metadata_routing``, the search would require metadata requests.
     """
     return config_context(enable_metadata_routing=False)
 
@@ -197,7 +196,7 @@ def _set_fitted(
     targets: Any,
     n_iter: int,
 ) -> None:
-    """Make a head of no hidden layers that another estimator has fitted."""
+    """Set the fitted attributes of a linear head from another estimator."""
     parameters = ([coef.astype(np.float32)], [intercept.astype(np.float32)])
     set_learned(head, scaling, parameters, targets)
     head.n_iter_ = n_iter

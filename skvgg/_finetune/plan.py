@@ -1,4 +1,4 @@
-"""Which layers are trained, and what is computed once for each image."""
+"""Which layers are trained, and which outputs are computed once per image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skvgg._definition.architecture import (
 
 _BLOCK_NAMES = tuple(f"block{i}" for i in range(1, len(BLOCKS) + 1))
 
-#: What `trainable` may be, besides None.
+#: Valid values of `trainable`, besides None.
 TRAINABLE = (
     "all",
     *_BLOCK_NAMES,
@@ -29,17 +29,18 @@ TRAINABLE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is frozen and what is trained.
+    """Which layers are frozen and which are trained.
 
     Attributes
     ----------
     outputs : tuple of Output
-        What the head takes.
+        Inputs of the head.
     trained : tuple of str
-        Layers whose weights change, upwards.
+        Layers whose weights change, from bottom to top.
     start : str or None
-        The layer whose map is stored: that below the first trained one;
-        :data:`PIXELS` if that is the first of all; None if no layer is trained.
+        The layer whose map is stored: the one below the first trained layer;
+        :data:`PIXELS` if the first trained layer is the first of all; None if no layer
+        is trained.
     """
 
     outputs: tuple[Output, ...]
@@ -48,12 +49,12 @@ class Plan:
 
     @classmethod
     def of(cls, trainable: str | None, outputs: Sequence[Output]) -> Plan:
-        """Return the plan for what the user wants to train.
+        """Return the plan for a value of `trainable`.
 
         Raises
         ------
         ValueError
-            If `trainable` is unknown, or above all layers that the head takes.
+            If `trainable` is unknown, or above all input layers of the head.
         """
         outputs = tuple(outputs)
         if trainable is None:
@@ -67,9 +68,9 @@ class Plan:
         first = _first_layer(trainable)
         if get_layer(first) not in needed:
             raise ValueError(
-                f"trainable={trainable!r} lies above the layers that the head takes, "
-                f"layer={[output.layer for output in outputs]}. Choose an earlier one "
-                "to train, or a later layer."
+                f"trainable={trainable!r} is above the input layers of the head, "
+                f"layer={[output.layer for output in outputs]}. Choose an earlier "
+                "`trainable` layer, or a later `layer`."
             )
         index = LAYER_NAMES.index(first)
         trained = [
@@ -85,23 +86,23 @@ class Plan:
 
     @property
     def frozen_outputs(self) -> tuple[Output, ...]:
-        """Outputs that stay as they are."""
+        """Outputs that do not change in training."""
         return tuple(o for o in self.outputs if not self._changes(o.layer))
 
     @property
     def map_output(self) -> Output | None:
-        """What is stored for the training, whole."""
+        """The map that is stored for training."""
         return None if self.start is None else Output(self.start, None)
 
     @property
     def start_layer(self) -> str | None:
-        """The layer that the training begins above; None for pixels."""
+        """The layer below the first trained one; None for pixels."""
         return None if self.start == PIXELS else self.start
 
     def depth_of(self, layer: str) -> int:
-        """Return how many trained blocks lie above a trained layer's block.
+        """Return the number of trained blocks above the block of a trained layer.
 
-        Fully connected layers are a block of their own.
+        The fully connected layers form one block.
         """
         blocks = list(dict.fromkeys(_block_of(name) for name in self.trained))
         return len(blocks) - 1 - blocks.index(_block_of(layer))
@@ -115,7 +116,7 @@ class Plan:
 
 
 def shape_of_map(plan: Plan, image_size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of what is stored for the training of an image."""
+    """Return the shape of the map that is stored for each image."""
     if plan.start == PIXELS:
         return (*image_size, 3)
     assert plan.start is not None

@@ -1,4 +1,4 @@
-"""What the frozen layers gave, read from the cache batch by batch."""
+"""Outputs of the frozen layers, read from the cache in batches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from skvgg._store.cache import Cache
 #: Images whose rows are read together.
 _READ_TOGETHER = 256
 
-#: Bytes of maps above which a warning says what the disk will hold.
+#: Size of the maps in bytes above which a warning is emitted.
 MUCH = 10e9
 
 
 class Stored:
-    """The outputs of images and their views, by their keys in a cache.
+    """Cached outputs of images and their views.
 
     Parameters
     ----------
     cache : Cache
-        Where they are.
+        Where the outputs are stored.
     keys : sequence of sequence of sequence of bytes
         For each view and image, the keys of its outputs: first the map's, if there are
         maps, then those of the rows.
@@ -47,11 +47,11 @@ class Stored:
 
     @property
     def n_views(self) -> int:
-        """How many views each image has."""
+        """Number of views of each image."""
         return len(self._keys)
 
     def rows(self, view: int) -> list[np.ndarray]:
-        """Return the rows of all images, for each output that is no map."""
+        """Return the rows of all images, for each output that is not a map."""
         keys = [some[self._n_maps :] for some in self._keys[view]]
         parts: list[list[np.ndarray]] = [[] for _ in keys[0]]
         for batch in gen_batches(len(keys), _READ_TOGETHER):
@@ -62,13 +62,13 @@ class Stored:
         return [np.stack(part) for part in parts]
 
     def maps(self, images: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Return the map of each image in the view asked for."""
+        """Return the map of each image in the requested view."""
         keys = [
             self._keys[v][i][0]
             for i, v in zip(images.tolist(), views.tolist(), strict=True)
         ]
         found = self._read(keys)
-        # One that holds numbers too large for float16 is stored in float32.
+        # Maps with numbers too large for float16 are stored in float32.
         return np.stack([found[key].reshape(self._map_shape) for key in keys])
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
@@ -76,27 +76,27 @@ class Stored:
         n_missing = sum(key not in found for key in keys)
         if n_missing:
             raise OSError(
-                f"{n_missing} of {len(keys)} outputs that the training needs are not "
-                "in `memory`, where they were just stored: its disk may be full or "
-                "read-only, its server full or gone, or somebody cleared it. Free some "
-                "space or choose another `memory`, and fit again. Nothing was learned."
+                f"{n_missing} of {len(keys)} outputs that training needs are no longer "
+                "in `memory`: its disk may be full or read-only, its server full or "
+                "unreachable, or it may have been cleared. Free some space or choose "
+                "another `memory`, and fit again. The estimator is unchanged."
             )
         return found
 
 
 class Batches:
-    """Images to learn from, as the tuner takes them: indexed by their position.
+    """Images in the form that the tuner takes: indexed by position.
 
     Parameters
     ----------
     stored : Stored
-        Their maps.
+        Maps of the images.
     images : ndarray of shape (n,), int
-        Which images these are.
+        Indices of the images.
     frozen : sequence of ndarray of shape (n_images, n_frozen)
         For each view, the rows that do not change.
     rng : RandomState or None
-        Draws a view for each image each time; None takes the first view always.
+        Draws a view of each image at each access; None always takes the first view.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Batches:
         self.shape = (len(images),)
 
     def __getitem__(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return maps and the rows that do not change."""
+        """Return maps and the rows of the frozen outputs."""
         images = self._images[positions]
         views = np.zeros(len(images), int)
         if self._rng is not None and self._stored.n_views > 1:
@@ -126,16 +126,16 @@ class Batches:
 
 
 def check_disk(folder: str | None, n_bytes: float, cache: Cache) -> None:
-    """Warn if maps will take much room, and raise if there is none.
+    """Warn if the maps take much disk space, and raise if they do not fit.
 
     Parameters
     ----------
     folder : str or None
-        Where they will be; None if it is not on a disk that we know.
+        Where the maps will be stored; None if this is not a known disk.
     n_bytes : float
-        What they will take.
+        Size of the maps.
     cache : Cache
-        What is there; some or all of the maps may be.
+        The cache, which may already contain some or all of the maps.
     """
     where = f"in {folder!r}" if folder else "in memory"
     free = _free_bytes(folder)
@@ -148,8 +148,8 @@ def check_disk(folder: str | None, n_bytes: float, cache: Cache) -> None:
     if n_bytes > MUCH:
         warn(
             f"The maps of the frozen layers will take up to {n_bytes / 1e9:.1f} GB "
-            f"{where}. A later `trainable` layer, a smaller `image_size` or fewer "
-            "views (`augment`) take less."
+            f"{where}. To reduce this, choose a later `trainable` layer, a smaller "
+            "`image_size` or fewer views (`augment`)."
         )
 
 

@@ -1,7 +1,7 @@
-"""The trained part in TensorFlow: from a map to the loss, and a step down from there.
+"""The trainable part in TensorFlow: loss and optimizer steps, starting from maps.
 
-Takes arrays and returns arrays; has the methods of
-:class:`skvgg._head.dense.DenseNetwork` that the epochs call.
+It takes and returns arrays, and has the methods of
+:class:`skvgg._head.dense.DenseNetwork` that :func:`skvgg._head.training.train` calls.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from skvgg._network.winograd_training import convolutions_to_train
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
 from skvgg.weights._base import LayerArrays
 
-#: Kernels and biases of layers, and those of the head.
+#: Kernels and biases of the layers and of the head.
 Learned = tuple[dict[str, tuple[np.ndarray, np.ndarray]], Parameters]
 
-#: Activations of hidden layers: scikit-learn's names and those in ``tf.nn``.
+#: Activations of hidden layers: scikit-learn's names and their names in ``tf.nn``.
 _ACTIVATIONS = {
     "relu": "relu",
     "tanh": "tanh",
@@ -35,22 +35,22 @@ _ACTIVATIONS = {
     "identity": None,
 }
 
-#: Adam's, from its paper.
+#: Adam's constants, from its paper.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """The head but for its weights.
+    """The head without its weights.
 
     Attributes
     ----------
     activation : str
-        Of the hidden layers: "relu", "tanh", "logistic" or "identity".
+        Activation of the hidden layers: "relu", "tanh", "logistic" or "identity".
     out_activation : str
-        "softmax" or "identity"; the loss follows from it.
+        "softmax" or "identity"; determines the loss.
     mean, scale : ndarray of shape (n_features,)
-        What standardizes the rows that the head takes.
+        Standardization of the head's inputs.
     penalties : sequence of float
         a in the penalty a / 2 * sum(W ** 2) on the weights W of each layer.
     """
@@ -69,21 +69,22 @@ class TuningSpec:
     Attributes
     ----------
     learning_rate : float
-        Of the head and of the uppermost trained block.
+        Learning rate of the head and the topmost trained block.
     layer_decay : float
-        What the rate of each block below is multiplied by.
+        Ratio of the learning rate of each block to that of the block above.
     weight_decay : float
-        Share of each kernel, times the learning rate, that each step takes off.
+        Decoupled weight decay: each step reduces kernels by this fraction times the
+        learning rate.
     dropout : float
-        Share of what each layer of the head takes that is set to zero.
+        Fraction of the inputs of each layer of the head that is set to zero.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
-        What the layers compute in; weights and the loss are float32.
+        Precision of the layers' computations; weights and the loss are float32.
     seed : int
-        Of the dropout.
+        Seed of the dropout.
     batch_size : int
-        Images a step.
+        Number of images per step.
     n_passes : int
-        Images times epochs that the whole training is expected to take.
+        Number of images times the maximum number of epochs.
     """
 
     learning_rate: float
@@ -97,7 +98,7 @@ class TuningSpec:
 
 
 class Tuner:
-    """The layers that are trained, and the head on top of them.
+    """The trainable layers and the head on top of them.
 
     Parameters
     ----------
@@ -108,9 +109,9 @@ class Tuner:
     head_parameters : tuple of (list of ndarray, list of ndarray)
         Weights and biases of the head to start from, for standardized rows.
     head, tuning : HeadSpec, TuningSpec
-        How it is built and trained.
+        How the head is built, and how everything is trained.
     preprocessing : Preprocessing
-        What is done to pixels, if the plan starts from them.
+        Normalization of pixels, if the plan starts from them.
     image_size : tuple of (int, int)
         Height and width of the images in the network.
     """
@@ -149,7 +150,7 @@ class Tuner:
             tuning.batch_size,
             tuning.n_passes,
         )
-        # These take one number of images: the last ones have zeros after them.
+        # These need a fixed number of images: the last batch is padded with zeros.
         self._n_together = tuning.batch_size if self._convolutions else None
         shapes = self._shapes(image_size, len(head_parameters[1][-1]))
         dtypes = (dtype_of(tuning.precision), *["float32"] * 3)
@@ -162,7 +163,7 @@ class Tuner:
         self._step = compiled(self._learn, [*specs, *rate_and_step])
         self._look = compiled(self._evaluate, specs)
 
-    # What the epochs call
+    # Interface of Trainable
 
     def train_epoch(
         self,
@@ -172,12 +173,12 @@ class Tuner:
         batches: Iterable[np.ndarray],
         rate_factors: Iterable[float] = itertools.repeat(1.0),
     ) -> Iterator[tuple[float, np.ndarray]]:
-        """Take one step a batch; yield the loss and the outputs before each.
+        """Take one step per batch; yield the loss and the outputs before each step.
 
         Parameters
         ----------
         X : Batches
-            Maps and rows that do not change, by position.
+            Maps and rows of the frozen outputs, by position.
         Y : ndarray of shape (n, n_outputs), float32
             Targets.
         w : ndarray of shape (n,), float32
@@ -185,7 +186,7 @@ class Tuner:
         batches : iterable of ndarray of int
             Positions of the samples of each batch.
         rate_factors : iterable of float
-            What the learning rates are multiplied by in each step.
+            Factor of the learning rates in each step.
         """
         tf = import_tensorflow()
         for positions, factor in zip(batches, rate_factors, strict=False):
@@ -199,7 +200,7 @@ class Tuner:
     def evaluate(
         self, X: Any, Y: np.ndarray, w: np.ndarray, batch_size: int = 32
     ) -> tuple[float, np.ndarray]:
-        """Return loss and outputs as :meth:`train_epoch` does, learning nothing."""
+        """Return the loss and the outputs without training."""
         total, outputs = 0.0, []
         for part in gen_batches(len(Y), self._n_together or batch_size):
             positions = np.arange(part.start, part.stop)
@@ -209,7 +210,7 @@ class Tuner:
         return total / len(Y), np.concatenate(outputs)
 
     def get_parameters(self) -> Learned:
-        """Return copies of what was learned: layers and head."""
+        """Return copies of the parameters of the layers and the head."""
         layers = {
             name: (kernel.numpy(), bias.numpy())
             for name, (kernel, bias) in self._layers.items()
@@ -218,7 +219,7 @@ class Tuner:
         return layers, (coefs, [bias.numpy() for _, bias in self._dense])
 
     def set_parameters(self, learned: Learned) -> None:
-        """Put back what :meth:`get_parameters` returned."""
+        """Restore the parameters that :meth:`get_parameters` returned."""
         layers, head = learned
         pairs = [(self._layers[name], arrays) for name, arrays in layers.items()]
         pairs += zip(self._dense, zip(*head, strict=True), strict=True)
@@ -226,19 +227,19 @@ class Tuner:
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
 
-    # How
+    # Implementation
 
     def _shapes(
         self, image_size: tuple[int, int], n_outputs: int
     ) -> list[tuple[int, ...]]:
-        """Return the shapes of maps, rows that do not change, targets and weights."""
+        """Return the shapes of maps, frozen rows, targets and weights."""
         shape = shape_of_map(self._plan, image_size)
         return [shape, (sum(self._widths),), (n_outputs,), ()]
 
     def _tensors(
         self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
     ) -> list[Any]:
-        """Return what the compiled functions take: a batch, and its length."""
+        """Return the inputs of the compiled functions: a batch and its length."""
         tf = import_tensorflow()
         maps, frozen = X[positions]
         if self._plan.start == PIXELS:
@@ -247,14 +248,14 @@ class Tuner:
         arrays = [maps, frozen, Y[positions], w[positions]]
         n = len(positions)
         if self._n_together is not None and n < self._n_together:
-            # Weights of zero among them, so that nothing is learned from the rest.
+            # Padded samples have a weight of zero.
             arrays = [_with_zeros(a, self._n_together) for a in arrays]
-        # By NumPy from float16: of that, oneDNN writes to the log on some processors.
+        # NumPy converts from float16: on some processors, oneDNN would log messages.
         maps, *rest = [tf.constant(np.asarray(a, np.float32)) for a in (*arrays, n)]
         return [tf.cast(maps, dtype), *rest]
 
     def _make_slots(self) -> list[tuple[Any, Any, Any, float, float]]:
-        """Return for each variable Adam's two means, its rate's factor, its decay."""
+        """Return each variable with Adam's two means, its rate factor and its decay."""
         tf = import_tensorflow()
         factors = [(v, 1.0, 0.0) for layer in self._dense for v in layer]
         for name, (kernel, bias) in self._layers.items():
@@ -284,7 +285,7 @@ class Tuner:
         return loss, output
 
     def _apply_adam(self, gradients: Sequence[Any], rate: Any, n: Any) -> None:
-        """Take a step of Adam, with weight decay beside it, not in the gradients.
+        """Take a step of Adam with decoupled weight decay.
 
         Kingma and Ba, "Adam", ICLR 2015, algorithm 1; Loshchilov and Hutter,
         "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
@@ -315,9 +316,9 @@ class Tuner:
         return self._loss(logits, Y, w, n), self._activate(logits)
 
     def _forward(self, maps: Any, frozen: Any, step: Any) -> Any:
-        """Return what the head gives, before the output's activation.
+        """Return the output of the head before its activation.
 
-        `step` seeds the dropout; None leaves it out.
+        `step` seeds the dropout; None disables it.
         """
         tf = import_tensorflow()
         outputs = self._plan.trained_outputs
@@ -342,7 +343,7 @@ class Tuner:
         return x
 
     def _in_order(self, frozen: Any, trained: Mapping[Output, Any]) -> Any:
-        """Return the rows of all outputs, as the head takes them."""
+        """Return the rows of all outputs, in the order of the head's inputs."""
         tf = import_tensorflow()
         widths = self._widths
         parts = iter(tf.split(frozen, widths, axis=1)) if widths else iter(())
@@ -355,7 +356,7 @@ class Tuner:
         )
 
     def _standardize(self, rows: Any) -> Any:
-        # A column that is left out has a scale of infinity.
+        # Constant columns have an infinite scale.
         return (rows - self._head.mean.astype("f4")) / self._head.scale.astype("f4")
 
     def _activate(self, logits: Any) -> Any:
@@ -363,7 +364,7 @@ class Tuner:
         return tf.nn.softmax(logits) if self._classifies else logits
 
     def _loss(self, logits: Any, Y: Any, w: Any, n: Any) -> Any:
-        """Return the mean over the `n` images of a batch."""
+        """Return the mean loss over the `n` images of a batch."""
         tf = import_tensorflow()
         if self._classifies:
             losses = tf.nn.softmax_cross_entropy_with_logits(Y, logits)
@@ -382,14 +383,14 @@ class Tuner:
 
 
 def _with_zeros(array: np.ndarray, n: int) -> np.ndarray:
-    """Return an array of n entries, those missing as zeros."""
+    """Return an array padded with zeros to n entries."""
     return np.concatenate(
         [array, np.zeros((n - len(array), *array.shape[1:]), array.dtype)]
     )
 
 
 def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Return pixels as the network takes them, float32."""
+    """Return normalized pixels, float32."""
     x = pixels[..., ::-1] if preprocessing.channels == "BGR" else pixels
     x = x.astype(np.float32) / np.float32(preprocessing.divisor)
     mean = np.array(preprocessing.mean, np.float32)

@@ -1,1 +1,1 @@
-"""Dense heads: training by TFLearn, prediction in NumPy."""
+"""Dense heads: training with TFLearn, prediction with NumPy."""

@@ -1,4 +1,4 @@
-"""What the TFLearn classifier and regressor have in common: nearly all."""
+"""Base class of the TFLearn classifier and regressor."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ from skvgg._typing import (
     fit_context,
 )
 
-#: The activations of :data:`skvgg._head.dense.ACTIVATIONS` in NumPy, and the
-#: logarithms of those that make probabilities.
+#: NumPy versions of :data:`skvgg._head.dense.ACTIVATIONS`, and the logarithms of those
+#: that give probabilities.
 _NUMPY_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
     "logistic": expit,
@@ -59,7 +59,7 @@ _NUMPY_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log softmax": lambda x: log_softmax(x, axis=1),
 }
 
-#: What a fitted head of before there was `standardize` is to have.
+#: Attributes of heads that were fitted before `standardize` existed.
 _NOT_STANDARDIZED: dict[str, Any] = {
     "standardize": False,
     "feature_mean_": None,
@@ -69,19 +69,18 @@ _NOT_STANDARDIZED: dict[str, Any] = {
     "_optimizer_slots": {},
 }
 
-#: What ``cooldown_fraction="auto"`` stands for: the defaults in the documentation say
-#: what it gains.
+#: The value of ``cooldown_fraction="auto"``; docs/defaults.rst describes its effect.
 _COOLDOWN = 0.5
 
-#: Samples that are predicted together; bounds the memory of the hidden layers.
+#: Number of samples that are predicted together; limits the memory of hidden layers.
 _PREDICTION_BATCH = 4096
 
 
 class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
-    """A dense network that TFLearn trains and NumPy runs.
+    """A dense network that is trained with TFLearn and predicts with NumPy.
 
-    A subclass says how targets are encoded and scored, what the output layer
-    is, and what `predict` makes of it.
+    Subclasses define the encoding and the score of targets, the output layer, and
+    `predict`.
     """
 
     coefs_: list[np.ndarray]
@@ -178,25 +177,25 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         self.random_state = random_state
         self.verbose = verbose
 
-    # What a subclass decides
+    # For subclasses
 
-    #: Learning rates that "auto" stands for, by the name of the optimizer.
+    #: Learning rates for "auto", by the name of the optimizer.
     _learning_rates: ClassVar[dict[str, float]]
 
     @abstractmethod
     def _learn_targets(self, y: np.ndarray) -> Targets:
-        """Return what the targets y are."""
+        """Return the encoding of the targets y."""
 
     @abstractmethod
     def _get_targets(self) -> Targets:
-        """Return what the targets of the last fit were."""
+        """Return the encoding of the targets of the last fit."""
 
     @abstractmethod
     def _set_targets(self, targets: Targets) -> None:
-        """Keep what the targets are, as fitted attributes."""
+        """Store the encoding of the targets as fitted attributes."""
 
     def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
-        """Return what each row's weight is multiplied by because of its class."""
+        """Return the class weight of each sample."""
         return 1.0
 
     # Fitting
@@ -217,45 +216,44 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, used as float32.
+            Features, converted to float32.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, not negative and relative to each other: they are
-            divided by their mean. Samples of weight zero are as if they were not
-            there. None means equal weights.
+            Non-negative sample weights. They are divided by their mean, so only their
+            ratios matter. Samples of weight zero are ignored. None means equal weights.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Samples to watch instead of a `validation_fraction` of X.
+            Validation samples, used instead of a `validation_fraction` of X.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Their targets.
+            Targets of the validation samples.
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights in the validation loss and score, relative as well; weights
-            of classes do not multiply them.
+            Weights in the validation loss and score, also divided by their mean. Class
+            weights do not apply to them.
 
         Returns
         -------
         estimator
-            The fitted estimator itself.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If X, y or a weight has a wrong shape or holds NaN or infinity, if a
-            weight is negative or all are zero, if ``early_stopping=True`` and there
-            are too few validation samples, or if the training diverges. The last fit
-            is then as it was.
+            If X, y or the weights have a wrong shape or contain NaN or infinity, if a
+            weight is negative or all weights are zero, if ``early_stopping=True`` and
+            there are too few validation samples, or if training diverges. The estimator
+            then keeps the state of its last fit.
 
         Warns
         -----
         :class:`~sklearn.exceptions.ConvergenceWarning`
-            If the loss on the samples trained on is not below that of the best
-            constant prediction: nothing was learned.
+            If the loss on the training samples is not below that of the best constant
+            prediction.
         """
         continues = self.warm_start and hasattr(self, "coefs_")
         if (X_val is None) != (y_val is None):
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
             raise ValueError(
-                f"{given} was passed without {missing}; pass both or none."
+                f"{given} was passed without {missing}; pass both or neither."
             )
         if X_val is None and sample_weight_val is not None:
             raise ValueError("sample_weight_val was passed without X_val and y_val.")
@@ -273,7 +271,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         targets: Targets | None = None,
         one_epoch: bool = False,
     ) -> Self:
-        """Check, encode and train; see :meth:`_train` for the last arguments."""
+        """Check the inputs, encode the targets and train; see :meth:`_train`."""
         with all_or_nothing(self):
             X, y = self._validate(X, y, reset=not continues)
             weights = check_weights(sample_weight, X)
@@ -317,8 +315,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         """Train and set the fitted attributes.
 
-        `continues` starts from the last fit's end; `one_epoch` is what
-        `partial_fit` does: nothing is held out, nothing stops early.
+        `continues` starts from the end of the last fit. `one_epoch` is for
+        `partial_fit`: no validation split, no early stopping.
         """
         n_steps = self.n_steps_ if continues else 0
         seed = self._next_seed() if continues else draw_seed(self.random_state)
@@ -362,8 +360,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             _check_finite(learned)
             if not one_epoch:
                 self._warn_if_nothing_learned(network, rows, targets)
-            # Only who goes on needs what the optimizer remembers: up to twice the
-            # size of the weights.
+            # The optimizer state takes up to twice the size of the weights, and only
+            # continued training needs it.
             goes_on = one_epoch or self.warm_start
             self._optimizer_slots = network.get_slots() if goes_on else {}
         self._keep_stopping(stopping)
@@ -390,7 +388,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 
     def _keep_history(self, history: training.History, continues: bool) -> None:
         before = self.history_ if continues else {"loss": []}
-        # What was not measured in some epochs is NaN there.
+        # Epochs without a measurement get NaN.
         gaps = [[np.nan] * len(figures["loss"]) for figures in (before, history)]
         self.history_ = {
             name: [*before.get(name, gaps[0]), *history.get(name, gaps[1])]
@@ -414,21 +412,21 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             y = column_or_1d(y, warn=True)
         return X, y
 
-    # Where the training starts
+    # Initial state
 
     def _next_seed(self) -> int:
-        """Return the seed of what follows the steps taken."""
+        """Return the seed for continuing after the steps taken."""
         sequence = np.random.SeedSequence([self.seed_, self.n_steps_])
         return int(sequence.generate_state(1)[0]) % MAX_SEED
 
     def _first_state(
         self, rows: training.Samples, seed: int, *, may_grow: bool
     ) -> tuple[Scaling, Parameters]:
-        """Return the scaling of these rows, and initial parameters.
+        """Return the scaling for these samples, and initial parameters.
 
-        What does not vary teaches nothing, so it is left out: random weights would only
-        disturb where it does vary later. `may_grow` says that later calls bring more
-        rows to learn from, which may tell more of it.
+        Constant features are left out: nothing can be learned from them, and their
+        random weights would disturb predictions where they vary later. With `may_grow`,
+        later calls bring more samples in which they may vary, so they are kept.
         """
         scaling = self._learn_scaling(rows, may_grow)
         return scaling, initial_parameters(self._layer_sizes(rows), seed)
@@ -439,13 +437,13 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         sizes = self._layer_sizes(rows)
         if trained != sizes:
             raise ValueError(
-                f"The network trained before has layers of {trained} units, this one "
-                f"would have {sizes}. Set warm_start=False to start anew."
+                f"The last fit trained a network with layers of {trained} units; now "
+                f"they would be {sizes}. Set warm_start=False to start from scratch."
             )
         if self.standardize == (self.feature_mean_ is None):
             raise ValueError(
-                f"standardize={self.standardize} is not what the last fit had, from "
-                "which this one goes on. Set warm_start=False to start anew."
+                f"standardize={self.standardize} differs from the last fit, which "
+                "this one continues. Set warm_start=False to start from scratch."
             )
         scaling = self._get_scaling()
         return scaling, scaling.unfold((self.coefs_, self.intercepts_))
@@ -454,24 +452,26 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
         return [rows.X.shape[1], *hidden, rows.Y.shape[1]]
 
-    # Standardizing
+    # Standardization
 
     def _learn_scaling(self, rows: training.Samples, may_grow: bool) -> Scaling:
-        """Return what is done to the features; a regressor adds the targets."""
+        """Return the scaling of the features; the regressor adds the targets."""
         if not self.standardize:
             return Scaling()
         inputs = Standardization.of(rows.X, rows.w)
         if may_grow:
             if np.isinf(inputs.scale).all():
                 warn(
-                    f"No feature varies in the first call of {type(self).__name__}."
-                    "partial_fit, whose means and deviations later calls keep. Begin "
-                    "with more, and typical, samples.",
+                    "All features are constant in the first call of "
+                    f"{type(self).__name__}.partial_fit, whose means and standard "
+                    "deviations later calls keep. Start with more samples that are "
+                    "typical of the data.",
                     ConvergenceWarning,
                 )
             inputs = inputs.with_constants()
         if len(self._layer_sizes(rows)) > 2:
-            # A linear model needs no bend, and rows this long need a smaller rate.
+            # Linear models do not need it: rows of this length need a smaller learning
+            # rate.
             inputs = inputs.to_row_length(rows.X, rows.w)
         return Scaling(inputs)
 
@@ -485,12 +485,12 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             return Scaling()
         return Scaling(inputs=Standardization(self.feature_mean_, self.feature_scale_))
 
-    # What was learned
+    # After training
 
     def _warn_if_nothing_learned(
         self, network: DenseNetwork, rows: training.Samples, targets: Targets
     ) -> None:
-        """Compare the loss on the rows trained on with that of the best constant."""
+        """Compare the training loss with that of the best constant prediction."""
         loss, output = network.evaluate(rows.X, rows.Y, rows.w)
         if targets.is_learned(loss, rows.Y, output, rows.w):
             return
@@ -503,10 +503,10 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         if not self.standardize:
             remedies.insert(0, "standardize=True")
         warn(
-            f"{type(self).__name__} learned nothing, or hardly anything: on the "
-            f"samples that it was trained on, its loss is {loss:.4g} and that of the "
-            f"best constant prediction is {guessing:.4g}. Try {', '.join(remedies)}, "
-            "or other features.",
+            f"{type(self).__name__} learned nothing, or hardly anything: its loss on "
+            f"the training samples is {loss:.4g}, and that of the best constant "
+            f"prediction is {guessing:.4g}. Try {', '.join(remedies)}, or other "
+            "features.",
             ConvergenceWarning,
         )
 
@@ -535,9 +535,9 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             return None
         if validation is None:
             raise ValueError(
-                "early_stopping=True needs validation rows, and validation_fraction="
-                f"{self._fraction_held_out():g} of so few rows leaves none. Raise it, "
-                "or pass X_val and y_val to fit."
+                "early_stopping=True needs validation samples, but "
+                f"validation_fraction={self._fraction_held_out():g} of so few samples "
+                "leaves none. Raise it, or pass X_val and y_val to fit."
             )
         targets.check_score(validation.Y, validation.w)
         monitor = f"val_{targets.score_name}"
@@ -551,7 +551,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             if not callable(callback):
                 raise ValueError(
                     f"callbacks[{i}] is a {type(callback).__name__}; expected a "
-                    "callable that takes the epoch and its figures."
+                    "callable that takes the epoch number and a dict of metrics."
                 )
         return callbacks
 
@@ -559,7 +559,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return NetworkSpec(
             activation=self.activation,
             out_activation=targets.out_activation,
-            # TensorFlow takes the type of its constants from these.
+            # TensorFlow derives the dtype of its constants from these.
             weight_decay=float(self.weight_decay),
             dropout=float(self.dropout),
             optimizer=self.optimizer,
@@ -572,21 +572,21 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         return -(-len(rows) // self.batch_size)
 
     def _cooldown_fraction(self, one_epoch: bool) -> float:
-        """Return the share of the steps in which the rate falls to zero."""
-        if one_epoch:  # of how many is not known
+        """Return the fraction of steps in which the rate falls to zero."""
+        if one_epoch:  # the total number of epochs is unknown
             return 0.0
         if self.cooldown_fraction != "auto":
             return float(self.cooldown_fraction)
         return _COOLDOWN if self.standardize and not self.warm_start else 0.0
 
     def _learning_rate(self) -> float:
-        """Return the rate of the first step."""
+        """Return the learning rate of the first step."""
         if not isinstance(self.optimizer, str):
             rate = getattr(self.optimizer, "learning_rate", None)
             if isinstance(self.optimizer, type) or rate is None:
                 raise ValueError(
-                    f"optimizer={self.optimizer!r} is not the name of an optimizer nor "
-                    "an object such as tflearn.Adam(learning_rate=0.001)."
+                    f"optimizer={self.optimizer!r} is neither the name of an optimizer "
+                    "nor an object such as tflearn.Adam(learning_rate=0.001)."
                 )
             return float(rate)
         if self.learning_rate_init == "auto":
@@ -632,12 +632,14 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         version = state.pop("_skvgg_version", "unknown")
         if release(version) > release(skvgg.__version__):
             warnings.warn(
-                f"This {type(self).__name__} was pickled by skvgg {version}; this is "
-                f"skvgg {skvgg.__version__}, which may read it wrongly. Update skvgg.",
+                f"This {type(self).__name__} was pickled by skvgg {version}, and the "
+                f"installed skvgg {skvgg.__version__} may read it wrongly. Update "
+                "skvgg.",
                 UserWarning,
                 stacklevel=2,
             )
-        # An older version had fewer parameters: the newer ones' defaults are as it was.
+        # Parameters that the pickling version did not have: their defaults keep its
+        # behavior.
         for name, parameter in inspect.signature(type(self)).parameters.items():
             state.setdefault(name, parameter.default)
         if "coefs_" in state and "feature_mean_" not in state:
@@ -655,32 +657,32 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
 def set_learned(
     head: BaseTFLearnMLP, scaling: Scaling, parameters: Parameters, targets: Targets
 ) -> None:
-    """Make a head fitted by what was learned elsewhere.
+    """Set the fitted attributes of a head from parameters learned elsewhere.
 
     Parameters
     ----------
     head : TFLearnMLPClassifier or TFLearnMLPRegressor
-        Is changed.
+        The head; modified in place.
     scaling : Scaling
-        What was done to features and targets.
+        Scaling of features and targets.
     parameters : tuple of (list of ndarray, list of ndarray)
         Weights and biases of each layer, for scaled features and targets.
     targets : Targets
-        What the targets were.
+        Encoding of the targets.
     """
     head._keep_learned(scaling, scaling.fold(parameters), targets)
     head.n_features_in_ = len(head.coefs_[0])
 
 
 def get_learned(head: BaseTFLearnMLP) -> tuple[Scaling, Parameters]:
-    """Return what :func:`set_learned` was given, but for rounding."""
+    """Return the arguments of :func:`set_learned`, up to rounding."""
     scaling = head._get_scaling()
     return scaling, scaling.unfold((head.coefs_, head.intercepts_))
 
 
 @contextmanager
 def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
-    """Leave an estimator as it was if its fit fails."""
+    """Restore the state of an estimator if its fit fails."""
     before = dict(vars(estimator))
     try:
         yield
@@ -734,6 +736,6 @@ def _check_finite(parameters: Parameters) -> None:
     if not all(np.isfinite(array).all() for array in [*weights, *biases]):
         raise ValueError(
             "The training diverged in its last step, or features or targets are too "
-            "large or too small for float32: the weights learned are not finite. Try a "
+            "large or too small for float32: the learned weights are not finite. Try a "
             "smaller learning_rate_init, other units, or standardize=True if it is off."
         )

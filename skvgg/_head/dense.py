@@ -1,11 +1,11 @@
-"""Dense networks in TFLearn: graphs, kept and used again, and sessions on them.
+"""Dense networks in TFLearn: cached graphs, and sessions that run them.
 
-TFLearn keeps its state in TensorFlow's default graph: each network here gets a
-graph of its own, and the default graph is never touched. Two of TFLearn's parts
-are not used. ``DNN.fit`` feeds from threads in an order that depends on timing,
-prints, writes logs and draws from global generators: epochs run batch by batch
-here. ``tflearn.dropout`` draws from a seed that is built into the graph: here the
-seed is a variable, so that one graph serves all fits of networks that are alike.
+TFLearn keeps its state in TensorFlow's default graph. Here each network has its own
+graph, and the default graph is never used. Two parts of TFLearn are replaced.
+``DNN.fit`` feeds data from threads in an order that depends on timing, prints, writes
+logs and uses global random generators; here, :mod:`skvgg._head.training` runs the
+batches. ``tflearn.dropout`` uses a seed that is fixed in the graph; here the seed is a
+variable, so that one graph serves all fits of networks with the same structure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sklearn.utils import gen_batches
 from skvgg._head.tflearn import LOCK, import_tflearn, no_deprecation_warnings
 from skvgg._runtime.tensorflow import import_tensorflow
 
-#: scikit-learn's names of activations -> TFLearn's.
+#: scikit-learn's names of activations -> TFLearn's names.
 ACTIVATIONS = {
     "identity": "linear",
     "logistic": "sigmoid",
@@ -49,7 +49,7 @@ OPTIMIZERS = (
     "proximaladagrad",
 )
 
-#: Samples that go through the network together where nothing is learned.
+#: Number of samples that go through the network together in evaluation.
 _EVALUATION_BATCH = 1024
 
 _N_DISMANTLED = itertools.count(1)
@@ -61,23 +61,23 @@ Parameters = tuple[list[np.ndarray], list[np.ndarray]]
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What a dense network is built from and trained with.
+    """How a dense network is built and trained.
 
     Parameters
     ----------
     activation, out_activation : str
-        Of the hidden layers and of the output, keys of :data:`ACTIVATIONS`. The
-        loss follows from the latter: categorical cross-entropy for "softmax",
-        binary cross-entropy for "logistic", mean square for "identity".
+        Activations of the hidden layers and of the output, keys of :data:`ACTIVATIONS`.
+        The latter determines the loss: categorical cross-entropy for "softmax", binary
+        cross-entropy for "logistic", mean squared error for "identity".
     weight_decay : float
         w in the penalty w / 2 * sum(W ** 2) on each hidden layer's weights.
     dropout : float
-        Share of each hidden layer's outputs set to zero in training.
+        Fraction of each hidden layer's outputs that is set to zero in training.
     optimizer : str or tflearn.optimizers.Optimizer
-        A name out of :data:`OPTIMIZERS`, or one with its own learning rate.
+        A name in :data:`OPTIMIZERS`, or an object with its own learning rate.
     learning_rate, decay_rate, decay_steps : float
-        At step i the rate is learning_rate * decay_rate ** (i / decay_steps), times
-        what the step is given. Unused if `optimizer` is not a name.
+        At step i the learning rate is learning_rate * decay_rate ** (i / decay_steps),
+        times the factor of that step. Unused if `optimizer` is not a name.
     """
 
     activation: str
@@ -92,25 +92,25 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A TensorFlow graph of a network: its tensors and operations, no values.
+    """A TensorFlow graph of a network: tensors and operations without values.
 
     Attributes
     ----------
     graph : tf.Graph
-        Holds everything below.
+        Contains everything below.
     output, loss : tf.Tensor
         Of shape (n, n_outputs) and ().
     feeds : list of tf.Tensor
-        Inputs, targets, row weights, the rate of dropout, and what the learning rate
-        is multiplied by, as a step takes them.
+        Inputs of a step: inputs, targets, sample weights, the dropout rate, and the
+        factor of the learning rate.
     train : tf.Operation
         Takes a step.
     layers : list of (tf.Variable, tf.Variable)
         Weights and biases of each layer.
     slots : dict of str to tf.Variable
-        What the optimizer remembers from step to step, by name.
+        Optimizer state, by name.
     step, seeds : tf.Variable
-        Steps taken, and a seed of the dropout for each hidden layer.
+        Number of steps taken, and a dropout seed for each hidden layer.
     initialize : tf.Operation
         Gives each variable its value.
     """
@@ -128,33 +128,33 @@ class _Graph:
 
 
 class DenseNetwork:
-    """A dense network in TFLearn, with a session of its own.
+    """A dense network in TFLearn, with its own session.
 
-    A context manager: leaving it closes the session.
+    It is a context manager that closes the session on exit.
 
     Parameters
     ----------
     spec : NetworkSpec
-        The network but for its sizes.
+        How the network is built and trained, without its sizes.
     parameters : tuple of (list of ndarray, list of ndarray)
-        Weights of shape (inputs, outputs) and biases to start from; the sizes
-        of the layers are theirs.
+        Initial weights of shape (inputs, outputs) and biases, which determine the sizes
+        of the layers.
     step : int
-        Steps that the training has taken before; sets the learning rate.
+        Number of steps already taken; determines the learning rate.
     seed : int
-        Of the dropout.
+        Seed of the dropout.
     slots : dict of str to ndarray, optional
-        From :meth:`get_slots` of another network: what its optimizer remembered. Those
-        of another optimizer are passed over.
+        Optimizer state from :meth:`get_slots` of another network. The state of another
+        optimizer is ignored.
 
     Attributes
     ----------
     graph : tf.Graph
-        Holds everything of this network, and may serve others beside it.
+        The graph of this network, which other networks may share.
     session : tf.compat.v1.Session
-        Holds the values.
+        The session with the values.
     output : tf.Tensor
-        What TFLearn calls the network.
+        The output tensor, which TFLearn calls the network.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class DenseNetwork:
         seed: int,
         slots: Mapping[str, np.ndarray],
     ) -> None:
-        """Give each variable its value, drawing none that is given."""
+        """Initialize all variables, without drawing those that are given."""
         seeds = np.random.SeedSequence(seed).generate_state(self._graph.seeds.shape[0])
         given: list[tuple[Any, Any]] = [
             (self._graph.step, np.float32(step)),
@@ -199,7 +199,7 @@ class DenseNetwork:
         self._assign(self._graph.initialize, given)
 
     def _pair(self, parameters: Parameters) -> list[tuple[Any, np.ndarray]]:
-        """Return each variable of the layers with its value."""
+        """Return pairs of each layer variable and its value."""
         return [
             pair
             for variables, *values in zip(self._graph.layers, *parameters, strict=True)
@@ -221,7 +221,7 @@ class DenseNetwork:
         batches: Iterable[np.ndarray],
         rate_factors: Iterable[float] = itertools.repeat(1.0),
     ) -> Iterator[tuple[float, np.ndarray]]:
-        """Take one step a batch; yield what the network said before each step.
+        """Take one step per batch; yield the loss and the outputs before each step.
 
         Parameters
         ----------
@@ -230,17 +230,17 @@ class DenseNetwork:
         Y : ndarray of shape (n, n_outputs), float32
             Targets.
         w : ndarray of shape (n,), float32
-            Weights of the rows.
+            Weights of the samples.
         batches : iterable of ndarray of int
-            Indices of the rows of each batch.
+            Indices of the samples of each batch.
         rate_factors : iterable of float
-            What the learning rate is multiplied by in each step. (A user's optimizer
-            has a rate of its own, which nothing multiplies.)
+            Factor of the learning rate in each step. (It does not apply to optimizer
+            objects, which have their own learning rate.)
 
         Yields
         ------
         loss : float
-            Mean of weight times loss over the batch, without the L2 penalty.
+            Weighted mean loss of the batch, without the L2 penalty.
         output : ndarray of shape (len(batch), n_outputs)
             Outputs, with dropout.
         """
@@ -253,7 +253,7 @@ class DenseNetwork:
     def evaluate(
         self, X: Any, Y: np.ndarray, w: np.ndarray
     ) -> tuple[float, np.ndarray]:
-        """Return loss and outputs as :meth:`train_epoch` does, learning nothing."""
+        """Return the loss and the outputs without training or dropout."""
         total, outputs = 0.0, []
         for rows in gen_batches(len(Y), _EVALUATION_BATCH):
             loss, output = self._evaluate(_dense(X[rows]), Y[rows], w[rows], 0.0, 1.0)
@@ -267,12 +267,12 @@ class DenseNetwork:
         return self.session.run([list(weights), list(biases)])
 
     def set_parameters(self, parameters: Parameters) -> None:
-        """Replace the weights and the biases by those of :meth:`get_parameters`."""
+        """Restore the parameters that :meth:`get_parameters` returned."""
         given = self._pair(parameters)
         self._assign([variable.initializer for variable, _ in given], given)
 
     def get_slots(self) -> dict[str, np.ndarray]:
-        """Return what the optimizer remembers, by name; nothing for plain "sgd"."""
+        """Return the optimizer state by name; empty for "sgd"."""
         return self.session.run(self._graph.slots)
 
     def __enter__(self) -> DenseNetwork:
@@ -280,13 +280,13 @@ class DenseNetwork:
 
     def __exit__(self, *exc_info: object) -> None:
         self.session.close()
-        vars(self).clear()  # the callables hold the session
+        vars(self).clear()  # the callables keep the session alive
 
 
 def _get_graph(spec: NetworkSpec, weights: list[np.ndarray]) -> _Graph:
-    """Return the graph of such a network: one built before, or a new one."""
+    """Return a cached or a new graph for a network."""
     sizes = (weights[0].shape[0], *(weight.shape[1] for weight in weights))
-    # An optimizer can be changed by whoever made it: its graph serves once.
+    # Optimizer objects are mutable, so their graphs are not cached.
     known = isinstance(spec.optimizer, str)
     with LOCK:
         return (_build_once if known else _build)(spec, sizes)
@@ -299,13 +299,13 @@ def _build(spec: NetworkSpec, sizes: tuple[int, ...]) -> _Graph:
     with tf_graph.as_default(), no_deprecation_warnings():
         tf.get_variable_scope().set_use_resource(True)
         graph = _Graph(graph=tf_graph, **_build_tensors(tf, spec, sizes))
-    # TensorFlow's graphs are full of cycles, 1 MB each: cut them when nobody uses
-    # this one any more.
+    # TensorFlow's graphs contain reference cycles, 1 MB each: break them when the graph
+    # is no longer used.
     weakref.finalize(graph, _dismantle, tf_graph).atexit = False
     return graph
 
 
-#: Graphs hold no values, so keeping some costs 1 MB each; building one takes
+#: Graphs contain no values, so caching costs only 1 MB each. Building a graph takes
 #: longer than everything else before the first step.
 _build_once = lru_cache(maxsize=8)(_build)
 
@@ -360,11 +360,11 @@ def _build_tensors(
 def _make_step(
     tf: Any, optimizer: Any, output: Any, target: Any, loss: Any, step: Any
 ) -> Any:
-    """Return TFLearn's operation that takes a step.
+    """Return TFLearn's training operation.
 
-    The gradients are clipped to a global norm of 5, TFLearn's default.
-    ``tflearn.Trainer``, which would complete the TrainOp, would add savers that
-    cost more than all the rest.
+    It clips gradients to a global norm of 5, TFLearn's default. ``tflearn.Trainer``,
+    which usually completes the TrainOp, would add savers that take longer than
+    everything else.
     """
     import_tflearn().regression(
         output,
@@ -384,8 +384,8 @@ def _dismantle(tf_graph: Any) -> None:
         tf_graph.clear_collection(name)
     ops = importlib.import_module("tensorflow.python.framework.ops")
     ops.dismantle_graph(tf_graph)
-    # What is left is cycles that Python's collector would find too late; a search
-    # costs 0.3 s, so not each time.
+    # Python would collect the remaining cycles too late. A collection takes 0.3 s, so
+    # it does not run every time.
     if next(_N_DISMANTLED) % _DISMANTLED_PER_COLLECTION == 0:
         gc.collect()
 
@@ -394,18 +394,18 @@ def _session_config(tf: Any) -> Any:
     config = tf.ConfigProto(
         allow_soft_placement=True, gpu_options=tf.GPUOptions(allow_growth=True)
     )
-    # Rewriting a graph this small costs more than it gains.
+    # Optimizing such a small graph takes longer than it saves.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config
 
 
 def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
-    """Return the loss of each row, computed from what the last activation gets.
+    """Return the loss of each sample, computed from the logits.
 
     The values are those of TFLearn's ``categorical_crossentropy``,
-    ``binary_crossentropy`` and ``mean_square``. The first of them clips
-    probabilities and so stops learning from rows that are quite wrong; this
-    one does not.
+    ``binary_crossentropy`` and ``mean_square``, except that TFLearn's
+    ``categorical_crossentropy`` clips probabilities and so does not learn from samples
+    that are badly misclassified.
     """
     if out_activation == "softmax":
         return tf.nn.softmax_cross_entropy_with_logits_v2(labels=target, logits=logits)
@@ -419,10 +419,10 @@ def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
 def _make_optimizer(
     tf: Any, tflearn: Any, spec: NetworkSpec, step: Any, rate_factor: Any
 ) -> Any:
-    """Return the optimizer with its decaying rate as ``tf.train`` has it.
+    """Return the ``tf.train`` optimizer with its decaying learning rate.
 
-    TFLearn's own decay fails with resource variables, so the decaying rate is
-    made here and given to TFLearn's optimizer.
+    TFLearn's decay fails with resource variables, so the decaying rate is created here
+    and passed to TFLearn's optimizer.
     """
     if isinstance(spec.optimizer, str):
         rate = rate_factor * tf.train.exponential_decay(

@@ -1,4 +1,4 @@
-"""Initial weights of a dense network: TFLearn's distribution, drawn in NumPy."""
+"""Initial weights of a dense network: TFLearn's distribution, drawn with NumPy."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from skvgg._head.dense import Parameters
 from skvgg._runtime.threads import threads
 
-#: Deviation of TFLearn's initial weights, ``truncated_normal``, cut off at two
-#: deviations (``tflearn/initializations.py``).
+#: Standard deviation of TFLearn's initial weights, ``truncated_normal``, truncated at
+#: two standard deviations (``tflearn/initializations.py``).
 _DEVIATION = 0.02
 
-#: Weights that one stream of random numbers draws.
+#: Number of weights drawn from one stream of random numbers.
 _DRAWN_TOGETHER = 2**18
 
 
 def initial_parameters(sizes: Sequence[int], seed: int) -> Parameters:
-    """Draw the weights of layers of these sizes; biases are zero.
+    """Draw the weights of layers of the given sizes; biases are zero.
 
-    They are drawn in blocks, each with a stream of its own, so that several
-    threads can work and the result does not depend on how many.
+    Each block of weights has its own random stream, so the result does not depend on
+    the number of threads.
     """
     weights = [np.empty(shape, np.float32) for shape in pairwise(sizes)]
     blocks = [
@@ -39,7 +39,7 @@ def initial_parameters(sizes: Sequence[int], seed: int) -> Parameters:
 
 
 def _fill_truncated_normal(block: np.ndarray, stream: np.random.SeedSequence) -> None:
-    """Draw normal numbers, again where they lie beyond two deviations."""
+    """Draw normal numbers; redraw those beyond two standard deviations."""
     rng = np.random.Generator(np.random.SFC64(stream))
     rng.standard_normal(dtype=np.float32, out=block)
     beyond = np.flatnonzero(np.abs(block) > 2)

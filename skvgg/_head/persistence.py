@@ -1,4 +1,4 @@
-"""What of a head's parameters needs help to be pickled: optimizers and callbacks."""
+"""Pickling of parameters that need help: optimizers and callbacks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from skvgg._head.tflearn import import_tflearn
 class _ImportTFLearn:
     """Imports TFLearn when it is unpickled.
 
-    Stands before an optimizer: the modules that define optimizers can only be imported
-    once TFLearn has been.
+    It is pickled before an optimizer, because the modules that define optimizers can
+    only be imported after TFLearn.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -26,7 +26,7 @@ class _ImportTFLearn:
 
 
 def pack_optimizer(optimizer: Any) -> Any:
-    """Return what to pickle of an optimizer, TFLearn's or of a class of the user's."""
+    """Return the picklable form of an optimizer of TFLearn or of the user."""
     if isinstance(optimizer, str):
         return optimizer
     unbuilt = copy.copy(optimizer)
@@ -59,21 +59,20 @@ class _ByValue:
             return by_value.__reduce__()
         except Exception as error:
             raise TypeError(
-                f"{self.name} ({self.function!r}) cannot be pickled: {error}. Use "
-                f"set_params({self.name.partition('[')[0]}=None) before saving, if it "
-                "is for training only."
+                f"{self.name} ({self.function!r}) cannot be pickled: {error}. If it is "
+                "only needed for training, use "
+                f"set_params({self.name.partition('[')[0]}=None) before saving."
             ) from error
         finally:
             _being_pickled.remove(call)
 
 
-#: Functions whose pickling is under way, by thread: one that refers to its head would
-#: come again.
+#: Functions being pickled, by thread, to detect those that refer to their own head.
 _being_pickled: set[tuple[int, Callable[..., Any]]] = set()
 
 
 def pack_callbacks(callbacks: Any) -> Any:
-    """Return what to pickle of callbacks: lambdas and local functions by value."""
+    """Return the picklable form of callbacks: lambdas and local functions by value."""
     if isinstance(callbacks, list | tuple):
         packed = [pack_function(f, f"callbacks[{i}]") for i, f in enumerate(callbacks)]
         return type(callbacks)(packed)
@@ -81,27 +80,27 @@ def pack_callbacks(callbacks: Any) -> Any:
 
 
 def pack_function(callback: Any, name: str) -> Any:
-    """Return what to pickle of a parameter that may be a function.
+    """Return the picklable form of a parameter that may be a function.
 
     Parameters
     ----------
     callback : object
-        A lambda or a local function is pickled by value, all else as it is.
+        Lambdas and local functions are pickled by value, other objects unchanged.
     name : str
-        What an error calls it: the parameter, maybe with an index.
+        Name in errors: the parameter, possibly with an index.
     """
     is_local = isinstance(callback, FunctionType) and "<" in callback.__qualname__
     return _ByValue(callback, name) if is_local else callback
 
 
 def unpack_callbacks(packed: Any) -> Any:
-    """Undo :func:`pack_callbacks`, where nothing was pickled in between."""
+    """Undo :func:`pack_callbacks` for objects that were copied, not pickled."""
     if isinstance(packed, list | tuple):
         return type(packed)(unpack_callbacks(callback) for callback in packed)
     return packed.function if isinstance(packed, _ByValue) else packed
 
 
 def release(version: str) -> tuple[int, ...]:
-    """Return (major, minor) of a version; () of what is none."""
+    """Return (major, minor) of a version, or () if it is invalid."""
     numbers = re.findall(r"\d+", version)
     return tuple(map(int, numbers[:2]))

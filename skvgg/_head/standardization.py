@@ -1,8 +1,8 @@
-"""Features and targets on one scale for the training, and back into the weights.
+"""Standardize features and targets for training, and fold this into the weights.
 
-The network learns on standardized features and targets. When the training ends, the
-means and deviations are folded into its first and last layers, so that what is kept
-takes features as they come and gives targets in their own units.
+The network is trained on standardized features and targets. After training, means and
+scales are folded into its first and last layers, so that the fitted network takes
+unscaled features and predicts targets in their original units.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sklearn.utils import gen_batches
 from skvgg._head.dense import Parameters
 from skvgg._head.training import Samples
 
-#: Length to which rows of features are brought, on average: that of 4096 standardized
-#: features, for which the recipe chose its initial weights and its learning rate. So
-#: neither few nor many features change what comes out of the first layer.
+#: Root mean square length of scaled rows: that of 4096 standardized features, for which
+#: the recipe's initial weights and learning rate were chosen. This makes the outputs of
+#: the first layer independent of the number of features.
 _ROW_LENGTH = 64
 
-#: Samples whose sums are taken together; bounds the memory of float64 copies.
+#: Number of samples summed together; limits the memory of float64 copies.
 _BATCH = 1024
 
 
@@ -35,7 +35,7 @@ class Standardization:
     Attributes
     ----------
     mean, scale : ndarray of shape (n_columns,), float64
-        The scale of a column that is to be left out is infinite.
+        The scale is infinite for columns that are left out.
     """
 
     mean: np.ndarray
@@ -43,14 +43,15 @@ class Standardization:
 
     @classmethod
     def of(cls, X: Any, weights: np.ndarray) -> Standardization:
-        """Return the weighted means and deviations of the columns of X.
+        """Return the weighted means and standard deviations of the columns of X.
 
-        Sparse X is not centred, which would fill it: its means are 0. A deviation that
-        is rounding of the type of X is none: such columns are left out.
+        Sparse X is not centered (its means are 0), because that would make it dense.
+        Columns whose standard deviation is within rounding error are constant and left
+        out.
         """
         scaler = StandardScaler(with_mean=not issparse(X))
         with warnings.catch_warnings():
-            # Of columns whose deviation is rounding.
+            # Raised for columns that are constant up to rounding.
             warnings.filterwarnings("ignore", "Numerical issues", UserWarning)
             for rows in gen_batches(len(weights), _BATCH):
                 scaler.partial_fit(X[rows], sample_weight=weights[rows])
@@ -60,11 +61,11 @@ class Standardization:
         return cls(mean, np.where(is_constant, np.inf, scaler.scale_))
 
     def with_constants(self) -> Standardization:
-        """Return the one that leaves no column out, and divides those by 1."""
+        """Return a copy that keeps constant columns, with a scale of 1."""
         return replace(self, scale=np.where(np.isinf(self.scale), 1, self.scale))
 
     def to_row_length(self, X: Any, weights: np.ndarray) -> Standardization:
-        """Return the one that also brings rows to :data:`_ROW_LENGTH`, on average."""
+        """Return a copy that also scales rows to :data:`_ROW_LENGTH`."""
         total = 0.0
         for rows in gen_batches(len(weights), _BATCH):
             part = StandardizedRows(X, self)[rows].astype(np.float64)
@@ -79,7 +80,7 @@ class Standardization:
     def fold_into_inputs(
         self, coef: np.ndarray, intercept: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a layer that does to x what this one does to standardized x."""
+        """Return a layer for x that is equivalent to this layer for standardized x."""
         folded = coef / self.scale[:, None]
         shift = self.mean @ folded
         return folded.astype(np.float32), (intercept - shift).astype(np.float32)
@@ -96,9 +97,9 @@ class Standardization:
     def fold_into_outputs(
         self, coef: np.ndarray, intercept: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a layer that gives y where this one gives standardized y.
+        """Return a layer that outputs y where this layer outputs standardized y.
 
-        Its intercept is float64: y may lie far from zero.
+        Its intercept is float64, because y may be far from zero.
         """
         shifted = intercept * self.scale + self.mean
         return (coef * self.scale).astype(np.float32), shifted
@@ -112,14 +113,14 @@ class Standardization:
 
 
 class StandardizedRows:
-    """Samples of X, standardized when they are taken, so that no copy of X is made.
+    """Samples of X that are standardized on access, without a copy of X.
 
     Parameters
     ----------
     X : ndarray or sparse array of shape (n, n_features), float32
-        Samples as they come.
+        Unscaled samples.
     standardization : Standardization
-        What is done to them.
+        The standardization to apply.
     """
 
     def __init__(self, X: Any, standardization: Standardization) -> None:
@@ -135,13 +136,13 @@ class StandardizedRows:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is done to the features and to the targets of a head; None is nothing."""
+    """Standardization of the features and targets of a head; None means unchanged."""
 
     inputs: Standardization | None = None
     outputs: Standardization | None = None
 
     def apply(self, rows: Samples) -> Samples:
-        """Return rows as the network is to see them."""
+        """Return scaled samples for the network."""
         X, Y = rows.X, rows.Y
         if self.inputs is not None:
             X = StandardizedRows(X, self.inputs)
@@ -150,7 +151,7 @@ class Scaling:
         return replace(rows, X=X, Y=Y.astype(np.float32, copy=False))
 
     def fold(self, parameters: Parameters) -> Parameters:
-        """Return the parameters of a network that takes and gives what people have."""
+        """Return parameters for unscaled features and targets."""
         weights, biases = map(list, parameters)
         if self.inputs is not None:
             weights[0], biases[0] = self.inputs.fold_into_inputs(weights[0], biases[0])
@@ -160,7 +161,7 @@ class Scaling:
         return weights, biases
 
     def unfold(self, parameters: Parameters) -> Parameters:
-        """Undo :meth:`fold`, but for rounding."""
+        """Undo :meth:`fold`, up to rounding."""
         weights, biases = map(list, parameters)
         if self.outputs is not None:
             last = self.outputs.unfold_from_outputs(weights[-1], biases[-1])

@@ -1,7 +1,8 @@
-"""How targets become outputs of the network, and outputs become predictions.
+"""Conversion between targets and network outputs, and metrics.
 
-All in which classification, multilabel classification and regression differ:
-the output layer (and with it the loss), the encoding, the score, the best guess.
+This module contains everything in which classification, multilabel classification and
+regression differ: the output layer (which determines the loss), the encoding, the
+score, and the best constant prediction.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy.special import entr
 
-#: Share of the loss of guessing by which a loss is lower if something was learned; and
-#: if so much was learned that labels need not be right more often than by guessing.
+#: Minimum reduction of the loss, relative to that of the best constant prediction, for
+#: something to be learned; and for it to be learned whatever the accuracy.
 _NOTICEABLE, _CLEAR = 1e-3, 0.1
 
-#: A loss below this share of its unit is good, whatever guessing comes to.
+#: A loss below this fraction of its unit is good, whatever the loss of guessing.
 _SMALL = 1e-2
 
-#: What the history says of an epoch, by name: the loss and the score.
+#: The loss and the score of an epoch, by name.
 Figures = dict[str, float]
 
 
 class Targets(ABC):
-    """What the estimators need to know of their targets."""
+    """Encoding, loss and score of targets."""
 
     #: Activation of the output layer.
     out_activation: str
-    #: What the history calls the score.
+    #: Name of the score in the history.
     score_name: str
 
     @abstractmethod
@@ -41,23 +42,23 @@ class Targets(ABC):
 
     @abstractmethod
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
-        """Return how good outputs are for encoded targets; more is better."""
+        """Return the score of outputs for encoded targets; higher is better."""
 
     @abstractmethod
     def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
-        """Return the loss of the best constant output: mean of weight times loss."""
+        """Return the weighted mean loss of the best constant output."""
 
     def unit_of_loss(self, Y: np.ndarray) -> float:
-        """Return the size of a loss that is neither small nor large: 1 nat."""
+        """Return the typical magnitude of the loss: 1 nat."""
         return 1.0
 
     def is_learned(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
     ) -> bool:
-        """Return whether what is said of the rows trained on is better than a guess.
+        """Return whether training outputs are better than the best constant output.
 
-        Where nearly all targets are the same, and so a guess is nearly perfect, a small
-        loss is good enough.
+        If nearly all targets are equal, a constant is nearly perfect, and a small loss
+        is good enough.
         """
         guessing = self.guessing_loss(Y, w)
         return loss < (1 - _NOTICEABLE) * guessing or loss < _SMALL * self.unit_of_loss(
@@ -65,26 +66,26 @@ class Targets(ABC):
         )
 
     def strata(self, Y: np.ndarray) -> np.ndarray | None:
-        """Return what a split keeps the proportions of, as int, or None."""
+        """Return the labels for stratified splits, as int, or None."""
         return None
 
     def check_score(self, Y: np.ndarray, w: np.ndarray) -> None:
-        """Raise if there is no score for these targets to stop the training by."""
+        """Raise if the score is undefined for these targets."""
         return
 
     def scaled(self, scale: np.ndarray) -> Targets:
-        """Return what these targets are after they were divided by `scale`."""
+        """Return the encoding of these targets divided by `scale`."""
         raise NotImplementedError
 
     def figures(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
     ) -> Figures:
-        """Return what the history says of rows: the network's loss and the score."""
+        """Return the loss and the score, by name."""
         return {"loss": loss, self.score_name: self.score(Y, output, w)}
 
 
 class ClassTargets(Targets):
-    """One of several classes a row.
+    """One of several classes per sample.
 
     Parameters
     ----------
@@ -105,14 +106,14 @@ class ClassTargets(Targets):
         """Return one-hot rows."""
         if y.ndim != 1:
             raise ValueError(
-                f"y has shape {y.shape}; expected (n_samples,), one label a row, as in "
-                "the fit before. Use y.argmax(axis=1) if y is one-hot."
+                f"y has shape {y.shape}; expected (n_samples,), one label per sample, "
+                "as in the last fit. Use y.argmax(axis=1) if y is one-hot."
             )
         unknown = np.setdiff1d(y, self.classes)
         if len(unknown):
             raise ValueError(
                 f"y has the class {unknown.tolist()[0]!r}, which is not one of the "
-                f"classes known: {self.classes.tolist()}."
+                f"known classes: {self.classes.tolist()}."
             )
         indices = np.searchsorted(self.classes, y)
         return np.eye(len(self.classes), dtype=np.float32)[indices]
@@ -122,11 +123,11 @@ class ClassTargets(Targets):
         return self.classes[output.argmax(axis=1)]
 
     def strata(self, Y: np.ndarray) -> np.ndarray:
-        """Return the index of each row's class."""
+        """Return the class index of each sample."""
         return Y.argmax(axis=1)
 
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
-        """Return the share of rows whose class is among the k largest outputs."""
+        """Return the fraction of samples whose class is among the k largest outputs."""
         true = np.take_along_axis(output, Y.argmax(axis=1)[:, None], axis=1)
         rank = (output > true).sum(axis=1)
         return float(np.average(rank < self.k, weights=w))
@@ -134,10 +135,11 @@ class ClassTargets(Targets):
     def is_learned(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
     ) -> bool:
-        """Return whether the loss is, and the labels are, better than a guess.
+        """Return whether loss and accuracy are better than those of guessing.
 
-        Labels need not be, if the loss clearly is: a rare class may be told apart and
-        yet never be the most probable one.
+        The accuracy does not need to be better if the loss clearly is: the
+        probabilities of a rare class may be informative even if it is never the most
+        probable class.
         """
         frequencies = np.average(Y, axis=0, weights=w)
         hits = np.average(Y[np.arange(len(Y)), output.argmax(axis=1)], weights=w)
@@ -148,19 +150,19 @@ class ClassTargets(Targets):
         )
 
     def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
-        """Return the loss of always saying the frequencies: their entropy."""
+        """Return the loss of always predicting the class frequencies: their entropy."""
         return float(w.mean() * entr(np.average(Y, axis=0, weights=w)).sum())
 
 
 class MultilabelTargets(Targets):
-    """Any number of several labels a row, as an indicator matrix.
+    """Any number of labels per sample, as an indicator matrix.
 
     Parameters
     ----------
     n_labels : int
-        Columns of the matrix.
+        Number of columns of the matrix.
     metric : str
-        "accuracy", the share of rows with all labels right.
+        "accuracy", the fraction of samples with all labels correct.
     """
 
     out_activation = "logistic"
@@ -169,8 +171,8 @@ class MultilabelTargets(Targets):
     def __init__(self, n_labels: int, metric: str = "accuracy") -> None:
         if parse_metric(metric) > 1 or metric != "accuracy":
             raise ValueError(
-                f"metric={metric!r} is for one label a row; multilabel targets have "
-                "'accuracy' only."
+                f"metric={metric!r} needs one label per sample; multilabel targets "
+                "support only 'accuracy'."
             )
         self.n_labels = n_labels
 
@@ -179,42 +181,42 @@ class MultilabelTargets(Targets):
         if y.ndim != 2 or y.shape[1] != self.n_labels:
             raise ValueError(
                 f"y has shape {y.shape}; expected (n_samples, {self.n_labels}), one "
-                "column a label."
+                "column per label."
             )
         wrong = (y != 0) & (y != 1)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise ValueError(
                 f"y[{row}, {column}] is {y[row, column]}; an indicator matrix of "
-                "labels holds 0 and 1 only. Use y > 0 if larger values mean that a "
-                "label is there."
+                "labels contains only 0 and 1. Use y > 0 if larger values mean that "
+                "a label is present."
             )
         return y.astype(np.float32)
 
     def decode(self, output: np.ndarray) -> np.ndarray:
-        """Return the indicators of the labels more probable than not."""
+        """Return an indicator matrix of labels with a probability above 0.5."""
         return (output > 0.5).astype(int)
 
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
-        """Return the share of rows with all labels right."""
+        """Return the fraction of samples with all labels correct."""
         right = ((output > 0.5) == (Y > 0.5)).all(axis=1)
         return float(np.average(right, weights=w))
 
     def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
-        """Return the loss of always saying the labels' frequencies."""
+        """Return the loss of always predicting the label frequencies."""
         p = np.average(Y, axis=0, weights=w)
         return float(w.mean() * np.mean(entr(p) + entr(1 - p)))
 
 
 class NumberTargets(Targets):
-    """One or several numbers a row.
+    """One or several numbers per sample.
 
     Parameters
     ----------
     n_outputs : int or None
-        Numbers a row; None for one, given and predicted as a 1-D array.
+        Number of targets per sample; None for 1-D targets.
     scale : ndarray of shape (n_outputs,) or None
-        What the network's targets were divided by; None if nothing was done to them.
+        Scale by which the network's targets were divided; None if they are unscaled.
     """
 
     out_activation = "identity"
@@ -225,12 +227,12 @@ class NumberTargets(Targets):
         self.scale = scale
 
     def encode(self, y: np.ndarray) -> np.ndarray:
-        """Return one column a number, float64."""
+        """Return one column per target, float64."""
         Y = y.reshape(len(y), -1).astype(np.float64)
         if Y.shape[1] != (self.n_outputs or 1):
             raise ValueError(
-                f"y has {Y.shape[1]} targets a row; expected {self.n_outputs or 1}, as "
-                "in the fit before."
+                f"y has {Y.shape[1]} targets per sample; expected "
+                f"{self.n_outputs or 1}, as in the last fit."
             )
         if not np.isfinite(Y).all():
             row, column = np.argwhere(~np.isfinite(Y))[0]
@@ -239,12 +241,12 @@ class NumberTargets(Targets):
         return Y
 
     def decode(self, output: np.ndarray) -> np.ndarray:
-        """Return the outputs in the shape that y had."""
+        """Return the outputs with the number of dimensions of y."""
         output = output.astype(np.float64)
         return output.ravel() if self.n_outputs is None else output
 
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
-        """Return R2, the mean over targets; NaN where it is not defined."""
+        """Return R2, averaged over targets; NaN if it is undefined."""
         residual = np.average((Y - output) ** 2, axis=0, weights=w)
         spread = np.average(
             (Y - np.average(Y, axis=0, weights=w)) ** 2, axis=0, weights=w
@@ -254,35 +256,35 @@ class NumberTargets(Targets):
         return float(np.mean(1 - residual / spread))
 
     def scaled(self, scale: np.ndarray) -> NumberTargets:
-        """Return the same with another scale."""
+        """Return the same encoding with another scale."""
         return NumberTargets(self.n_outputs, scale)
 
     def check_score(self, Y: np.ndarray, w: np.ndarray) -> None:
-        """Raise if R2 is not defined: a single row, or targets that do not vary."""
+        """Raise if R2 is undefined: a single sample or constant targets."""
         if np.isnan(self.score(Y, Y, w)):
-            reason = "it has 1 row" if len(Y) == 1 else "a target is constant on it"
+            reason = "it has 1 sample" if len(Y) == 1 else "a target is constant in it"
             raise ValueError(
-                f"The validation set is too small: {reason}, so that there is no R2 to "
-                "stop by. Increase validation_fraction or the size of the dataset, "
-                "pass X_val and y_val, or set early_stopping=False."
+                f"The validation set is too small: {reason}, so R2 is undefined. "
+                "Increase validation_fraction or the size of the dataset, pass X_val "
+                "and y_val, or set early_stopping=False."
             )
 
     def figures(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
     ) -> Figures:
-        """Return the mean square in the units of y, and the score."""
+        """Return the mean squared error in the units of y, and the score."""
         if self.scale is not None:
             errors = (Y - output).astype(np.float64) * self.scale
             loss = float(np.mean(w @ errors**2) / len(Y))
         return super().figures(loss, Y, output, w)
 
     def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
-        """Return the loss of always saying the mean: the variance."""
+        """Return the loss of always predicting the mean: the variance."""
         mean = np.average(Y, axis=0, weights=w)
         return float(np.mean(w @ (Y - mean) ** 2) / len(Y))
 
     def unit_of_loss(self, Y: np.ndarray) -> float:
-        """Return the variance, or the mean square of targets that do not vary."""
+        """Return the variance, or the mean square of constant targets."""
         return float(np.var(Y) or (1.0 if self.scale is not None else np.mean(Y * Y)))
 
 
@@ -298,6 +300,6 @@ def parse_metric(metric: str) -> int:
     if match is None:
         raise ValueError(
             f"metric={metric!r} is unknown; expected 'accuracy' or 'top_<k>_accuracy', "
-            "for instance 'top_3_accuracy'."
+            "such as 'top_3_accuracy'."
         )
     return int(match[1] or 1)

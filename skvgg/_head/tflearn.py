@@ -1,14 +1,14 @@
-"""TFLearn on today's TensorFlow, with no trace left on the user's own.
+"""Import TFLearn with current TensorFlow, without global side effects.
 
-TFLearn 0.5.0 was written for TensorFlow 1. What stands in the way of its import,
-and what is done about it here and nowhere else:
+TFLearn 0.5.0 was written for TensorFlow 1. This module is the only place that works
+around two obstacles to its import:
 
-- it reads two names that are gone, ``nest.is_sequence`` and
-  ``PIL.Image.ANTIALIAS``: they exist while it is imported, and only then;
-- its import switches the whole process to TensorFlow 1's behaviour: that
-  function does nothing while it is imported.
+- It uses two removed names, ``nest.is_sequence`` and ``PIL.Image.ANTIALIAS``. They are
+  patched in only during the import.
+- Its import switches the whole process to TensorFlow 1 behavior. The function that does
+  so is disabled during the import.
 
-How networks are built and trained with it stands in :mod:`skvgg._head.dense`.
+:mod:`skvgg._head.dense` builds and trains networks with it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LOCK = threading.RLock()
 
 
 def import_tflearn() -> Any:
-    """Return the module ``tflearn``, without its effects on TensorFlow.
+    """Import and return ``tflearn`` without its side effects on TensorFlow.
 
-    ``import tflearn`` by itself fails on today's TensorFlow, and would turn off
-    eager execution in the whole process if it did not. After one call of this
-    function it works as well.
+    A plain ``import tflearn`` fails with current TensorFlow, and would otherwise turn
+    off eager execution in the whole process. After one call of this function, ``import
+    tflearn`` works too.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def import_tflearn() -> Any:
 @cache
 def _import_tflearn() -> Any:
     tf = import_tensorflow()
-    # ``tf.compat.v1`` is another object until this import, which TFLearn makes.
+    # ``tf.compat.v1`` is a different object before this import, which TFLearn does too.
     v1 = importlib.import_module("tensorflow.compat.v1")
     nest = importlib.import_module("tensorflow.python.util.nest")
     pil_image = importlib.import_module("PIL.Image")

@@ -1,6 +1,6 @@
-"""The epochs: batches, history, early stopping, callbacks, progress.
+"""The training loop: batches, history, early stopping, callbacks, progress.
 
-Works on arrays and on what can be trained; knows nothing of classes and estimators.
+It works on arrays and trainable networks, and does not depend on estimators.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from sklearn.utils import gen_batches
 from skvgg._head.targets import Figures
 from skvgg._runtime.progress import progress_bar
 
-#: Takes the network's loss, targets, outputs and row weights.
+#: Takes the network's loss, targets, outputs and sample weights.
 Describe = Callable[[float, np.ndarray, np.ndarray, np.ndarray], Figures]
 
-#: For each epoch the loss and the score, on the training and validation rows.
+#: The loss and the score of each epoch, on the training and validation samples.
 History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs, targets and weights of the same rows."""
+    """Inputs, targets and weights of samples."""
 
     X: Any
     Y: np.ndarray
@@ -39,9 +39,9 @@ class Samples:
 
 
 class Trainable(Protocol):
-    """A network as the epochs see it: :class:`skvgg._head.dense.DenseNetwork`'s form.
+    """Interface of trainable networks, such as :class:`skvgg._head.dense.DenseNetwork`.
 
-    What the parameters are is for the network to know.
+    The type of the parameters is up to the network.
     """
 
     def train_epoch(
@@ -52,7 +52,7 @@ class Trainable(Protocol):
         batches: Iterable[np.ndarray],
         rate_factors: Iterable[float],
     ) -> Iterator[tuple[float, np.ndarray]]:
-        """Take one step a batch; yield the loss and the outputs before each."""
+        """Take one step per batch; yield the loss and the outputs before each step."""
 
     def evaluate(
         self, X: Any, Y: np.ndarray, w: np.ndarray
@@ -60,24 +60,24 @@ class Trainable(Protocol):
         """Return the loss and the outputs."""
 
     def get_parameters(self) -> Any:
-        """Return copies of what was learned."""
+        """Return copies of the parameters."""
 
     def set_parameters(self, parameters: Any) -> None:
-        """Put back what :meth:`get_parameters` returned."""
+        """Restore the parameters that :meth:`get_parameters` returned."""
 
 
 @dataclass
 class EarlyStopping:
-    """Stops when the validation score no longer grows, and remembers the best.
+    """Stops when the validation score no longer improves, and keeps the best epoch.
 
     Parameters
     ----------
     monitor : str
-        Name of the score among the figures of an epoch.
+        Name of the score to monitor.
     n_iter_no_change : int or inf
-        Epochs without an improvement after which to stop.
+        Number of epochs without improvement after which training stops.
     tol : float
-        What a score has to grow by to be an improvement.
+        Minimum increase of the score that counts as an improvement.
     """
 
     monitor: str
@@ -88,7 +88,7 @@ class EarlyStopping:
     _n_bad: int = field(default=0, init=False)
 
     def should_stop(self, figures: Figures, network: Trainable) -> bool:
-        """Take note of an epoch's score; return whether it was the last."""
+        """Record the score of an epoch; return whether to stop."""
         score = figures[self.monitor]
         self._n_bad = 0 if score > self.best_score + self.tol else self._n_bad + 1
         if score > self.best_score:
@@ -111,36 +111,37 @@ def train(
     verbose: int,
     rate_factors: Iterator[float] | None = None,
 ) -> History:
-    """Train for some epochs and return what happened in each.
+    """Train for some epochs and return their history.
 
     Parameters
     ----------
     network : Trainable
-        Is changed.
+        The network; modified in place.
     rows, validation : Samples
-        Those learned from, and those only looked at.
+        Training and validation samples.
     epochs : range
-        Numbers of the epochs, at most.
+        Epoch numbers; early stopping may end before the last.
     batch_size : int
-        Samples a step.
+        Number of samples per step.
     describe : callable
-        Returns what the history says of rows.
+        Returns the loss and the score for the history.
     early_stopping : EarlyStopping or None
-        Needs `validation`.
+        Requires `validation`.
     callbacks : sequence of callable
-        Each is given the number of the epoch and its figures; a true result ends
-        the training.
+        Called with the epoch number and its metrics; training stops if one returns a
+        true value.
     rng : RandomState
-        For the order of the rows.
+        For the order of the samples.
     verbose : int
         Whether to show a progress bar.
     rate_factors : iterator of float or None
-        What the learning rate is multiplied by in each step; None for nothing.
+        Factor of the learning rate in each step; None for a factor of 1.
 
     Returns
     -------
     dict of str to list of float
-        The figures of the rows, and those of the validation rows as "val_...".
+        Metrics of the training samples, and those of the validation samples as
+        "val_...".
 
     Raises
     ------
@@ -190,14 +191,14 @@ def _one_epoch(
 
 
 def cool_down(n_steps: int, fraction: float) -> Iterator[float]:
-    """Yield what the learning rate is multiplied by, step by step.
+    """Yield the factor of the learning rate of each step.
 
     Parameters
     ----------
     n_steps : int
-        All steps.
+        Total number of steps.
     fraction : float
-        Share of the steps, at the end, in which the rate falls to zero, linearly.
+        Fraction of the steps, at the end, in which the rate falls linearly to zero.
     """
     n_falling = fraction * n_steps
     for n_left in range(n_steps, 0, -1):
@@ -215,23 +216,23 @@ def _check_finite(figures: Figures, epoch: int) -> None:
 def split(
     labels: np.ndarray | None, n: int, fraction: float, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the training and of the validation rows.
+    """Return the indices of the training and of the validation samples.
 
-    The validation rows are picked at equal distances from all rows in random
-    order, sorted by label: so each label has its share, to within one row, and
-    none is ever emptied. That works for any number of rows a label, where
-    scikit-learn's stratified splitters refuse labels with few.
+    The samples are shuffled and sorted by label, and validation samples are picked at
+    equal distances. Each label keeps its proportion to within one sample, and no label
+    loses all its training samples. This works for any number of samples per label,
+    whereas scikit-learn's stratified splitters reject labels with few samples.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int, or None
-        What to keep the proportions of; None for nothing.
+        Labels to stratify by; None for no stratification.
     n : int
-        Samples.
+        Number of samples.
     fraction : float
-        Share of the validation rows, rounded down.
+        Fraction of validation samples, rounded down.
     rng : RandomState
-        For the choice.
+        For the random choice.
     """
     if labels is None:
         labels = np.zeros(n, int)

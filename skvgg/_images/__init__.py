@@ -1,10 +1,10 @@
-"""From what people have (files, PIL images, arrays) to RGB arrays of one size.
+"""Convert images (files, PIL images, arrays) to RGB arrays of one size.
 
-In two steps, so that what is known already need not be decoded: :func:`load`
-gives the content of an image and a digest of it, :func:`decode` the pixels;
-:func:`load_together` and :func:`decode_together` do it for several at a time.
-Every error about an image is born here, and names the image's index and
-path. Decoding and resampling are Pillow's.
+This has two steps, so that images with cached rows are not decoded: :func:`load`
+returns the content of an image and its digest, and :func:`decode` returns its pixels.
+:func:`load_together` and :func:`decode_together` process several images at a time. All
+errors about images are raised here and name the index and path of the image. Pillow
+decodes and resizes.
 """
 
 from skvgg._images.content import Content, decode, describe_unscaled, load

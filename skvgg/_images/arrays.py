@@ -1,4 +1,4 @@
-"""Arrays of pixels: their range, their alpha, their size."""
+"""Arrays of pixels: range, alpha channel and size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skvgg._images.pillow import (
 def to_pixels(
     array: np.ndarray, name: str, background: tuple[int, int, int]
 ) -> np.ndarray:
-    """Return an image's array in 0..255, uint8 or, for floats, float32."""
+    """Return pixels in 0..255 as uint8, or as float32 for float images."""
     pixels = _in_range(array, name)
     if pixels.ndim == 2 or pixels.shape[2] < 4:
         return pixels
@@ -37,26 +37,26 @@ def _in_range(array: np.ndarray, name: str) -> np.ndarray:
     low, high = array.min(), array.max()
     if (what := name_non_finite(low, high)) is not None:
         raise ValueError(
-            f"{name} contains {what}; expected 0..255 in all pixels. Mend or drop it."
+            f"{name} contains {what}; expected 0..255 everywhere. Repair or drop it."
         )
     if not (low >= 0 and high <= 255):
         hint = "Use dtype uint16 for 16-bit pixels. " if high > 255 else ""
         raise ValueError(
-            f"{name}: pixels lie in {low}..{high}; expected 0..255. {hint}"
-            "preprocessing is done by the transformer, not before it."
+            f"{name}: pixels lie in {low}..{high}; expected 0..255. {hint}Do not "
+            "preprocess images, because the transformer does so."
         )
     return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
 
 
 def resize_array(pixels: np.ndarray, framing: Framing) -> np.ndarray:
-    """Bring an array to its size, and gray to three channels."""
+    """Resize an array, and convert gray to three channels."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.shape[:2] != framing.image_size:
         fill = framing.fill_value
         if len(set(fill)) > 1 and pixels.shape[2] == 1:
-            pixels = np.repeat(pixels, 3, axis=2)  # gray, but not around it
-        # Channel by channel, as Pillow has no float mode with three of them.
+            pixels = np.repeat(pixels, 3, axis=2)  # the padding has a color
+        # Channels are resized separately, because Pillow has no float mode with three.
         planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
         channels = [
             np.asarray(resize_image(Image.fromarray(plane), framing, value))

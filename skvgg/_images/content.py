@@ -1,4 +1,4 @@
-"""The content of an image, and its pixels."""
+"""Content and pixels of an image."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ from skvgg._images.pillow import (
     upright,
 )
 
-#: What narrower ranges reach at most, and times what they fill the one expected.
+#: Maximum values of narrower ranges, and factors that scale them to the full range.
 _RANGES_OF_FLOATS: tuple[tuple[int, int], ...] = ((1, 255),)
 _RANGES_OF_16_BITS = ((255, 257), (4095, 16))  # 8 and 12 bits
 
 
 @dataclass(frozen=True)
 class Content:
-    """An image as it came, read but not decoded.
+    """An image that is read but not decoded.
 
     Attributes
     ----------
     data : bytes or ndarray
-        A file, or pixels of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
+        The bytes of a file, or pixels of shape (h, w), (h, w, 1), (h, w, 3) or (h, w,
+        4).
     digest : bytes
-        SHA-256 of the file, or of dtype, shape and pixels: equal if and only if
-        the contents are.
+        SHA-256 of the file, or of dtype, shape and pixels: equal if and only if the
+        contents are equal.
     name : str
-        What an error calls the image.
+        Name of the image in errors.
     path : str or None
-        Of its file, absolute, if it came as a path.
+        Absolute path of its file, if it was given as a path.
     oddities : list of str
-        What reading and decoding it found odd; see :func:`describe_unscaled`.
+        Warnings from reading and decoding; see :func:`describe_unscaled`.
     """
 
     data: bytes | np.ndarray
@@ -56,16 +57,16 @@ class Content:
 
 
 def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
-    """Read an image's file, or take its pixels, and tell what it is.
+    """Read the content of an image, without decoding files.
 
     Parameters
     ----------
     item : path, bytes, binary file, PIL image or ndarray
         The image.
     index : int
-        Its place in X, for errors.
+        Its index in X, for errors.
     max_pixels : int or None
-        Larger PIL images are refused if they are not decoded yet.
+        Larger PIL images are rejected if they are not decoded yet.
 
     Returns
     -------
@@ -74,8 +75,8 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     Raises
     ------
     ValueError
-        If the item is no image or cannot be read. The message names `index`
-        and, for a file, its path.
+        If the item is not an image or cannot be read. The message names `index` and,
+        for files, the path.
     FileNotFoundError
         If the item is the path of a file that does not exist.
     """
@@ -94,7 +95,7 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
         data = _read(item)
     path = None
     if isinstance(item, str | os.PathLike):
-        # Not abspath: behind a link, ".." is another folder than its text says.
+        # Not abspath, which resolves ".." after a symbolic link incorrectly.
         path = os.path.join(os.getcwd(), os.fsdecode(item))
     return Content(data, hashlib.sha256(data).digest(), name, path)
 
@@ -102,28 +103,27 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
 def decode(
     content: Content, framing: Framing, max_pixels: int | None = None
 ) -> np.ndarray:
-    """Return the pixels of an image, brought to size.
+    """Return the pixels of an image, resized.
 
     Parameters
     ----------
     content : Content
         The image.
     framing : Framing
-        How it is brought to size.
+        How to resize it.
     max_pixels : int or None
-        Larger images are refused before they are decoded. Has no effect on pixels.
+        Larger files are rejected before they are decoded. Has no effect on arrays.
 
     Returns
     -------
     ndarray of shape (height, width, 3), uint8 or float32
-        RGB, in the range 0..255; float32 only where the image was of floats, so
-        that its fractions are kept.
+        RGB in 0..255; float32 for float images, to keep fractions.
 
     Raises
     ------
     ValueError
-        If the image cannot be decoded, is too large or has pixels out of
-        range. The message names its index and, for a file, its path.
+        If the image cannot be decoded, is too large or has pixels out of range. The
+        message names the index and, for files, the path.
     """
     values = content.data
     if not isinstance(values, np.ndarray):
@@ -138,15 +138,15 @@ def decode(
 
 
 def describe_unscaled(content: Content) -> str | None:
-    """Return why an image that has been decoded is nearly black, or None.
+    """Return a warning if a decoded image is nearly black, or None.
 
-    That is, if its values look like those of a narrower range than is expected.
+    It is, if its values seem to have a narrower range than expected.
     """
     return content.oddities[0] if content.oddities else None
 
 
 def _note_unscaled(content: Content, values: np.ndarray) -> None:
-    """Note that values are those of a narrower range, if they look like it."""
+    """Record a warning if the values seem to have a narrower range."""
     if values.dtype.kind == "f":
         kind, white, ranges = "float", 255, _RANGES_OF_FLOATS
     elif values.dtype == np.uint16:
@@ -158,7 +158,7 @@ def _note_unscaled(content: Content, values: np.ndarray) -> None:
         if 0 < highest <= seen:
             content.oddities.append(
                 f"{content.name} is a {kind} image whose values all lie in "
-                f"0..{seen}, which is nearly black: pixels are expected in 0..{white}. "
+                f"0..{seen}, which is nearly black: expected pixels in 0..{white}. "
                 f"If {seen} means white, pass {_array_of(content)} * {factor}."
             )
             return
@@ -166,15 +166,15 @@ def _note_unscaled(content: Content, values: np.ndarray) -> None:
 
 def _note_dim(content: Content) -> None:
     content.oddities.append(
-        f"{content.name} is a colour image of 16 bits whose values all lie in "
-        "0..4095, which is nearly black: pixels are expected in 0..65535. If they have "
-        "8 or 12 bits, read it by a library that keeps 16 bits of colour, and pass a "
-        "uint16 array, times 257 or 16."
+        f"{content.name} is a 16-bit color image whose values all lie in 0..4095, "
+        "which is nearly black: expected pixels in 0..65535. If its values have 8 or "
+        "12 bits, read it with a library that supports 16-bit color, and pass it as a "
+        "uint16 array multiplied by 257 or 16."
     )
 
 
 def _array_of(content: Content) -> str:
-    """Return how an image is written as an array."""
+    """Return the expression that converts an image to an array."""
     is_file = isinstance(content.data, bytes)
     return "np.asarray(PIL.Image.open(path))" if is_file else "np.asarray(image)"
 
@@ -182,7 +182,7 @@ def _array_of(content: Content) -> str:
 def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
     check_shape(pixels, name)
     check_dtype(pixels, name)
-    pixels = np.asarray(pixels)  # a matrix would stay one, with axes of its own
+    pixels = np.asarray(pixels)  # np.matrix has other axes
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
     digest.update(np.ascontiguousarray(pixels).view(np.uint8).data)
@@ -192,7 +192,7 @@ def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
 def _pixels_of_image(
     image: Image.Image, max_pixels: int | None
 ) -> tuple[np.ndarray, bool]:
-    """Return the pixels of a PIL image, with its alpha, and whether they are dim."""
+    """Return the pixels of a PIL image with alpha, and whether they are dim."""
     if not is_decoded(image):
         check_size(image, max_pixels)
     cuts_depth = is_cut_to_8_bits(image)
@@ -216,13 +216,13 @@ def _read(item: Any) -> bytes:
 
 @contextmanager
 def _naming_errors(name: str) -> Iterator[None]:
-    """Say of which image an error speaks."""
+    """Add the name of the image to errors."""
     try:
         yield
     except Exception as error:  # Pillow's plug-ins raise nearly anything
         reason = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):  # it names our stream
-            reason = "of no format that Pillow reads"
+        if isinstance(error, UnidentifiedImageError):  # its message names our stream
+            reason = "in no format that Pillow reads"
         raise ValueError(
-            f"{name}: not an image that can be used ({reason}). Mend or drop it."
+            f"{name}: not an image that can be used ({reason}). Repair or drop it."
         ) from error

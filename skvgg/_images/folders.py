@@ -1,4 +1,4 @@
-"""The files of a folder that are images, as far as their names tell."""
+"""Find the image files of a folder by their names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from skvgg._images.pillow import FORMATS
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:
-    """Return the images within a folder, however deep, and how many files are none.
+    """Return the images in a folder at any depth, and the number of other files.
 
     Parameters
     ----------
     folder : Path
-        Where to look. Hidden files, and those in hidden folders, are no images.
+        The folder to search. Hidden files and files in hidden folders are skipped.
 
     Returns
     -------
     images : list of Path
-        Sorted.
+                Paths of the images, sorted.
     n_skipped : int
-        Other files.
+                Number of other files.
     """
     extensions = _readable_extensions()
     files = sorted(file for file in folder.rglob("*") if file.is_file())

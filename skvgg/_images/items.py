@@ -1,6 +1,6 @@
-"""Sets of images as people have them: containers, items, and what is wrong with them.
+"""Validate collections of images and their items.
 
-Nothing is read here, not even the beginning of a file.
+This module does not read files.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import numpy as np
 from PIL import Image
 
 ENCODED = bytes | bytearray | memoryview
-#: One item an image: an array of pixels, or a sequence of anything that is one.
+#: One item per image: an array of pixels, or a sequence of images in any form.
 Images = np.ndarray | Sequence[Any]
 
 
 def as_images(
     X: Any, flattened_shape: tuple[int, ...] | None = None, *, check_items: bool = True
 ) -> Images:
-    """Return X as a sequence with one item an image.
+    """Return X as a sequence with one item per image.
 
-    Nothing is decoded.
+    Images are not decoded.
 
     Parameters
     ----------
     X : images
-        As :meth:`skvgg.VGG19Features.transform` takes them.
+        As in :meth:`skvgg.VGG19Features.transform`.
     flattened_shape : (h, w) or (h, w, 3), or None
-        If given, X may also be a table of n rows, each a flattened image.
+        If given, X may also be a table whose rows are flattened images.
     check_items : bool
-        Whether to check what is cheap to check of each item: its type, its
-        shape and that its file exists.
+        Whether to check the type and shape of each item and that its file exists, which
+        is cheap.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def as_images(
     Raises
     ------
     ValueError
-        If X has another form, is empty, or an item is no image.
+        If X has an unsupported form or is empty, or if an item is not an image.
     FileNotFoundError
         If an item is the path of a file that does not exist.
     """
@@ -52,8 +52,8 @@ def as_images(
     images = _to_sequence(X) if table is None else table
     if len(images) == 0:
         raise ValueError(
-            "Found array with 0 sample(s): X holds no images, while a minimum of 1 "
-            "is required."
+            "Found array with 0 sample(s): X has no images, while a minimum of 1 is "
+            "required."
         )
     if check_items and not _is_pixels(images):
         for index, item in enumerate(images):
@@ -76,14 +76,14 @@ def check_flattened_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None
 
 
 def is_whole(number: Any) -> bool:
-    """Return whether something is an integer; True and False are none."""
+    """Return whether a number is an integer and not a bool."""
     return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _to_sequence(X: Any) -> Images:
     if isinstance(X, str | ENCODED | os.PathLike | Image.Image) or _is_file(X):
         raise ValueError(
-            f"X must hold one item an image, got a single {type(X).__name__} "
+            f"X must hold one item per image, got a single {type(X).__name__} "
             f"({X!r:.80}). Pass a list: [X]."
         )
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc":
@@ -97,7 +97,7 @@ def _to_sequence(X: Any) -> Images:
                 f"X is a DataFrame of {len(X.columns)} columns; expected one column of "
                 f"paths or images. {hint}"
             )
-        if hasattr(X, "column_names"):  # a table of pyarrow
+        if hasattr(X, "column_names"):  # a pyarrow table
             return X.column(0).to_pylist()
         return list(X[X.columns[0]])
     if isinstance(X, np.ndarray):
@@ -107,7 +107,7 @@ def _to_sequence(X: Any) -> Images:
             f"X is an array of shape {X.shape} and dtype {X.dtype}; an array of paths "
             "or images must have shape (n,) or (n, 1)."
         )
-    if hasattr(X, "to_pylist"):  # a column of pyarrow
+    if hasattr(X, "to_pylist"):  # a pyarrow column
         return X.to_pylist()
     if isinstance(X, list | tuple) or _is_series(X):
         return list(X)
@@ -119,11 +119,11 @@ def _to_sequence(X: Any) -> Images:
 
 
 def _way_out(X: Any) -> str:
-    """Return how what X holds can be passed, as the end of an error."""
+    """Return a hint how to pass X, to end an error message."""
     if isinstance(X, Mapping):
         return " Pass its values: list(X.values())."
     if isinstance(X, Set):
-        return " It has no order that rows could follow: pass sorted(X)."
+        return " It has no order, which rows need: pass sorted(X)."
     if hasattr(X, "toarray"):
         return " Pass X.toarray(), with flattened_shape=(h, w)."
     if hasattr(X, "__array__"):
@@ -133,7 +133,7 @@ def _way_out(X: Any) -> str:
 
 
 def _unflatten(X: Any, flattened_shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the images that the rows of a table are, or None if X is no table."""
+    """Return the images in the rows of a table, or None if X is not a table."""
     n_features = int(np.prod(flattened_shape))
     wanted = f"expected {n_features}: flattened_shape={flattened_shape} flattened."
     if _is_list_of_rows(X):
@@ -151,10 +151,10 @@ def _unflatten(X: Any, flattened_shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _refuse_objects(X: Any, n_features: int, wanted: str) -> None:
-    """Raise if X is a table of several columns that does not hold numbers alone."""
+    """Raise if X is a table of several columns that are not all numeric."""
     if not (getattr(X, "ndim", 2) == 2 and (_has_columns(X) or _is_list_of_rows(X))):
         return
-    table = np.asarray(X, dtype=object)  # else numbers beside text would be text
+    table = np.asarray(X, dtype=object)  # keeps numbers next to text
     if table.ndim != 2 or table.shape[1] < 2:
         return
     if table.shape[1] != n_features:
@@ -165,11 +165,11 @@ def _refuse_objects(X: Any, n_features: int, wanted: str) -> None:
                 text = repr(str(cell) if isinstance(cell, str) else cell)
                 raise ValueError(
                     f"X[{index}] has {text} as feature {feature}; expected a number. "
-                    "Mend or drop it, or drop the column."
+                    "Fix or drop the row, or drop the column."
                 )
     raise ValueError(
-        f"X is a table of dtype {table.dtype}; expected one of numbers. Use "
-        "np.asarray(X).astype(float), or another dtype of pixels."
+        f"X is a table of dtype {table.dtype}; expected a numeric dtype. Use "
+        "np.asarray(X).astype(float), or another numeric dtype."
     )
 
 
@@ -190,7 +190,7 @@ def _is_vector(row: Any) -> bool:
 
 
 def _table_of(X: Any) -> np.ndarray | None:
-    """Return the numbers of a table, or None if X is something else."""
+    """Return a numeric table as an array, or None if X is not one."""
     is_array = getattr(X, "ndim", None) == 2 and hasattr(X, "__array__")
     if not (is_array or hasattr(X, "columns") or _is_list_of_rows(X)):
         return None
@@ -202,7 +202,7 @@ def _table_of(X: Any) -> np.ndarray | None:
 
 
 def _table_of_pandas(X: Any) -> np.ndarray:
-    """Return the numbers of columns that may hold NA, which NumPy takes for objects."""
+    """Return columns that may contain NA as a numeric array, not one of objects."""
     dtypes: list[Any] = [getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes]
     kinds = [dtype.kind if isinstance(dtype, np.dtype) else "O" for dtype in dtypes]
     if not set(kinds) <= set("biuf"):
@@ -245,42 +245,43 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
 
 
 def path_of(item: Any) -> str | bytes | None:
-    """Return the path of an image, if it has one."""
+    """Return the path of an image, or None."""
     path: Any = None
     if isinstance(item, str | os.PathLike):
         path = os.fspath(item)
     elif isinstance(item, Image.Image):
-        path = getattr(item, "filename", None)  # where Image.open has it from
+        path = getattr(item, "filename", None)  # set by Image.open
     elif _is_file(item):
         path = getattr(item, "name", None)
     if not path or not isinstance(path, str | bytes):
         return None
-    # NumPy's strings have a repr of their own.
+    # The repr of NumPy strings differs.
     return str(path) if isinstance(path, str) else path
 
 
 def name_of(item: Any, index: int) -> str:
-    """Return what an error calls an image: its index and, if it has one, its path."""
+    """Return the name of an image in errors: its index and its path, if any."""
     path = path_of(item)
     return f"X[{index}]" if path is None else f"X[{index}] ({path!r})"
 
 
 def renumbered(message: str, start: int) -> str:
-    """Return a message about an image of a part, with the image's index in the whole.
+    """Replace an image's index within a part by its index in the whole.
 
     Parameters
     ----------
     message : str
-        May begin as :func:`name_of` does; other messages are returned as they are.
+        May start with a name from :func:`name_of`; other messages are returned
+        unchanged.
     start : int
-        Index in the whole of the part's first image.
+        Index of the first image of the part in the whole.
     """
     match = re.match(r"X\[(\d+)\]", message)
     return f"X[{start + int(match[1])}]{message[match.end() :]}" if match else message
 
 
 def check_item(item: Any, index: int) -> None:
-    """Raise if an item is no image, as far as that is cheap to see."""
+    """Raise if an item is not an image, using only cheap checks."""
     name = name_of(item, index)
     if isinstance(item, str | os.PathLike):
         check_file(item, name)
@@ -290,7 +291,7 @@ def check_item(item: Any, index: int) -> None:
     elif not isinstance(item, ENCODED | Image.Image) and not _is_file(item):
         hint = ""
         if isinstance(item, list | tuple):
-            hint = " X must not be nested; np.asarray makes an array of numbers."
+            hint = " X must not be nested; convert images to arrays with np.asarray."
         raise ValueError(
             f"X[{index}] is of type {type(item).__name__}; expected a path, bytes, an "
             "open binary file, a PIL image or a NumPy array of shape (h, w), "
@@ -306,20 +307,20 @@ def _is_file(item: Any) -> bool:
 def check_file(
     item: str | os.PathLike[str], name: str, folder: str | os.PathLike[str] = ""
 ) -> None:
-    """Raise if there is no such file in a folder."""
+    """Raise if a file does not exist, relative to a folder."""
     text = os.fspath(item)
     if isinstance(text, str) and re.match(r"(https?|ftp|s3|gs)://", text):
         raise ValueError(
-            f"{name}: is an address on the web; expected the path of a file. Download "
-            "it first, or pass its bytes."
+            f"{name}: is a URL; expected the path of a file. Download it first, or "
+            "pass its bytes."
         )
     path = os.path.join(folder, text) if folder else text
-    if os.path.isfile(path):  # False, too, for what cannot be the name of a file
+    if os.path.isfile(path):  # also False for invalid file names
         return
     if os.path.isdir(path):
         raise ValueError(
-            f"{name}: is a folder, expected the file of one image. "
-            "skvgg.datasets.load_image_folder lists the images of a folder."
+            f"{name}: is a folder; expected an image file. Use "
+            "skvgg.datasets.load_image_folder to list the images of a folder."
         )
     raise FileNotFoundError(
         f"{name}: no such file. Relative paths start from {os.path.abspath(folder)!r}."
@@ -327,7 +328,7 @@ def check_file(
 
 
 def check_shape(array: np.ndarray, name: str) -> None:
-    """Raise if an array has not the shape of an image."""
+    """Raise if an array does not have the shape of an image."""
     is_gray = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
     is_colour = array.ndim == 3 and array.shape[2] in (3, 4)
     if not (is_gray or is_colour) or 0 in array.shape:
@@ -341,10 +342,10 @@ def check_shape(array: np.ndarray, name: str) -> None:
 
 
 def check_dtype(array: np.ndarray, name: str) -> None:
-    """Raise if an array has not the dtype of an image, or has gaps."""
+    """Raise if an array does not have the dtype of an image, or has masked pixels."""
     if np.ma.is_masked(array):
         raise ValueError(
-            f"{name} is an array with masked pixels, whose values are not known. Fill "
+            f"{name} is an array with masked pixels, whose values are unknown. Fill "
             "them: array.filled(0)."
         )
     if array.dtype.kind not in "buif":

@@ -1,4 +1,4 @@
-"""What Pillow does: pixels out of a file, and other sizes of images."""
+"""Decode and resize images with Pillow."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
-#: Colour behind transparent pixels.
+#: Color behind transparent pixels.
 BACKGROUND = (255, 255, 255)
 
-#: Pixels of an image at most, unless asked otherwise: Pillow's own default.
+#: Default of the maximum number of pixels of an image, as in Pillow.
 MAX_PIXELS = 89_478_485
 
-#: A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as that is at least so many
-#: times the size wanted. See docs/user_guide.rst for what it changes.
+#: A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that is at least this many times
+#: the target size. docs/user_guide.rst describes the effect.
 DRAFT_MARGIN = 3
 
-#: What Pillow may take a file for. Some of its other readers run programs (EPS) or open
-#: files that a file names.
+#: Formats that Pillow may read. Some of its other readers run programs (EPS) or open
+#: other files that a file refers to.
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG",
     "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP",
@@ -39,7 +39,7 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 @dataclass(frozen=True)
 class Framing:
-    """How an image is brought to the size that the network takes.
+    """How an image is resized to the input size of the network.
 
     Its ``repr`` is part of the key of every stored row.
 
@@ -50,11 +50,11 @@ class Framing:
     resize, interpolation
         See :class:`skvgg.VGG19Features`.
     background : tuple of (int, int, int)
-        RGB, behind transparent pixels.
+        RGB color behind transparent pixels.
     draft_margin : int
         See :data:`DRAFT_MARGIN`.
     fill_value : tuple of (int, int, int)
-        RGB, around an image that is padded.
+        RGB color of the padding.
     """
 
     image_size: tuple[int, int]
@@ -66,7 +66,7 @@ class Framing:
 
     @property
     def resampling(self) -> Image.Resampling:
-        """Pillow's name of the interpolation."""
+        """Pillow's constant for the interpolation."""
         return Image.Resampling[self.interpolation.upper()]
 
 
@@ -75,10 +75,9 @@ def decode_file(
 ) -> tuple[np.ndarray, bool]:
     """Return the pixels of an encoded image and whether they are :func:`is_dim`.
 
-    They are RGB pixels of 8 bits, brought to size; or gray values as
-    :func:`deep_values` gives them.
+    The pixels are resized 8-bit RGB, or gray values from :func:`deep_values`.
     """
-    formats = _formats()  # first, as it imports modules that are to be silent
+    formats = _formats()  # first: it imports modules that _SILENCE must patch
     with _SILENCE, Image.open(io.BytesIO(data), formats=formats) as image:
         check_size(image, max_pixels)
         _draft(image, framing)
@@ -92,13 +91,13 @@ def decode_file(
 
 
 class _Silence:
-    """Keeps back what Pillow would warn of in the threads that are in it.
+    """Suppresses Pillow's warnings in the threads that have entered it.
 
-    It warns of odd but readable files, and of large ones, for which ours is an error.
-    Python's filters are those of the whole process, and so is what
-    ``warnings.catch_warnings`` puts back: neither is touched. Instead, Pillow's modules
-    find something in the place of :mod:`warnings`, as long as any thread is in here,
-    that passes on what they say in other threads.
+    Pillow warns about unusual but readable files, and about large files, for which
+    skvgg raises an error. Warning filters, and so ``warnings.catch_warnings``, affect
+    the whole process, so they are not used. Instead, while any thread is inside, the
+    name :mod:`warnings` in Pillow's modules refers to an object that passes on only the
+    warnings of other threads.
     """
 
     def __init__(self) -> None:
@@ -112,7 +111,7 @@ class _Silence:
         with self._lock:
             self._n_inside += 1
             if self._n_inside == 1:
-                if len(sys.modules) != self._n_imported:  # looking takes 50 us
+                if len(sys.modules) != self._n_imported:  # a search takes 50 us
                     self._n_imported = len(sys.modules)
                     self._modules = _modules_that_warn()
                 for module in self._modules:
@@ -129,7 +128,7 @@ class _Silence:
 
 
 class _WarningsOfOtherThreads:
-    """The module :mod:`warnings`, but silent in the threads that are to be quiet."""
+    """The module :mod:`warnings`, but silent in the marked threads."""
 
     def __init__(self) -> None:
         self.here = threading.local()
@@ -141,7 +140,7 @@ class _WarningsOfOtherThreads:
         stacklevel: int = 1,
         **others: Any,
     ) -> None:
-        """Warn as :func:`warnings.warn` does, of the same line."""
+        """Warn as :func:`warnings.warn` does, with the same source line."""
         if not getattr(self.here, "is_quiet", False):
             warnings.warn(message, category, stacklevel + 1, **others)
 
@@ -162,13 +161,13 @@ _SILENCE = _Silence()
 
 
 def _formats() -> list[str]:
-    """Return the formats that can be read now; plug-ins may come at any time."""
+    """Return the formats that can be read now; plug-ins may be added at any time."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def check_size(image: Image.Image, max_pixels: int | None) -> None:
-    """Raise if an image has too many pixels; nothing is decoded."""
+    """Raise if an image has too many pixels, without decoding it."""
     n_pixels = image.width * image.height
     if max_pixels is not None and n_pixels > max_pixels:
         raise ValueError(
@@ -180,8 +179,8 @@ def check_size(image: Image.Image, max_pixels: int | None) -> None:
 def is_decoded(image: Image.Image) -> bool:
     """Return whether the pixels of a PIL image are in memory.
 
-    Those of what ``Image.open`` returns are not before they are first needed. Pillow
-    has no public word for that.
+    ``Image.open`` decodes pixels only when they are needed. Pillow has no public
+    attribute for this.
     """
     if not isinstance(image, ImageFile.ImageFile):
         return True
@@ -190,19 +189,20 @@ def is_decoded(image: Image.Image) -> bool:
 
 
 def _draft(image: Image.Image, framing: Framing) -> None:
-    """Let a large JPEG be decoded smaller, which is faster; do nothing to others."""
+    """Decode large JPEGs at a smaller size, which is faster; ignore other files."""
     side = framing.draft_margin * max(framing.image_size)
     image.draft(None, (side, side))
 
 
 def upright(image: Image.Image) -> Image.Image | np.ndarray:
-    """Turn as the camera was held; make sRGB of 8 bits, L, RGB or RGBA.
+    """Apply the EXIF orientation; convert to 8-bit sRGB: L, RGB or RGBA.
 
-    What is deeper is returned as an array, see :func:`deep_values`. Returns `image`
-    itself where nothing is to be done. Pillow would copy it, which is 4 % of the time
-    of a photo of 500 x 375, and 12 % at 1600 x 1200.
+    Images with more than 8 bits are returned as arrays, see :func:`deep_values`. If
+    there is nothing to do, this returns `image` itself. The copy that Pillow would make
+    takes 4 % of the total time for a photo of 500 x 375 pixels, and 12 % at 1600 x
+    1200.
     """
-    image.load()  # turns a TIFF already, and may find the EXIF of a PNG
+    image.load()  # already rotates TIFFs, and may find the EXIF data of a PNG
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
@@ -215,7 +215,7 @@ def upright(image: Image.Image) -> Image.Image | np.ndarray:
 
 
 def deep_values(image: Image.Image) -> np.ndarray:
-    """Return the gray values of 16 or 32 bits: uint16, or float32 of floats."""
+    """Return 16-bit or 32-bit gray values as uint16, or as float32 for floats."""
     values = np.asarray(image)
     if image.mode != "I":
         return values
@@ -229,9 +229,9 @@ def deep_values(image: Image.Image) -> np.ndarray:
 
 
 def is_cut_to_8_bits(image: Image.Image) -> bool:
-    """Return whether decoding keeps but the high byte of each value.
+    """Return whether decoding keeps only the high byte of each value.
 
-    Pillow has no mode for colour of 16 bits. Has to be asked before it is decoded.
+    Pillow has no mode for 16-bit color. This must be called before decoding.
     """
     for tile in getattr(image, "tile", ()):
         arguments = tile[3]
@@ -242,12 +242,12 @@ def is_cut_to_8_bits(image: Image.Image) -> bool:
 
 
 def is_dim(image: Image.Image) -> bool:
-    """Return whether the high bytes of colours lie in 0..15, as those of 12 bits."""
-    return np.asarray(image)[..., :3].max() <= 15  # beyond them: alpha
+    """Return whether the high bytes of colors lie in 0..15, as for 12-bit values."""
+    return np.asarray(image)[..., :3].max() <= 15  # without alpha
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """Convert from the colours that the file says it has, as far as Pillow can."""
+    """Convert from the embedded color profile to sRGB, if Pillow can."""
     target = "RGBA" if image.mode == "RGBA" else "RGB"
     profile = image.info.get("icc_profile")
     if profile:
@@ -257,7 +257,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                 transform = ImageCms.buildTransform(source, _SRGB, image.mode, target)
                 image = transform.apply(image)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a damaged or unfit profile: take the numbers as they are
+            pass  # ignore a damaged or unsuitable profile
     return image if image.mode in ("L", target) else image.convert(target)
 
 
@@ -268,7 +268,7 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Put an image with alpha over a colour."""
+    """Composite an image with alpha over a color."""
     under = Image.new("RGBA", image.size, (*background, 255))
     under.alpha_composite(image)
     return under.convert("RGB")
@@ -277,7 +277,7 @@ def over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
 def resize_image(
     image: Image.Image, framing: Framing, fill_value: int | tuple[int, ...]
 ) -> Image.Image:
-    """Bring an image to its size; `fill_value` is a colour of its mode."""
+    """Resize an image; `fill_value` is a color in its mode."""
     size = framing.image_size[::-1]  # Pillow's order is (width, height)
     if image.size == size:
         return image
@@ -285,7 +285,7 @@ def resize_image(
         return ImageOps.fit(image, size, method=framing.resampling)
     if framing.resize == "pad":
         scale = min(size[0] / image.width, size[1] / image.height)
-        if round(scale * min(image.size)) == 0:  # so thin that nothing would be left
+        if round(scale * min(image.size)) == 0:  # too thin: keep one pixel
             line = (size[0], 1) if image.width > image.height else (1, size[1])
             image = image.resize(line, framing.resampling)
         return ImageOps.pad(image, size, framing.resampling, color=fill_value)
@@ -293,12 +293,12 @@ def resize_image(
 
 
 def name_non_finite(low: float, high: float) -> str | None:
-    """Return what pixels of this minimum and maximum contain, None for numbers only."""
+    """Return "NaN" or "infinity" if the minimum or maximum is one, else None."""
     if np.isfinite([low, high]).all():
         return None
     return "NaN" if np.isnan(low) else "infinity"
 
 
 def from_16_bits(array: np.ndarray) -> np.ndarray:
-    """Return 0..65535 as 0..255, rounded: 65535 is 257 times 255."""
+    """Return values in 0..65535 rounded to 0..255 (65535 is 257 times 255)."""
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)

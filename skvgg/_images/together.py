@@ -1,6 +1,6 @@
-"""Many images at a time, read and decoded in threads.
+"""Read and decode several images at a time in threads.
 
-Each function returns when all is done, so that no more than it was given is in memory.
+Each function returns when all its images are done, to limit the memory used.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from skvgg._images.items import ENCODED
 from skvgg._images.pillow import Framing
 from skvgg._runtime.threads import InTurn
 
-#: Bytes of an image from which on hashing takes longer than handing it to a thread:
-#: measured, for files and arrays.
+#: Size in bytes above which hashing an image takes longer than passing it to a thread;
+#: measured for files and arrays.
 _WORTH_A_THREAD = 150_000
 
 
 def load_together(
     items: Mapping[int, Any], max_pixels: int | None, executor: Executor
 ) -> dict[int, Future[Content]]:
-    """Read images, by their indices, as :func:`load` does.
+    """Read images, given by index, as :func:`load` does.
 
     Returns
     -------
@@ -43,9 +43,10 @@ def load_together(
 
 
 def _n_bytes(item: Any) -> int:
-    """Return the size of what is to be hashed, or 0 for what is to be read in turn.
+    """Return the size of the data to hash, or 0 for items that are read in turn.
 
-    That is, images and open files: the same one may come twice, and reading changes it.
+    PIL images and open files are read in turn, because an object may occur twice and
+    reading changes its state.
     """
     if isinstance(item, np.ndarray):
         return item.nbytes
@@ -54,7 +55,7 @@ def _n_bytes(item: Any) -> int:
     try:
         return os.stat(item).st_size if isinstance(item, str | os.PathLike) else 0
     except (OSError, ValueError):
-        return 0  # loading it will say what is wrong
+        return 0  # load() reports the error
 
 
 def decode_together(
@@ -63,7 +64,7 @@ def decode_together(
     max_pixels: int | None,
     executor: Executor,
 ) -> dict[int, Future[Any]]:
-    """Decode images, by their indices, as :func:`decode` does.
+    """Decode images, given by index, as :func:`decode` does.
 
     Returns
     -------
