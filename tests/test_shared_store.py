@@ -434,7 +434,7 @@ def test_a_password_in_the_url_is_refused_and_not_shown(url, tiles):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("s3://bucket/rows", r"of the scheme 's3'.*joblib\.Memory with a backend"),
+        ("s3://bucket/rows", r"with the scheme 's3'.*joblib\.Memory with your own"),
         ("redis://127.0.0.1:port/0", "not the URL of a Redis server"),
         ("redis://127.0.0.1/rows", "not the URL of a Redis server"),
         ("redis://", "not the URL of a Redis server.*redis://host:6379/0"),

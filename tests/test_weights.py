@@ -278,7 +278,7 @@ def test_a_lock_that_is_held_too_long_is_named(server, monkeypatch):
     with filelock.FileLock(lock), pytest.raises(ConnectionError) as caught:
         _imagenet.fetch(include_top=False)
     assert f"another process has held {str(lock)!r}" in str(caught.value)
-    assert "delete that file" in str(caught.value)
+    assert "delete the file" in str(caught.value)
     assert server.asked == []
 
 
