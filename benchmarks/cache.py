@@ -328,7 +328,7 @@ def run_search(args):
             seconds = time.perf_counter() - start
             first = first or seconds
             print(
-                f"{name:22} {sum(passes) / n:6.2f} passes an image {seconds:8.1f} s "
+                f"{name:22} {sum(passes) / n:6.2f} passes per image {seconds:8.1f} s "
                 f"{seconds / first:6.3f}"
             )
     vgg19.VGG19.features = real

@@ -131,7 +131,7 @@ def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> 
     is_large = kernel_bytes > _KERNEL_IN_CACHE
     most_bytes = kernel_bytes if is_large else _BLOCK_BYTES
     most = max(1, int(most_bytes / transformed_bytes(1, 1, n_in + n_out)))
-    n_of_part = part.tiles[1] - part.tiles[0] + 1  # others may have one more
+    n_of_part = part.tiles[1] - part.tiles[0] + 1  # other parts may have one more
     n_blocks = -(-n_of_part // most)
     n_panels = -(-n_of_part // (n_blocks * PANEL_ROWS))
     return n_panels * PANEL_ROWS

@@ -63,9 +63,7 @@ def convolutions_to_train(
     if precision != "float32" or has_gpu():
         return {}
     shapes = {}
-    work: Counter[Any] = (
-        Counter()
-    )  # of the layers of a shape, which are compiled together
+    work: Counter[Any] = Counter()  # by shape: layers of one shape share a function
     for name, kernel_shape in kernel_shapes.items():
         layer = get_layer(name)
         if layer.kind != "conv" or min(kernel_shape[2:]) < _LEAST_CHANNELS:

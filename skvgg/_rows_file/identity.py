@@ -147,7 +147,7 @@ def _text_of(thing: Any, name: str) -> str:
         thing = _parts_of_function(thing, name)
     try:
         return joblib.hash(thing)
-    except Exception as error:  # pickling raises nearly anything
+    except Exception as error:  # pickling can raise any error
         raise ValueError(
             f"{name} of the transformer is of type {type(thing).__name__}, which "
             f"cannot be pickled ({error}). So a later call could not recognize it. Use "

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
+from tqdm import tqdm  # not tqdm.auto: saved notebooks would always show 0 %
 
 _share: ContextVar[Share | None] = ContextVar("share", default=None)
 

@@ -114,7 +114,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
     # The whole store
 
     def get_items(self) -> list[CacheItemInfo]:
-        """Return what joblib needs to know to choose what to delete."""
+        """Return the metadata by which joblib chooses items to delete."""
         return [
             CacheItemInfo(
                 entry.id, entry.size, datetime.datetime.fromtimestamp(entry.used)
@@ -128,7 +128,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         items_limit: int | None = None,
         age_limit: datetime.timedelta | None = None,
     ) -> None:
-        """Delete what was not used for longest, in one transaction."""
+        """Delete the least recently used items, in one transaction."""
         items = self._get_items_to_delete(bytes_limit, items_limit, age_limit)
         self.store.delete([item.path for item in items])
 

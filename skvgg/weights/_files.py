@@ -153,7 +153,7 @@ def _read(path: Path, names: list[str]) -> Weights:
         preprocessing = _preprocessing_of(reader, path)
     except ImportError:
         raise
-    except Exception as error:  # h5py and TensorFlow raise nearly anything
+    except Exception as error:  # h5py and TensorFlow raise various errors
         raise ValueError(
             f"weights={str(path)!r}: cannot be read ({error}). The file may be "
             "truncated; download it again."

@@ -81,7 +81,7 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
     try:
         folder = _first_writable(folders)
         _download(folder / name, BASE_URL + name, md5, verbose)
-    except Exception as error:  # of the network, the disk or the lock
+    except Exception as error:  # network, disk or lock errors
         raise ConnectionError(
             f"weights='imagenet': {str(folders[0] / name)!r} is missing or incomplete, "
             f"and the download of {BASE_URL + name} failed ({error}). Three ways out: "
