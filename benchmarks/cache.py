@@ -1,15 +1,15 @@
-"""What the feature store costs and saves, against its peers, in one run.
+"""Compare the speed and size of the feature store with alternatives, in one run.
 
     pip install -e ".[bench]"
     python benchmarks/cache.py                      # all parts, about 10 minutes
-    python benchmarks/cache.py rows search          # some
+    python benchmarks/cache.py rows search          # some parts
     python benchmarks/cache.py search --image-size 224
 
-Parts: ``rows`` (store and hit, microseconds a row, and bytes on disk), ``shared`` (the
-same for a Redis server on this machine, which has to be installed), ``warm``
-(transforms whose rows are all stored), ``search`` (a grid search with and without
-memory), ``million`` (hits in a growing store), ``kills`` and ``flips`` (what is left
-of a store after a process is killed, or a bit is flipped).
+Parts: ``rows`` (store and hit, microseconds per row, and bytes on disk), ``shared``
+(the same for a Redis server on this machine, which must be installed), ``warm``
+(transforms with all rows in the store), ``search`` (a grid search with and without
+memory), ``million`` (hits in a growing store), ``kills`` and ``flips`` (rows lost after
+a process is killed, or a bit is flipped).
 """
 
 import argparse
@@ -64,7 +64,7 @@ def disk(folder):
 
 
 class Matrix:
-    """The whole matrix in one file: what one would write without a library."""
+    """The whole matrix in one file, as written without a library."""
 
     def __init__(self, folder):
         self.path = folder / "rows.npy"
@@ -111,7 +111,7 @@ class PlainSQLite:
 
 
 class Joblib:
-    """joblib.Memory with its own store: a folder and two files a row."""
+    """joblib.Memory with its own store: a folder and two files per row."""
 
     def __init__(self, folder):
         self.cache = Cache(joblib.Memory(folder, verbose=0))
@@ -128,7 +128,7 @@ class Joblib:
 
 
 class Skvgg(Joblib):
-    """skvgg's store, checksums and all."""
+    """skvgg's store, including checksums."""
 
     def __init__(self, folder):
         self.cache = Cache(str(folder))
@@ -170,7 +170,7 @@ PEERS = {"plain SQLite": PlainSQLite, "skvgg": Skvgg, "joblib": Joblib, "npy": M
 
 @contextlib.contextmanager
 def opened(peer_class):
-    """Give a peer with an empty store, and what tells the size of that."""
+    """Yield a peer with an empty store, and a function that returns its size."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         peer = peer_class(Path(folder))
         stack.callback(getattr(peer, "stop", lambda: None))
@@ -228,7 +228,7 @@ def run_rows(args, peers=PEERS):
 
 
 def make_photos(folder, n):
-    """Save n different JPEG photos of 500 x 375 pixels with a camera's noise."""
+    """Save n different JPEG photos of 500 x 375 pixels with camera noise."""
     rng = np.random.default_rng(0)
     paths = []
     for i in range(n):
@@ -241,7 +241,7 @@ def make_photos(folder, n):
 
 
 class Made:
-    """Stands for the network while a store is filled: gives rows that are ready."""
+    """Replaces the network while a store is filled, and returns prepared rows."""
 
     def __init__(self, rows):
         self.rows, self.done = rows, 0
@@ -328,7 +328,7 @@ def run_search(args):
             seconds = time.perf_counter() - start
             first = first or seconds
             print(
-                f"{name:22} {sum(passes) / n:6.2f} passes an image {seconds:8.1f} s "
+                f"{name:22} {sum(passes) / n:6.2f} passes per image {seconds:8.1f} s "
                 f"{seconds / first:6.3f}"
             )
     vgg19.VGG19.features = real
@@ -384,7 +384,7 @@ while True:
 
 
 def count_rows(store, n, n_features):
-    """Return how many of n rows are there, and how many of those are wrong."""
+    """Return how many of n rows are stored, and how many of those are wrong."""
     found = store.get([make_key(i) for i in range(n)])
     wrong = sum(
         not np.array_equal(found[make_key(i)], make_row(i, n_features))
@@ -450,11 +450,13 @@ PARTS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument(
+        "parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)"
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    # By default the shortest rows that VGG19 gives.
-    parser.add_argument("--row", type=int, default=64, help="numbers a row, in million")
-    parser.add_argument("--image-size", type=int, default=64, help="of the search")
+    # The default is the shortest row of VGG19.
+    parser.add_argument("--row", type=int, default=64, help="values per row, million")
+    parser.add_argument("--image-size", type=int, default=64, help="pixels, in search")
     args = parser.parse_args()
     for name in args.parts or PARTS:
         PARTS[name](args)

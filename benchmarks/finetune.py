@@ -1,20 +1,20 @@
-"""What fine-tuning gains, and what it costs.
+"""Measure the accuracy and the time of fine-tuning.
 
-``accuracy``: the table of Deitsch et al., "Automatic classification of defective
+``accuracy`` repeats the table of Deitsch et al., "Automatic classification of defective
 photovoltaic module cells in electroluminescence images" (Solar Energy 2019), who
-fine-tuned a VGG19 on a GPU: 2,624 cells, three quarters to train on, stratified,
-defective where the probability is 0.5 or more, uncertain labels weighted less. Theirs:
-hand-made features and a support vector machine 82.44 %, VGG19 88.42 %. Here with the
-weights "hed", on a CPU. Classifiers on fixed features choose their stage and penalty by
-cross-validation on the training part; the settings of the fine-tuning were chosen on a
-part of the training part of the first split.
-``digits``: the same for scikit-learn's digits, where fine-tuning has little to gain.
-``speed``: an epoch from block5 at 224 pixels, beside Keras running the frozen layers in
-every epoch, in turn, each in a process of its own.
+fine-tuned a VGG19 on a GPU: 2,624 cells, a stratified training set of three quarters,
+defective if the probability is at least 0.5, smaller weights for uncertain labels. They
+report 82.44 % for hand-crafted features and a support vector machine, and 88.42 % for
+VGG19. Here the weights are "hed", on a CPU. Classifiers on fixed features choose their
+stage and penalty by cross-validation on the training set. The settings of fine-tuning
+were chosen on a part of the training set of the first split.
+``digits`` does the same for scikit-learn's digits, where fine-tuning can gain little.
+``speed`` measures an epoch from block5 at 224 pixels, and Keras running the frozen
+layers in every epoch, alternating, each in its own process.
 
     pip install -e ".[bench]"
     python benchmarks/finetune.py accuracy                      # hours
-    python benchmarks/finetune.py accuracy --short              # two hours of two cores
+    python benchmarks/finetune.py accuracy --short              # two hours on two cores
     python benchmarks/finetune.py digits --short
     python benchmarks/finetune.py speed
 """
@@ -60,7 +60,7 @@ def load_digit_images():
     return images, y, np.ones(len(y))
 
 
-#: Size of the images for fixed features and for fine-tuning, and the views.
+#: Image sizes for fixed features and for fine-tuning, and the views.
 SETS = {
     "accuracy": (load_solar_cells, 224, 128, "flips"),
     "digits": (load_digit_images, 32, 32, None),
@@ -68,12 +68,12 @@ SETS = {
 
 STRENGTHS = np.logspace(-4, -1, 4)
 
-#: Where fine-tuning begins; None is the head alone.
+#: First trainable block; None trains the head only.
 STARTS = (None, "block5", "block4", "block3")
 
 
 class FixedFeatures:
-    """Rows of all stages and poolings, by their names, from one pass an image."""
+    """Features of all stages and poolings, by name, from one pass per image."""
 
     def __init__(self, images, image_size, memory):
         features = VGG19Features(
@@ -96,7 +96,7 @@ class FixedFeatures:
 
 
 def search(model, grid, X, y, weights, seed):
-    """Choose the parameters of a model's last step by cross-validation."""
+    """Choose the parameters of the last step of a model by cross-validation."""
     step = model.steps[-1][0]
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     grid = {f"{step}__{name}": values for name, values in grid.items()}
@@ -291,7 +291,7 @@ def time_keras(n, size, epochs):
     return seconds
 
 
-#: In a fit of a few images and epochs, compiling would not pay.
+#: Compiling would not pay off for a few images and epochs.
 CONTENDERS = {
     "skvgg": partial(time_skvgg, worth_compiling=np.inf),
     "skvgg, Winograd": partial(time_skvgg, worth_compiling=0),
@@ -300,7 +300,7 @@ CONTENDERS = {
 
 
 def report_speed(name, n, size, epochs):
-    """Print the seconds of each epoch, and the peak memory of this process in MB."""
+    """Print the seconds per epoch, and the peak memory of this process in MB."""
     import resource
 
     seconds = CONTENDERS[name](n, size, epochs)
@@ -332,7 +332,7 @@ def compare_speed(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*SETS, "speed", "one"])
-    parser.add_argument("--seeds", type=int, help="how many splits; 5 unless --short")
+    parser.add_argument("--seeds", type=int, help="number of splits; 5 without --short")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
         "--only", nargs="*", choices=["fixed", *map(str, STARTS)], metavar="START"
@@ -345,7 +345,7 @@ def main():
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--layer-decay", type=float, default=1.0)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--memory", help="a folder to keep features and maps in")
+    parser.add_argument("--memory", help="folder for cached features and maps")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contender", choices=CONTENDERS)
     options = parser.parse_args()

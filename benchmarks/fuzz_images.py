@@ -1,11 +1,11 @@
-"""Damage images and weights files at random; count how each attempt to read ends.
+"""Damage images and weights files at random, and count the results of reading them.
 
     pip install -e ".[bench]"
     python benchmarks/fuzz_images.py --images 5000 --weights 500
 
-Each must end in a result of the right shape or in a ValueError that names the thing:
-not in another exception, a crash, a hang of more than 5 seconds, or 1 GB of memory.
-The work is done by a process that is watched, so crashes and hangs are counted too.
+Reading must return a result of the right shape or raise a ValueError that names the
+file. It must not raise another exception, crash, hang for more than 5 seconds, or use
+1 GB of memory. A monitored process does the work, so crashes and hangs are counted.
 """
 
 import argparse
@@ -33,7 +33,7 @@ FRAMING = Framing((16, 24), "stretch")
 SHAPES = {"block1_conv1": (3, 3, 3, 64), "block1_conv2": (3, 3, 64, 64)}
 
 
-# What is damaged
+# Files to damage
 
 
 def make_images():
@@ -81,7 +81,7 @@ def make_images():
 
 
 def make_weights():
-    """Return small weights files of each format but TensorFlow's, by name."""
+    """Return small weights files of each format except TensorFlow's, by name."""
     rng = np.random.default_rng(0)
     parameters = {
         name: (rng.standard_normal(shape, np.float32), np.zeros(shape[-1], np.float32))
@@ -117,7 +117,7 @@ def make_weights():
     return files
 
 
-# How
+# Damage
 
 
 def mutate(data, rng):
@@ -125,7 +125,7 @@ def mutate(data, rng):
     data = bytearray(data)
     for _ in range(rng.integers(1, 4)):
         kind = rng.choice(["flip", "cut", "swap", "huge", "noise", "repeat", "zero"])
-        # Half of the damage in the first 200 bytes, where the headers are.
+        # Half of the damage is in the first 200 bytes, in the headers.
         size = min(len(data), 200) if rng.random() < 0.5 else len(data)
         at, length = int(rng.integers(max(size, 1))), int(rng.integers(1, 64))
         if kind == "flip" and data:
@@ -150,18 +150,18 @@ def mutate(data, rng):
 
 
 def try_image(data):
-    """Return how reading an image ends."""
+    """Return the result of reading an image."""
     try:
         pixels = decode(load(data, 7), FRAMING)
     except ValueError as error:
         return "named" if str(error).startswith("X[7]") else f"unnamed: {error}"
-    # Images of floats keep their fractions.
+    # Float images keep their fractions.
     right = pixels.shape == (16, 24, 3) and pixels.dtype in (np.uint8, np.float32)
     return "pixels" if right else f"wrong shape {pixels.shape} {pixels.dtype}"
 
 
 def try_weights(data):
-    """Return how reading a weights file ends."""
+    """Return the result of reading a weights file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "damaged"
         path.write_bytes(data)
@@ -180,13 +180,13 @@ KINDS = {
 
 
 def attempt(kind, number, files):
-    """Damage one file and read it; the number says all."""
+    """Damage one file and read it; the number is the seed."""
     rng = np.random.default_rng(number)
     name = sorted(files)[number % len(files)]
     return KINDS[kind][1](mutate(files[name], rng))
 
 
-# Watched
+# The monitored process
 
 
 def work(kind, start, stop):

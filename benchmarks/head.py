@@ -1,9 +1,9 @@
-"""Time the recipe's head against its peers, and print ratios of one run.
+"""Compare the time of the recipe's head with other libraries, in one run.
 
 4096 features, 2,000 rows, 10 classes, layers of 4096 and 512 tanh units, L2 penalty,
 dropout, gradient descent, batches of 64: the same in TFLearn's own ``DNN.fit``, Keras'
-``fit``, PyTorch and scikit-learn's ``MLPClassifier`` (which has no dropout). All run in
-turns, in one process, several times; the figures are medians.
+``fit``, PyTorch and scikit-learn's ``MLPClassifier`` (which has no dropout). They
+alternate in one process, several times; the figures are medians.
 
     pip install -e ".[bench]"
     python benchmarks/head.py --epochs 20 --repeats 3

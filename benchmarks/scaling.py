@@ -1,14 +1,14 @@
-"""What workers and Dask cost and save, in one run.
+"""Measure the overhead and speed of workers and Dask, in one run.
 
     pip install -e ".[bench]"
     python benchmarks/scaling.py                # all parts, about 10 minutes
     python benchmarks/scaling.py travel
 
-Parts: ``workers`` (images a second of one process with all threads, and of as many
-workers with one thread each, by loky and by a Dask cluster on this machine),
-``plumbing`` (microseconds an image that all but the network takes, as the number of
-images grows, in this process and with workers), ``travel`` (bytes that go to workers,
-and bytes and seconds of a lazy Dask graph).
+Parts: ``workers`` (images per second of one process with all threads, and of the same
+number of workers with one thread each, with loky and with a Dask cluster on this
+machine), ``plumbing`` (microseconds per image of everything except the network, for
+increasing numbers of images, in this process and with workers), ``travel`` (bytes sent
+to workers, and bytes and seconds of a lazy Dask graph).
 """
 
 import argparse
@@ -88,7 +88,7 @@ def workers(arguments):
         print(f"{name:28} {base / median:6.2f} {len(paths) / median:9.2f}")
 
 
-# All but the network
+# Everything except the network
 
 
 OUTPUT = Output("nothing", None)
@@ -100,7 +100,7 @@ def compute(pixels, outputs):
 
 
 def work(items):
-    """Send rows home as a worker does that has no network."""
+    """Return rows like a worker, without a network."""
     digests = {index: load(item, index).digest for index, item in items.items()}
     keys = {index: RECIPE.keys(digest) for index, digest in digests.items()}
     arrays = {some[0]: np.zeros(N_FEATURES, np.float32) for some in keys.values()}
@@ -134,7 +134,7 @@ def plumbing(arguments):
         print(f"{n:9} " + " ".join(f"{us:12.0f}" for us in found), flush=True)
 
 
-# What travels
+# Data sent to workers
 
 
 def travel(arguments):

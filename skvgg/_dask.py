@@ -1,6 +1,6 @@
-"""Dask collections: images in, rows out, nothing computed before it is asked for.
+"""Transform Dask collections of images lazily.
 
-Dask is imported by whoever has made the collection, never here at the top.
+Dask is never imported at module level: whoever created the collection imported it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-#: What stands for the rows while nothing is computed, so that no block needs to be.
+#: Metadata of the rows, so that Dask need not compute a block to find them out.
 _META = np.empty((0, 0), np.float32)
 
 
 def is_dask(X: Any) -> bool:
-    """Return whether X is a Dask collection, of a kind that can hold images or not."""
+    """Return whether X is a Dask collection of any kind."""
     return hasattr(X, "__dask_graph__")
 
 
 def check_dask(X: Any, flattened_shape: tuple[int, ...] | None) -> None:
-    """Raise if a Dask collection does not hold one item an image."""
+    """Raise an error unless a Dask collection has one item per image."""
     kind = _kind(X)
     if kind == "array":
         is_table = X.ndim == 2 and flattened_shape is not None
@@ -34,21 +34,21 @@ def check_dask(X: Any, flattened_shape: tuple[int, ...] | None) -> None:
             )
     elif kind == "frame" and len(X.columns) != 1 and flattened_shape is None:
         raise ValueError(
-            f"X is a Dask DataFrame of {len(X.columns)} columns; expected one column "
+            f"X is a Dask DataFrame with {len(X.columns)} columns; expected one column "
             "of paths or bytes. Select it: X[['path']]."
         )
     elif kind is None:
         raise ValueError(
-            f"X is a {type(X).__module__}.{type(X).__name__}; of Dask's collections, "
-            "expected an array, a bag, a DataFrame or a Series."
+            f"X is a {type(X).__module__}.{type(X).__name__}; expected a Dask array, "
+            "bag, DataFrame or Series."
         )
 
 
 def _kind(X: Any) -> str | None:
-    """Return which kind of collection X is, if it can hold images."""
-    cls = type(X)  # a Delayed has whatever attribute it is asked for
+    """Return the kind of the collection X, or None if it cannot hold images."""
+    cls = type(X)  # instances of Delayed have every attribute
     is_other = cls.__name__ in ("Index", "Scalar")
-    if not cls.__module__.startswith("dask") or is_other:  # as xarray's
+    if not cls.__module__.startswith("dask") or is_other:  # such as xarray's
         return None
     kinds = {"map_blocks": "array", "columns": "frame", "to_frame": "series"}
     kinds["map_partitions"] = "bag"
@@ -61,20 +61,21 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
     Parameters
     ----------
     transformer : VGG19Features
-        Transforms each block where that is computed.
+        Transforms each block on its worker.
     X : dask.array, bag, DataFrame or Series
+        The images.
     names : ndarray of shape (n_features,)
-        Of the features.
+        Names of the features.
 
     Returns
     -------
     dask.array of shape (n, n_features), float32
-        Or a DataFrame, if X is a DataFrame or a Series.
+        A DataFrame if X is a DataFrame or a Series.
     """
     from dask.delayed import delayed
 
     alone = copy.copy(transformer).set_params(n_jobs=1, verbose=0)
-    # A key of its own, so that it travels once to each worker.
+    # With a key of its own, it is sent to each worker once.
     shared = delayed(alone, traverse=False)
     kind, n_features = _kind(X), len(names)
     if kind == "array":
@@ -103,7 +104,7 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
     meta = pd.DataFrame(
         np.empty((0, n_features), np.float32), X._meta.index[:0], columns=names
     )
-    # map_partitions would be shorter, but leaves `shared` as it is before Dask 2025.5.
+    # map_partitions would be shorter, but does not compute `shared` before Dask 2025.5.
     table_of, shared_names = delayed(table_of_block), delayed(names, traverse=False)
     parts = [table_of(part, shared, shared_names) for part in X.to_delayed()]
     return dd.from_delayed(parts, meta, divisions=X.divisions, verify_meta=False)
@@ -128,16 +129,16 @@ def rows_of_block(
 
 
 def _describe_block(block_info: dict[Any, Any] | None) -> str:
-    """Return where the block of an image is, for an error that names its index."""
+    """Return the position of a block, for an error that names an index in it."""
     where = (block_info or {}).get(None, {}).get("array-location", [(np.nan,)])
     begins = where[0][0]
     known = np.isfinite(begins)
-    place = f"which begins at X[{begins}]" if known else "counted from its first image"
-    return f"That is the index in a block of a Dask collection, {place}."
+    place = f"which starts at X[{begins}]" if known else "counted from its first image"
+    return f"This is the index in a block of a Dask collection, {place}."
 
 
 def table_of_block(images: Any, transformer: Any, names: np.ndarray) -> Any:
-    """Return the rows of a block of images as a DataFrame with the index of images."""
+    """Return the rows of a block as a DataFrame with the index of `images`."""
     import pandas as pd
 
     rows = rows_of_block(images, transformer, len(names))

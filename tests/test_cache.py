@@ -249,7 +249,7 @@ def test_a_folder_that_cannot_be_made_costs_the_caching_only(tiles, tmp_path, pa
     blocked = tmp_path / "file"
     blocked.write_text("")
     features = small(blocked / "cache", batch_size=2)
-    with pytest.warns(UserWarning, match="takes no more rows") as record:
+    with pytest.warns(UserWarning, match="no longer accepts rows") as record:
         rows = features.transform(tiles[0][:6])
     assert len(record) == 1
     np.testing.assert_allclose(rows, small(None).transform(tiles[0][:6]), rtol=1e-5)

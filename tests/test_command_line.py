@@ -119,7 +119,7 @@ def test_a_bad_picture_does_not_end_the_run_unless_asked(paths, capsys):
     assert set(errors.drop(3)) == {""}
     assert main(["check", "rows.npy"]) == 1
     out = capsys.readouterr().out
-    assert "complete, 10 rows of 64 float32; those of 1 bad images are NaN" in out
+    assert "complete, 10 rows of 64 float32; NaN for 1 bad image(s)" in out
     assert paths[3] in out
 
 
@@ -185,7 +185,9 @@ def test_extract_takes_tables_and_files(paths, capsys):
         writer.writerow(["dog", "china/nowhere.png"])
     command = ["extract", "photos/table.csv", paths[7], "-o", "rows.npy", *SMALL]
     assert main([*command, "--quiet"]) == 2
-    assert "has no column 'path'; it has animal, file" in capsys.readouterr().err
+    assert (
+        "has no column 'path'; its columns are animal, file" in capsys.readouterr().err
+    )
     command += ["--path-column", "file", "--label-column", "animal", "--quiet"]
     assert main(command) == 1
     table = read("rows.npy.images.csv")
@@ -215,7 +217,7 @@ def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
     command = ["extract", "photos", "-o", "rows.npy", *SMALL]
     assert main(command) == 0
     assert main(command) == 0
-    assert "rows.npy was complete" in capsys.readouterr().err
+    assert "rows.npy is already complete" in capsys.readouterr().err
     assert main([*command, "--resize", "pad"]) == 2
     assert "resize of the transformer was 'stretch', and is 'pad'" in (
         capsys.readouterr().err
@@ -228,7 +230,10 @@ def test_damage_is_found_and_mended(paths, capsys):
     expected = Path("rows.npy").read_bytes()
     Path("rows.npy").write_bytes(expected[:-1] + b"\x55")
     assert main(["check", "rows.npy"]) == 2
-    assert "error: 'rows.npy' is damaged: rows 0 to 9" in capsys.readouterr().err
+    assert (
+        "error: 'rows.npy' is damaged: the checksum of rows 0 to 9"
+        in capsys.readouterr().err
+    )
     assert main([*command, "--verify"]) == 0
     assert main(["check", "rows.npy"]) == 0
     assert Path("rows.npy").read_bytes() == expected
@@ -262,7 +267,7 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(paths):
     assert child.returncode == 130
     last = said.splitlines()[-1]
     assert last.startswith("skvgg: interrupted: ")
-    assert "of 10 rows are kept in 'rows.npy.part'" in last
+    assert "of 10 rows are saved in 'rows.npy.part'" in last
     assert "Traceback" not in said
     assert main([*command, "--quiet"]) == 0
     np.testing.assert_allclose(
@@ -409,8 +414,8 @@ def test_models_that_cannot_be_used_are_named(paths, capsys):
     Path("text.joblib").write_text("no model")
     for name, message in [
         ("nowhere.joblib", "'nowhere.joblib': no such file."),
-        ("text.joblib", "'text.joblib': not a model that can be loaded"),
-        ("model.joblib", "'model.joblib' holds a VGG19Features, which has no predict"),
+        ("text.joblib", "'text.joblib': the model cannot be loaded"),
+        ("model.joblib", "'model.joblib' contains a VGG19Features without the method"),
     ]:
         assert main(["predict", name, "photos", "-o", "predictions.csv"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -422,8 +427,8 @@ def test_models_that_cannot_be_used_are_named(paths, capsys):
     ("output", "message"),
     [
         ("nofolder/p.csv", "'nofolder/p.csv': there is no folder 'nofolder'"),
-        ("photos", "'photos' is a folder. Name a file"),
-        ("/proc/p.csv", "'/proc/p.csv': the folder '/proc' cannot be written to"),
+        ("photos", "'photos' is a folder; expected a file"),
+        ("/proc/p.csv", "'/proc/p.csv': the folder '/proc' is not writable"),
     ],
 )
 def test_predict_looks_at_its_output_before_the_model(paths, capsys, output, message):
@@ -471,7 +476,10 @@ def test_a_file_name_that_is_no_text_is_written_as_it_is(paths):
     ("arguments", "message"),
     [
         (["extract", "nowhere", "-o", "rows.npy"], "'nowhere': no such file or fold"),
-        (["extract", "empty", "-o", "rows.npy"], "'empty' has no images: 0 files"),
+        (
+            ["extract", "empty", "-o", "rows.npy"],
+            "'empty' has no images (0 other files)",
+        ),
         (["extract", "photos", "-o", "rows.txt"], "'rows.txt' has the suffix '.txt'"),
         (["extract", "photos", "-o", "no/rows.npy"], "'no/rows.npy': there is no fol"),
         (["check", "rows.npy"], "'rows.npy': no such file"),
@@ -492,16 +500,16 @@ def test_check_advises_the_command_and_not_python(paths, capsys):
     rows.write_bytes(rows.read_bytes()[:-1] + b"\x55")
     assert main(["check", "rows.npy"]) == 2
     said = capsys.readouterr().err
-    assert "Run the same 'skvgg extract' again, with --verify; it computes" in said
+    assert "Run the same 'skvgg extract' again with --verify to recompute" in said
     rows.rename("rows.npy.part")
     assert main(["check", "rows.npy"]) == 2
     more = capsys.readouterr().err
-    assert "Run the same 'skvgg extract' again; it computes the rest" in more
+    assert "Run the same 'skvgg extract' again to compute the rest" in more
     Path("rows.npy.part").rename(rows)
     journal.unlink()
     assert main(["check", "rows.npy"]) == 2
     last = capsys.readouterr().err
-    assert "'skvgg extract' writes it beside the file" in last
+    assert "'skvgg extract' writes it next to the file" in last
     assert "transform_to_file" not in said + more + last
 
 

@@ -185,7 +185,7 @@ def test_errors_name_the_block(images, paths, tmp_path):
     X = da.from_array(np.array([*paths[:7], str(bad)]), chunks=5)
     with pytest.raises(ValueError, match=r"X\[2\] \('.*bad.png'\)") as caught:
         small().transform(X).compute()
-    assert "which begins at X[5]" in caught.value.__notes__[0]
+    assert "which starts at X[5]" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,10 @@ def test_errors_name_the_block(images, paths, tmp_path):
             lambda: dd.from_pandas(pd.DataFrame({"a": ["x"], "b": ["y"]})),
             r"2 columns; expected one column .* X\[\['path'\]\]",
         ),
-        (lambda: sys.modules["dask"].delayed(1), r"Delayed\w*; .* expected an array"),
+        (
+            lambda: sys.modules["dask"].delayed(1),
+            r"Delayed\w*; .* expected a Dask array",
+        ),
     ],
 )
 def test_other_collections_are_refused_before_anything_is_computed(make, message):

@@ -1,4 +1,4 @@
-"""Displays of mistakes, neighbours, histories and embeddings."""
+"""Displays of mistakes, neighbors, histories and embeddings."""
 
 import sys
 from collections import Counter
@@ -308,7 +308,7 @@ def test_balanced_mistakes_come_in_turn_from_each_pair_of_classes(photos):
     )
     assert pairs == {("a", "b"): 3, ("b", "a"): 1, ("c", "a"): 1}
     assert np.all(np.diff(display.losses[display.indices_]) <= 0)
-    with pytest.raises(ValueError, match="All images are predicted rightly"):
+    with pytest.raises(ValueError, match="All images are predicted correctly"):
         MistakesDisplay.from_predictions(
             X[:2], ["a", "b"], [[0.9, 0.1], [0.2, 0.8]], balanced=True
         )
@@ -335,7 +335,7 @@ def test_labels_say_what_columns_stand_for(some):
     labels = ["flower", "tree", "china"]
     display = MistakesDisplay.from_predictions(X, y, y_proba, labels=labels)
     assert display.y_pred[0] == labels[y_proba[0].argmax()]
-    with pytest.raises(ValueError, match=r"y_true\[0\] is 'china', which is none"):
+    with pytest.raises(ValueError, match=r"y_true\[0\] is 'china', which is not one"):
         MistakesDisplay.from_predictions(X, y, np.full((40, 2), 0.5), labels=labels[:2])
 
 
@@ -583,9 +583,9 @@ def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
         make(small(), X, [X_test[0], bad])
     with pytest.raises(FileNotFoundError, match=r"X_test\[0\] .*no such file"):
         make(small(), X, [tmp_path / "none.png"])
-    with pytest.raises(ValueError, match="one image only"):
+    with pytest.raises(ValueError, match="only one image"):
         make(small(), X[:1])
-    with pytest.raises(ValueError, match=r"indices=\[40\]: 40 is none; .* 0 to 23"):
+    with pytest.raises(ValueError, match=r"indices=\[40\]: 40 is invalid; .* 0 to 23"):
         make(small(), X, indices=[40])
     with pytest.raises(ValueError, match="threshold=-1"):
         make(small(), X, threshold=-1)
@@ -709,7 +709,7 @@ def test_histories_refuse_what_has_none():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(NotFittedError):
         HistoryDisplay.from_estimator(TFLearnMLPClassifier())
-    with pytest.raises(ValueError, match="GaussianNB keeps no history_"):
+    with pytest.raises(ValueError, match="GaussianNB has no history_"):
         HistoryDisplay.from_estimator(GaussianNB().fit(X, y))
 
 

@@ -73,7 +73,7 @@ def test_the_path_of_its_file_is_not_hed(tiles, tmp_path):
         assert weights_fingerprint(source, cache) == source.fingerprint()
     cache.close()
     for memory in (None, tmp_path):
-        with pytest.raises(ValueError, match="no layer 'block3_conv4'"):
+        with pytest.raises(ValueError, match="layer 'block3_conv4' is missing"):
             VGG19Features(path, memory=memory, **params).transform(X)
 
 

@@ -238,7 +238,7 @@ def test_a_model_without_the_transformer_or_with_nothing_else_is_refused(some, m
     [
         ({"layers": ["block9_pool"]}, "layers=.* is unknown: 'block9_pool'"),
         ({"layers": []}, "layers=.* is empty"),
-        ({"layers": ["fc1", "fc1"]}, "repeats"),
+        ({"layers": ["fc1", "fc1"]}, "duplicates"),
         ({"poolings": ["min"]}, "poolings=.* is unknown: 'min'"),
     ],
 )
@@ -487,7 +487,7 @@ def test_the_map_is_drawn_over_the_image():
 def test_layers_that_cannot_be_explained_are_refused(some):
     X, y = some
     model = linear(layer="block2_pool", pooling="avg").fit(X, y)
-    with pytest.raises(ValueError, match="lies above the layers"):
+    with pytest.raises(ValueError, match="is above the layers"):
         SaliencyDisplay.from_estimator(model, X[0])
     for layer in ("fc1", "flatten", "block9"):
         with pytest.raises(ValueError, match=f"layer='{layer}' has no map"):
@@ -499,7 +499,7 @@ def test_a_score_of_lower_layers_only_is_refused(some):
     features = small(layer=("block1_pool", "block5_pool"), pooling="avg")
     model = make_pipeline(features, LogisticRegression()).fit(X, y)
     model[-1].coef_[:, 64:] = 0
-    with pytest.raises(ValueError, match="depends on layers below 'block5_conv4'"):
+    with pytest.raises(ValueError, match="depends only on layers below 'block5_conv4'"):
         SaliencyDisplay.from_estimator(model, X[0])
 
 
@@ -514,9 +514,9 @@ def test_models_that_cannot_be_explained_are_refused(some):
     forest = make_pipeline(
         small(layer="block1_pool", pooling="avg"), RandomForestClassifier(5)
     ).fit(X, y)
-    with pytest.raises(ValueError, match=r"gradient of zero.*trees"):
+    with pytest.raises(ValueError, match=r"gradient of zero.*Trees"):
         SaliencyDisplay.from_estimator(forest, X[0], layer="block1_pool")
-    with pytest.raises(ValueError, match=r"'dog' is no class.*'china', 'flower'"):
+    with pytest.raises(ValueError, match=r"'dog' is not a class.*'china', 'flower'"):
         SaliencyDisplay.from_estimator(
             model.fit(X, y), X[0], layer="block1_pool", target="dog"
         )

@@ -138,7 +138,7 @@ def test_out_of_memory_halves_the_batch_and_warns_once(tiles, monkeypatch):
     expected = small(**params).transform(X)
     features = small(**params, batch_size=11)
     sizes = run_out_of_memory(monkeypatch, most=5)
-    with pytest.warns(UserWarning, match="going on with 5 images together") as caught:
+    with pytest.warns(UserWarning, match="reduced to 5 images") as caught:
         rows = features.transform(X)
     assert len(caught) == 1
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)

@@ -215,7 +215,7 @@ def test_an_error_says_what_is_kept(X, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         transform_to_file(Counting(fails_at=30), X, path, chunk_size=4)
     (note,) = caught.value.__notes__
-    assert note.startswith("8 of 20 rows are kept in ")
+    assert note.startswith("8 of 20 rows are saved in ")
     assert "rows.npy.part" in note
 
 
@@ -225,7 +225,7 @@ def test_a_complete_file_is_not_computed_again(X, tmp_path, suffix, capsys):
     Counting.seen = ()
     assert transform_to_file(Counting(), X, path, verbose=1) == path
     assert Counting.seen == ()
-    assert f"rows{suffix} was complete: 100%" in capsys.readouterr().err
+    assert f"rows{suffix} is already complete: 100%" in capsys.readouterr().err
 
 
 def test_only_the_file_and_its_journal_are_left(X, tmp_path):
@@ -410,10 +410,14 @@ def test_other_work_is_refused_with_what_differs(X, tmp_path, complete):
         with pytest.raises(RuntimeError):
             transform_to_file(Counting(fails_at=30), X, path, chunk_size=4)
     others = [
-        (Counting(3.0), X, r"factor of the transformer was 2\.0, and is 3\.0"),
-        (Counting(), X[:7], "it is of 20 images, and X has 7"),
-        (Counting(), X[::-1], "the images are others, or in another order"),
-        (Normalizer(), X, r"class of the transformer was .*Counting, and is .*Norm"),
+        (Counting(3.0), X, r"factor of the transformer was 2\.0 and is now 3\.0"),
+        (Counting(), X[:7], "the file has 20 images, and X has 7"),
+        (Counting(), X[::-1], "the images differ, or are in another order"),
+        (
+            Normalizer(),
+            X,
+            r"class of the transformer was .*Counting and is now .*Norm",
+        ),
     ]
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     for transformer, images, message in others:
@@ -649,7 +653,7 @@ def test_a_file_is_checked_and_damage_is_found_and_mended(X, tmp_path, suffix):
     place = 128 + 9 * 12 + 5 if suffix == ".npy" else len(data) // 3
     data[place : place + 20] = bytes(byte ^ 1 for byte in data[place : place + 20])
     damaged.write_bytes(data)
-    with pytest.raises(ValueError, match=r"rows 8 to 11 are not .*verify=True"):
+    with pytest.raises(ValueError, match=r"checksum of rows 8 to 11 .*verify=True"):
         check_rows_file(path)
     Counting.seen = ()
     transform_to_file(Counting(), X, path, verify=True)
@@ -661,7 +665,7 @@ def test_a_file_is_checked_and_damage_is_found_and_mended(X, tmp_path, suffix):
 @pytest.mark.usefixtures("the_same_work")
 def test_an_incomplete_file_does_not_pass(X, tmp_path):
     break_off(X, tmp_path / "rows.npy")
-    with pytest.raises(ValueError, match="not complete: 8 of 20 rows"):
+    with pytest.raises(ValueError, match="incomplete: it has 8 of 20 rows"):
         check_rows_file(tmp_path / "rows.npy")
 
 
@@ -696,7 +700,7 @@ def forbidden():
 
 
 def test_a_folder_without_permission_is_an_error_before_the_first_row(X, forbidden):
-    with pytest.raises(PermissionError, match=f"permission to write .*{forbidden}"):
+    with pytest.raises(PermissionError, match=f"permission to write to .*{forbidden}"):
         transform_to_file(Counting(), X, forbidden / "rows.npy")
     assert Counting.seen == ()
 
@@ -740,9 +744,9 @@ def test_what_is_no_x_is_refused(images, message, tmp_path):
     ("function", "message"),
     [
         (lambda X: X[:1], "for 4 rows of X"),
-        (lambda X: X[:, 0], "expected a row of numbers"),
-        (lambda X: X.astype(str), "expected a row of numbers"),
-        (lambda X: X[:, : 1 + int(X[0, 0] > 0)], "2 features .* before have 1"),
+        (lambda X: X[:, 0], "expected one row of numbers"),
+        (lambda X: X.astype(str), "expected one row of numbers"),
+        (lambda X: X[:, : 1 + int(X[0, 0] > 0)], "2 features .* earlier rows have 1"),
     ],
 )
 def test_what_is_no_row_is_refused(X, tmp_path, function, message):
@@ -896,7 +900,7 @@ def times(k):
 def test_what_a_function_holds_is_part_of_the_work(tmp_path, other):
     X, path = np.ones((4, 2)), tmp_path / "rows.npy"
     transform_to_file(FunctionTransformer(times(2)), X, path)
-    with pytest.raises(ValueError, match="rows of other work: func"):
+    with pytest.raises(ValueError, match="another transformer: func"):
         transform_to_file(FunctionTransformer(other), X, path)
 
 
@@ -939,7 +943,7 @@ def test_a_changed_image_in_a_wider_table_is_computed_again(tiles, tmp_path):
         means.append(np.load(path)[0, 0] / mean)
     np.testing.assert_allclose(means, 1)
     renamed = table.rename(columns={"x": "y"})
-    with pytest.raises(ValueError, match="rows of other work"):
+    with pytest.raises(ValueError, match="for other images"):
         transform_to_file(
             FunctionTransformer(mean_and_number), renamed, tmp_path / "rows.npy"
         )
@@ -948,7 +952,7 @@ def test_a_changed_image_in_a_wider_table_is_computed_again(tiles, tmp_path):
 def test_a_folder_of_the_user_s_is_not_overwritten(X, tmp_path):
     precious = tmp_path / "rows.npy.part" / "precious"
     precious.mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="a folder that skvgg has not made"):
+    with pytest.raises(FileExistsError, match="a folder that skvgg did not create"):
         transform_to_file(Normalizer(), X, tmp_path / "rows.npy")
     assert precious.exists()
 

@@ -1,4 +1,4 @@
-"""The command ``skvgg``: a folder of images to a file, without any Python."""
+"""The command ``skvgg``: process folders of images without writing Python code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Without the command's own name; None takes those of the process.
+        Arguments without the command name; None uses those of the process.
     """
     try:
-        # Takes about a second, in which the user may interrupt.
+        # The import takes about a second, and the user may interrupt it.
         from skvgg._command_line.command import run
 
         return run(arguments)

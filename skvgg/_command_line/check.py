@@ -1,4 +1,4 @@
-"""``skvgg check``: whether a file of rows is complete and undamaged."""
+"""``skvgg check``: check that a file of rows is complete and undamaged."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from skvgg._command_line.say import OK, SOME_BAD
 
-HELP = "see that a file of rows is complete and undamaged"
+HELP = "check that a file of rows is complete and undamaged"
 
 DESCRIPTION = """\
-Read all rows of a file that 'skvgg extract' has written, and compare their
-checksums with those in its journal, which must lie beside it.
+Read all rows of a file written by 'skvgg extract', and compare their checksums
+with those in its journal, which must be next to the file.
 """
 
 EPILOG = """\
@@ -20,14 +20,14 @@ example:
 
 exit codes:
   0  the file is complete and undamaged
-  1  so it is, but the rows of some images are NaN
+  1  the file is complete and undamaged, but the rows of some images are NaN
   2  rows are missing or damaged, or the file cannot be read
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("file", metavar="FILE", help="the file")
+    parser.add_argument("file", metavar="FILE", help="file of rows")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     )
     found = check(Path(options.file), command)
     n_bad = len(found.bad_images)
-    nan = f"; those of {n_bad} bad images are NaN" if n_bad else ""
+    nan = f"; NaN for {n_bad} bad image(s)" if n_bad else ""
     print(
         f"{options.file}: complete, {found.n_rows} rows of {found.n_features} "
         f"{found.dtype}{nan}"

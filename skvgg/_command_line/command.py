@@ -1,4 +1,4 @@
-"""The command itself: its parts, its exit codes, and what it says of errors."""
+"""The command, its subcommands, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import skvgg
 from skvgg._command_line import check, extract, predict
 from skvgg._command_line.say import FATAL, OK, say
 
-_DESCRIPTION = "Turn folders of images into features of VGG19, and into predictions."
+_DESCRIPTION = "Compute VGG19 features and predictions for folders of images."
 
 _EPILOG = """\
 examples:
@@ -21,12 +21,12 @@ examples:
   skvgg check rows.npy
 
 exit codes:
-  0    all is well
+  0    success
   1    done, but some images could not be used
   2    wrong usage, or an error that ended the run
-  130  interrupted; the same command goes on with what is there
+  130  interrupted; run the same command again to resume
 
-'skvgg COMMAND --help' tells more of each command.
+'skvgg COMMAND --help' describes each command.
 """
 
 
@@ -36,14 +36,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str or None
-        As :func:`skvgg._command_line.main` takes them.
+        The arguments of :func:`skvgg._command_line.main`.
     """
     options = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
             return options.run(options)
-        except BrokenPipeError:  # nobody reads standard output any more
+        except BrokenPipeError:  # standard output is a closed pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return OK
         except Exception as error:
@@ -57,7 +57,7 @@ def _message_of(error: Exception) -> str:
     text = str(error)
     if isinstance(error, ValueError | OSError | RuntimeError | ImportError) and text:
         return text
-    return f"{type(error).__name__}: {text} (--debug shows where.)"
+    return f"{type(error).__name__}: {text} (--debug shows the traceback.)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_arguments(one)
         one.add_argument(
-            "--debug", action="store_true", help="show where in the code an error arose"
+            "--debug", action="store_true", help="show the traceback of an error"
         )
         one.set_defaults(run=command.run)
     return parser

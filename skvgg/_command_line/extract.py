@@ -1,4 +1,4 @@
-"""``skvgg extract``: images to a file of rows."""
+"""``skvgg extract``: write the features of images to a file."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 HELP = "write the features of images to a file"
 
 DESCRIPTION = """\
-Compute the features of images and write them to a file, one row an image. The
-file's suffix is its format: .npy (numpy.load), .parquet (a folder; needs
-pyarrow) or .zarr (needs zarr). Beside it, a table, rows.npy.images.csv, says
-which row is of which image (index, path, label, error); labels are the names of
-sub-folders, or a column of a table. Relative paths start from the table's folder.
+Compute the features of images and write them to a file, one row per image. The
+suffix of the file selects the format: .npy (numpy.load), .parquet (a folder;
+needs pyarrow) or .zarr (needs zarr). A table next to it, rows.npy.images.csv,
+lists the image of each row (index, path, label, error). Labels are the names of
+subfolders, or a column of a table. Relative paths in the table start from its
+folder.
 
-A run that ended early goes on where it was with the same command. An image that
-cannot be used gets a row of NaN and does not end the run, unless --strict asks
-for that.
+Run the same command again to resume an interrupted run. Unreadable images become
+rows of NaN; with --strict they end the run.
 """
 
 EPILOG = """\
@@ -44,10 +44,10 @@ examples:
   skvgg extract table.csv --path-column file -o rows.zarr --strict
 
 exit codes:
-  0    all rows are there
-  1    all rows are there, those of some images are NaN
+  0    all rows were computed
+  1    done, but the rows of some images are NaN
   2    wrong usage, or an error that ended the run
-  130  interrupted; the same command goes on with what is there
+  130  interrupted; run the same command again to resume
 """
 
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_images(parser)
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FILE", help="the file"
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="output file"
     )
     network = parser.add_argument_group("features (see VGG19Features)")
     network.add_argument(
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fc1",
         type=_words,
         metavar="L",
-        help="a layer, or several with commas between them (default: fc1)",
+        help="a layer, or several separated by commas (default: fc1)",
     )
     network.add_argument(
         "--pooling", type=_words, metavar="P", help="avg, max, or avg,max"
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=224,
         type=_size,
         metavar="N",
-        help="side in pixels, or HEIGHTxWIDTH (default: 224)",
+        help="height and width in pixels, or HEIGHTxWIDTH (default: 224)",
     )
     network.add_argument("--resize", choices=("stretch", "crop", "pad"))
     network.add_argument("--preprocessing", choices=("auto", "caffe", "torch", "none"))
@@ -89,35 +89,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument("--batch-size", type=positive, metavar="N")
     network.add_argument(
-        "--memory", metavar="DIR", help="folder of a cache that keeps the features"
+        "--memory", metavar="DIR", help="folder of a cache of the features"
     )
     run = parser.add_argument_group("the run")
     run.add_argument(
         "--on-error",
         choices=("nan", "raise"),
         default="nan",
-        help="what a bad image gives: a row of NaN (the default), or an error",
+        help="for bad images: a row of NaN (the default), or an error",
     )
     run.add_argument(
         "--strict",
         dest="on_error",
         action="store_const",
         const="raise",
-        help="end the run at a bad image; the same as --on-error raise",
+        help="stop at the first bad image; the same as --on-error raise",
     )
     run.add_argument(
         "--chunk-size",
         type=positive,
         default=256,
         metavar="N",
-        help="images whose rows are written together (default: 256)",
+        help="number of rows to write at a time (default: 256)",
     )
     run.add_argument(
         "--verify",
         action="store_true",
-        help="read all rows that are there; compute damaged ones again",
+        help="check all existing rows, and recompute damaged ones",
     )
-    run.add_argument("--quiet", action="store_true", help="show no progress bar")
+    run.add_argument("--quiet", action="store_true", help="hide the progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -152,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
     say(
         "warning",
         f"{len(bad)} of {len(listing.paths)} images could not be used; their rows are "
-        f"NaN. The column error of {str(table)!r} says why.",
+        f"NaN. See the column 'error' of {str(table)!r}.",
     )
     return SOME_BAD
 
@@ -195,6 +195,6 @@ def _size(text: str) -> Any:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise argparse.ArgumentTypeError(
-            f"expected pixels, as in 224, or HEIGHTxWIDTH, as in 224x320, got {text!r}"
+            f"expected pixels, as in 224, or HEIGHTxWIDTH, as in 224x320; got {text!r}"
         )
     return int(sides[0]) if len(sides) == 1 else tuple(map(int, sides))

@@ -1,4 +1,4 @@
-"""The images that a command works on, in order, and the table that lists them."""
+"""List the images of a command, and write tables of them."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from skvgg._images import image_files, name_of
 
 
 class Listing(NamedTuple):
-    """Images, and the labels that folders or a table give them ("" for none)."""
+    """Paths of images, and labels from folders or a table ("" without a label)."""
 
     paths: list[str]
     labels: list[str]
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which images."""
+    """Add the arguments that select images."""
     parser.add_argument(
         "images",
         nargs="+",
         metavar="IMAGES",
-        help="folders (searched to any depth; images in sorted order), CSV tables of "
-        "paths, or image files",
+        help="folders (searched recursively, in sorted order), CSV tables of paths, or "
+        "image files",
     )
     parser.add_argument(
         "--path-column",
         default="path",
         metavar="NAME",
-        help="column of the paths in a CSV table; relative ones start from the table's "
-        "folder (default: path)",
+        help="column of paths in a CSV table; relative paths start from the folder of "
+        "the table (default: path)",
     )
     parser.add_argument(
         "--label-column",
         default="label",
         metavar="NAME",
-        help="column of the labels, if there is one (default: label)",
+        help="column of labels, if any (default: label)",
     )
 
 
@@ -53,7 +53,7 @@ def find_images(options: argparse.Namespace) -> Listing:
     FileNotFoundError
         If a path does not exist.
     ValueError
-        If a folder has no images, or a table no such column.
+        If a folder has no images, or a table does not have the column.
     """
     found = Listing([], [])
     for text in options.images:
@@ -75,8 +75,8 @@ def _of_folder(folder: Path) -> Listing:
     images, n_skipped = image_files(folder)
     if not images:
         raise ValueError(
-            f"{str(folder)!r} has no images: {n_skipped} files, none of them with the "
-            "extension of an image format that Pillow reads."
+            f"{str(folder)!r} has no images ({n_skipped} other files). Expected files "
+            "with the extension of an image format that Pillow reads."
         )
     parts = [image.relative_to(folder).parts for image in images]
     labels = [some[0] if len(some) > 1 else "" for some in parts]
@@ -90,13 +90,13 @@ def _of_table(table: Path, path_column: str, label_column: str) -> Listing:
             rows = list(reader)
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(
-                f"{str(table)!r}: not a CSV file in UTF-8 ({error})."
+                f"{str(table)!r} is not a CSV file in UTF-8 ({error})."
             ) from error
     columns = list(reader.fieldnames or ())
     if path_column not in columns:
         raise ValueError(
-            f"{str(table)!r} has no column {path_column!r}; it has "
-            f"{', '.join(columns) or 'none'}. Name it with --path-column."
+            f"{str(table)!r} has no column {path_column!r}; its columns are "
+            f"{', '.join(columns) or 'none'}. Select one with --path-column."
         )
     for number, row in enumerate(rows):
         if not row[path_column]:
@@ -110,29 +110,29 @@ def _of_table(table: Path, path_column: str, label_column: str) -> Listing:
 
 
 def reason_of(message: str, path: str, index: int) -> str:
-    """Return an error about an image without the image's name."""
+    """Return an error message about an image without the name of the image."""
     return message.removeprefix(name_of(path, index)).lstrip(":; ")
 
 
 def refuse_overwriting(target: Path, images: Iterable[str]) -> None:
-    """Raise if what is to be written is one of the tables that images come from."""
+    """Raise an error if `target` is one of the tables of images."""
     for source in images:
         if target.exists() and os.path.exists(source) and target.samefile(source):
             raise ValueError(
-                f"{str(target)!r} holds the list of images and would be overwritten. "
+                f"{str(target)!r} is the table of images and would be overwritten. "
                 "Choose another output."
             )
 
 
 def positive(text: str) -> int:
-    """Return an integer above 0, for argparse."""
+    """Return a positive integer, for argparse."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected an integer above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
     return int(text)
 
 
 def table_line(cells: Iterable[object]) -> str:
-    """Return a line of a CSV table; it ends in a line feed alone."""
+    """Return a line of a CSV table that ends with a line feed."""
     stream = io.StringIO()
     # Python 3.11 and 3.12 quote a carriage return only if lines end in one.
     csv.writer(stream, lineterminator="\r\n").writerow(cells)
@@ -140,15 +140,15 @@ def table_line(cells: Iterable[object]) -> str:
 
 
 def seen_from(folder: Path, path: str) -> str:
-    """Return the path of an image as a table in a folder names it.
+    """Return the path of an image for a table in a folder.
 
-    A relative path, which starts from the working directory, becomes one that starts
-    from the folder, as :func:`find_images` reads it. An absolute one stays.
+    Paths relative to the working directory become relative to the folder, as
+    :func:`find_images` expects. Absolute paths are unchanged.
     """
     if os.path.isabs(path):
         return path
     place, name = os.path.split(path)
-    if os.pardir in Path(place).parts:  # behind a link, that is another folder
+    if os.pardir in Path(place).parts:  # ".." after a link is another folder
         place = os.path.realpath(place)
     try:
         return os.path.relpath(os.path.join(place, name), os.path.realpath(folder))
@@ -157,33 +157,33 @@ def seen_from(folder: Path, path: str) -> str:
 
 
 def check_output(target: Path) -> None:
-    """Raise if a file could not be written, before work is done for it.
+    """Check that a file can be written, before anything is computed.
 
     Raises
     ------
     FileNotFoundError
         If its folder does not exist.
     IsADirectoryError
-        If it is a folder itself.
+        If the target is a folder.
     PermissionError
-        If its folder may not be written to.
+        If its folder is not writable.
     """
     folder = target.parent
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{str(target)!r}: there is no folder {str(folder)!r}. Make it first. "
+            f"{str(target)!r}: there is no folder {str(folder)!r}. Create it first. "
             "Nothing was computed."
         )
     if target.is_dir():
         raise IsADirectoryError(
-            f"{str(target)!r} is a folder. Name a file. Nothing was computed."
+            f"{str(target)!r} is a folder; expected a file. Nothing was computed."
         )
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise PermissionError(
-            f"{str(target)!r}: the folder {str(folder)!r} cannot be written to "
+            f"{str(target)!r}: the folder {str(folder)!r} is not writable "
             f"({error.strerror}). Choose another one. Nothing was computed."
         ) from error
 
@@ -191,16 +191,16 @@ def check_output(target: Path) -> None:
 def write_table(
     path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
-    """Write a CSV file, which is there as a whole or not at all."""
+    """Write a CSV file completely or not at all."""
     text = "".join(map(table_line, [header, *rows]))
     part = path.with_name(f"{path.name}.part")
     try:
-        # Names of files need not be text; they are written as they are.
+        # File names may not be valid text; they are written unchanged.
         part.write_bytes(text.encode("utf-8", errors="surrogateescape"))
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OSError(
-            f"{str(path)!r}: cannot be written ({error.strerror}). The rows are there; "
-            "the same command writes this table again."
+            f"{str(path)!r} cannot be written ({error.strerror}). All rows are saved; "
+            "run the same command again to write this table."
         ) from error

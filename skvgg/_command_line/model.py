@@ -1,4 +1,4 @@
-"""A saved model, and its predictions for images some of which may be bad."""
+"""Load a saved model, and predict for images of which some may be bad."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from skvgg.finetune import VGG19Classifier
 
 
 class Predicted(NamedTuple):
-    """Cells of the table for each image, and what is wrong with bad ones, by index."""
+    """Table cells of each image, and the errors of bad images by index."""
 
     cells: list[list[Any]]
     bad: dict[int, str]
 
 
 class Model:
-    """A model from a file of ``joblib.dump``.
+    """A model from a file written by ``joblib.dump``.
 
-    A pipeline is taken apart before its last step, so that images go through the
-    network once for predictions and probabilities.
+    Pipelines are split before the last step, so that images go through the network
+    once for both predictions and probabilities.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Model:
     Attributes
     ----------
     probability_names : list of str
-        The columns of probabilities; empty if the model has none.
+        Names of the probability columns; empty without predict_proba.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,8 +50,8 @@ class Model:
             self._steps, model = model[:-1], model[-1]
         if not hasattr(model, "predict"):
             raise ValueError(
-                f"{path!r} holds a {type(model).__name__}, which has no predict. Save "
-                "a fitted classifier or regressor."
+                f"{path!r} contains a {type(model).__name__} without the method "
+                "predict. Save a fitted classifier or regressor."
             )
         self._final = model
         self._max_pixels = _max_pixels_of(self._steps or model)
@@ -66,9 +66,9 @@ class Model:
         paths : list of str
             The images.
         start : int
-            Index of the first of them among all, for messages.
+            Index of the first image among all images, for messages.
         strict : bool
-            Whether a bad image raises.
+            Whether a bad image raises an error.
         """
         try:
             predicted = self._predict(paths, start)
@@ -94,7 +94,7 @@ class Model:
         return [""] * (1 + len(self.probability_names))
 
     def _predict(self, paths: list[str], start: int) -> Predicted:
-        """Return predictions, those of images that gave rows of NaN left empty."""
+        """Return predictions, with empty cells for images with rows of NaN."""
         with holding_warnings() as held:
             X = paths if self._steps is None else self._steps.transform(paths)
             bad = self._bad_in(held, start)
@@ -105,7 +105,7 @@ class Model:
             if bad:
                 X = _safe_indexing(X, good)
             columns = self._columns(X)
-        # A model that is no pipeline looks at images in predict alone.
+        # Models other than pipelines read images only in predict.
         late = self._bad_in(held, start)
         for i, some in zip(good, columns, strict=True):
             if i not in late:
@@ -117,7 +117,7 @@ class Model:
         if not self.probability_names:
             return [[_cell_of(one)] for one in np.asarray(model.predict(X))]
         probabilities = np.asarray(model.predict_proba(X))
-        if isinstance(model, VGG19Classifier):  # its predict would take another pass
+        if isinstance(model, VGG19Classifier):  # predict would repeat the forward pass
             predictions = model.classes_[probabilities.argmax(axis=1)]
         else:
             predictions = np.asarray(model.predict(X))
@@ -125,7 +125,7 @@ class Model:
         return [[_cell_of(one), *row.tolist()] for one, row in pairs]
 
     def _bad_in(self, held: list[Warning], start: int) -> dict[int, str]:
-        """Return bad images out of warnings; say the other warnings once."""
+        """Return the bad images in warnings; print all other warnings once."""
         bad: dict[int, str] = {}
         for warning in held:
             text = renumbered(str(warning), start)
@@ -142,10 +142,10 @@ def _load(path: str) -> Any:
         return joblib.load(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path!r}: no such file.") from None
-    except Exception as error:  # unpickling raises nearly anything
+    except Exception as error:  # unpickling can raise any error
         raise ValueError(
-            f"{path!r}: not a model that can be loaded ({type(error).__name__}: "
-            f"{error}). Save one with joblib.dump."
+            f"{path!r}: the model cannot be loaded ({type(error).__name__}: "
+            f"{error}). Save models with joblib.dump."
         ) from error
 
 
@@ -157,7 +157,7 @@ def _probability_names(model: Any) -> list[str]:
 
 
 def _cell_of(prediction: Any) -> Any:
-    """Return a prediction as a cell; several numbers with spaces between them."""
+    """Return a prediction as a cell; several values are separated by spaces."""
     one = np.asarray(prediction)
     return " ".join(map(str, one.tolist())) if one.ndim else one.item()
 

@@ -1,4 +1,4 @@
-"""``skvgg predict``: images to a table of predictions."""
+"""``skvgg predict``: write predictions for images to a table."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ from skvgg._command_line.listing import (
 )
 from skvgg._command_line.say import OK, SOME_BAD, say
 
-HELP = "write a saved model's predictions for images to a table"
+HELP = "write the predictions of a saved model for images to a table"
 
 DESCRIPTION = """\
-Write what a model, saved with joblib.dump, predicts for images: a CSV table with
-the columns path, prediction, one probability_CLASS for each class if the model
-has predict_proba, and error. An image that cannot be used has an empty
-prediction, and error says why. Several predictions for an image are written
-into one cell, with spaces between them. Relative paths start from the folder of
-the table, or from the working directory if it goes to standard output.
+Predict for images with a model saved by joblib.dump. The output is a CSV table
+with the columns path, prediction, one probability_CLASS for each class if the
+model has predict_proba, and error. For images that cannot be used, the
+prediction is empty and the error column has the reason. Several predictions for
+one image are written to one cell, separated by spaces. Relative paths start from
+the folder of the table, or from the working directory for standard output.
 
-Loading a model runs code that is in its file: only load files from people whom
-you trust.
+Loading a model runs code from its file. Only load files that you trust.
 """
 
 EPILOG = """\
@@ -53,7 +52,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "model", metavar="MODEL", help="file of joblib.dump; loading it runs its code"
+        "model", metavar="MODEL", help="file from joblib.dump; loading it runs its code"
     )
     add_images(parser)
     parser.add_argument(
@@ -61,19 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="FILE",
-        help="the table, or - for standard output",
+        help="output table, or - for standard output",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="end the run at a bad image"
+        "--strict", action="store_true", help="stop at the first bad image"
     )
     parser.add_argument(
         "--chunk-size",
         type=positive,
         default=256,
         metavar="N",
-        help="images that are predicted together (default: 256)",
+        help="number of images to predict at a time (default: 256)",
     )
-    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="hide the progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -110,13 +109,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _naming(output: str) -> Callable[[str], str]:
-    """Return what gives the path of an image as the table names it."""
+    """Return a function that maps the path of an image to its path in the table."""
     return str if output == "-" else partial(seen_from, Path(output).parent)
 
 
 @contextmanager
 def _opened(output: str) -> Iterator[Any]:
-    """Lend what writes a line of the table; the file has its name when all is well."""
+    """Yield a function that writes a line; rename the file at the end."""
     if output == "-":
         yield lambda cells: sys.stdout.write(table_line(cells))
         sys.stdout.flush()
@@ -124,7 +123,7 @@ def _opened(output: str) -> Iterator[Any]:
     path = Path(output)
     part = path.with_name(f"{path.name}.part")
     try:
-        # Names of files need not be text; they are written as they are.
+        # File names may not be valid text; they are written unchanged.
         with part.open(
             "w", encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:

@@ -1,4 +1,4 @@
-"""One line on standard error, and the exit codes."""
+"""Messages on standard error, and the exit codes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def say(kind: str, message: Any, error: BaseException | None = None) -> None:
     Parameters
     ----------
     kind : str
-        What it is: "error", "warning", "note", "interrupted".
+        Kind of message: "error", "warning", "note", "interrupted".
     message : object
-        Its text, whose line ends become spaces.
+        Text of the message; line breaks become spaces.
     error : exception, optional
-        Whose notes follow.
+        An exception whose notes are appended.
     """
     notes = getattr(error, "__notes__", [])
     text = " ".join(" ".join([str(message), *notes]).split())

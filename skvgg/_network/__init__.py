@@ -1,1 +1,1 @@
-"""The network in TensorFlow: its layers, its engines, which networks are in memory."""
+"""The network in TensorFlow: layers, engines, and a registry of loaded networks."""

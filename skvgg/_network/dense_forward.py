@@ -1,7 +1,7 @@
-"""Fully connected layers of few rows: which thread computes which columns.
+"""Fully connected layers of a few rows, split over threads by columns.
 
-:mod:`skvgg._network.dense_kernel` has the machine code. Each number of the output is
-summed in the same order whatever the number of rows and of threads.
+:mod:`skvgg._network.dense_kernel` has the machine code. The order of each sum does not
+depend on the number of rows or threads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The product of a few rows and a large matrix, in machine code.
 
-The matrices of the fully connected layers are far larger than any cache (that of
-``fc1`` has 411 MB), so the time is that of reading them once, in the order in which
-they lie.
+The matrices of the fully connected layers are far larger than any cache (``fc1`` has
+411 MB). So the time is that of reading them once, in memory order.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from skvgg._network.panels import (
 )
 from skvgg._runtime.machine_code import Code
 
-#: Lines of the matrix that are used up, for all rows and columns, before the next ones:
-#: what stays in a core's own cache.
+#: Lines of the matrix that are processed for all rows and columns before the next
+#: ones. They stay in the cache of a core.
 _LINES = 16
 
 
 def write_multiply(module: ir.Module, width: int, n_columns: int) -> None:
-    """Write y += x @ kernel, of some panels of columns.
+    """Write y += x @ kernel, for a range of column panels.
 
-    The arguments are the addresses of x, the kernel and y; the rows of x and y (full
-    panels), the numbers in a row of x and of y; the first panel and the one after the
-    last. Sums are taken in parts of 16, so that rounding errors do not add up along
-    25,088 numbers.
+    The arguments are the addresses of x, the kernel and y; the number of rows of x and
+    y (full panels); the number of columns of x and of y; the first panel and the one
+    after the last. Sums are computed in parts of 16, so that rounding errors do not
+    accumulate over 25,088 terms.
     """
     code = Code(
         module,

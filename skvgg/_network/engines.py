@@ -1,7 +1,7 @@
-"""The ways to compute the layers with weights, and which is the faster one where.
+"""Two engines that compute the layers with weights, and the choice between them.
 
-Two engines with the same methods. What they compile serves all networks of a process:
-weights are arguments.
+They have the same methods. Compiled functions are shared by all networks of a process,
+because weights are arguments.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ from skvgg._runtime.tensorflow import (
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
-#: How convolutions are computed in the end.
+#: How convolutions are actually computed.
 Method = Literal["direct", "winograd"]
 
 #: Kernel and bias of each convolution, as tensors.
 LayerTensors = dict[str, tuple[Any, Any]]
 
-#: Images that TensorFlow's own convolution takes together on a CPU. In fewer bits than
-#: float32, larger parts are faster.
+#: Images per call of TensorFlow's convolution on a CPU. With fewer bits than float32,
+#: larger calls are faster.
 _DIRECT_TOGETHER, _REDUCED_TOGETHER = 8, 16
 
-#: Rows that TensorFlow's product takes in fewer bits than float32, zeros among them if
-#: there are fewer: it rounds products of another number of rows in another way.
+#: Rows per call of TensorFlow's matrix product with fewer bits than float32, padded
+#: with zeros. Its rounding depends on the number of rows.
 _REDUCED_ROWS = 16
 
-#: Bytes that the larger of their maps may take, what goes in or what comes out: at
-#: 224x224, 4 images in block 1. More are no faster, and the peak of the process is 300
-#: MB higher with 16.
+#: Maximum size of the input or output maps of a call in bytes: at 224x224, 4 images in
+#: block 1. More are not faster, and 16 raise the peak memory of the process by 300 MB.
 _DIRECT_BYTES = 52e6
 
-#: The same for the Winograd engine. At 224x224: 2 images in block 1, so that a map is
-#: still in the shared cache when the next layer reads it, and 16 in block 4, whose
-#: kernels are large, so that each is read seldom enough.
+#: The same for the Winograd engine. At 224x224, these are 2 images in block 1, so that
+#: a map is still in the shared cache when the next layer reads it, and 16 images in
+#: block 4, so that its large kernels are read less often.
 _WINOGRAD_BYTES = 26e6
 
-#: Rows of a fully connected layer that it takes together: with more, what they give
-#: does not stay in a core's own cache while the kernel goes by.
+#: Rows per call of a fully connected layer. With more, the output would not stay in the
+#: cache of a core while the kernel is read.
 _ROWS_TOGETHER = 48
 
-#: Multiplications of the Winograd engine, by those of the direct convolution, above
-#: which it would not be faster: tiles of 4x4 that lie in part outside of a small map.
+#: Maximum ratio of the multiplications of the Winograd engine to those of the direct
+#: convolution. On small maps, parts of the 4x4 tiles lie outside of the map, and the
+#: engine is not faster.
 _WORTH_IT = 0.5
 
 
 def check_engine(engine: EngineName, precision: Precision) -> None:
-    """Raise a ValueError if an engine does not compute in a precision."""
+    """Raise a ValueError if an engine does not support a precision."""
     if engine == "winograd" and precision in REDUCED:
         raise ValueError(
-            f"engine='winograd' computes in float32, so it does not go with "
+            f"engine='winograd' computes in float32 and does not support "
             f"precision={precision!r}. Use precision='float32', or engine='auto' to "
             f"compute in {precision} where that is faster."
         )
@@ -78,26 +78,26 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
 def choose_method(engine: EngineName, precision: Precision) -> Method:
     """Return how the convolutions of a network are computed.
 
-    Depends on nothing else, so the same images give the same features.
+    The choice depends on nothing else, so the same images give the same features.
 
     Parameters
     ----------
     engine : {"auto", "direct", "winograd"}
-        What the user asks for.
+        The engine that the user selected.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
-        What the network computes in.
+        Precision of the network.
     """
     return "direct" if engine == "direct" or precision in REDUCED else "winograd"
 
 
 class Direct:
-    """TensorFlow's own convolution, by oneDNN on a CPU and by cuDNN on a GPU."""
+    """TensorFlow's convolution: oneDNN on a CPU, cuDNN on a GPU."""
 
     def __init__(self, parameters: LayerTensors) -> None:
         self._parameters = parameters
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return how many images a call takes at most; None means all."""
+        """Return the maximum number of images per call; None means all."""
         if has_gpu():
             return None
         kernel = self._parameters[layer][0]
@@ -115,7 +115,7 @@ class Direct:
         return function(x, kernel, bias)
 
     def n_rows_together(self) -> int | None:
-        """Return how many rows a dense layer takes at most; None means all."""
+        """Return the maximum number of rows per call of a dense layer, or None."""
         dtype = self._parameters[CONV_NAMES[0]][0].dtype
         is_reduced = dtype.size < np.float32().nbytes
         return _REDUCED_ROWS if is_reduced and not has_gpu() else None
@@ -129,10 +129,11 @@ class Direct:
 
 
 class Winograd:
-    """Fewer multiplications, on a CPU: see :mod:`skvgg._network.winograd_kernels`.
+    """Winograd's convolution on a CPU; see :mod:`skvgg._network.winograd_kernels`.
 
-    In float32 only. Leaves to `direct` the layers of few channels, maps that its tiles
-    do not fit, and everything on a GPU, where cuDNN has a Winograd of its own.
+    It supports float32 only. It delegates to `direct` layers with few channels, maps
+    that its tiles do not fit, and everything on a GPU, where cuDNN has its own Winograd
+    convolution.
     """
 
     def __init__(self, parameters: LayerTensors, direct: Direct) -> None:
@@ -142,7 +143,7 @@ class Winograd:
         self._packing = threading.Lock()
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return how many images a call takes at most; None means all."""
+        """Return the maximum number of images per call; None means all."""
         if not self._serves(layer, height, width):
             return self._direct.n_together(layer, height, width)
         n_in, n_out = self._parameters[layer][0].shape[2:]
@@ -156,7 +157,7 @@ class Winograd:
         return as_tensor(convolve(as_array(x), self._pack(layer), workers, pools=pools))
 
     def n_rows_together(self) -> int | None:
-        """Return how many rows a dense layer takes at most; None means all."""
+        """Return the maximum number of rows per call of a dense layer, or None."""
         return _ROWS_TOGETHER
 
     def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
@@ -169,9 +170,9 @@ class Winograd:
         return tf.nn.relu(product + bias)
 
     def _serves(self, layer: str, height: int, width: int) -> bool:
-        """Return whether a layer is computed here, not by `direct`."""
+        """Return whether this engine computes a layer, instead of `direct`."""
         n_in, n_out = self._parameters[layer][0].shape[2:]
-        # Those of VGG19 that have 64 channels or more fill vectors and panels.
+        # VGG19's layers with 64 channels or more fill vectors and panels.
         if has_gpu() or n_in < 64 or n_out % kernels().n_columns:
             return False
         n_multiplied = n_tiles(height) * n_tiles(width) * SIDE**2
@@ -189,7 +190,7 @@ class Winograd:
 def _direct_function(
     shape: tuple[int, ...], n_out: int, dtype: Any, pools: bool
 ) -> Any:
-    """Return the compiled convolution of images of a shape (height, width, n_in)."""
+    """Return the compiled convolution for images of shape (height, width, n_in)."""
     tf = import_tensorflow()
 
     def convolve(x: Any, kernel: Any, bias: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The forward pass: how a batch of images goes through the layers.
+"""The forward pass of a batch of images through the layers.
 
-Images stream through the layers: each layer takes as many together as it is fastest
-with, and passes them on before the next ones are begun. So no layer's output exists for
-the whole batch, except that of the last ones, which is small.
+Images stream through the layers. Each layer processes the number of images it is
+fastest with and passes them on before it starts the next ones. So only the last layers,
+whose outputs are small, hold outputs for the whole batch.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from skvgg._runtime.tensorflow import (
 )
 from skvgg._runtime.threads import max_threads
 
-#: Images that begin their way through the network together, at least.
+#: Minimum number of images that enter the network together.
 _BEGUN_TOGETHER = 16
 
-#: For each output, its rows so far.
+#: The rows so far of each output.
 OutputRows = list[list[np.ndarray]]
 
 
@@ -47,7 +47,7 @@ class _Step(NamedTuple):
 
 
 def _steps(outputs: Sequence[Output], start: str | None) -> list[_Step]:
-    """Return what is to be done for `outputs`, from the layer `start` upwards."""
+    """Return the steps that compute `outputs`, above the layer `start`."""
     wanted = {layer for layer, _ in outputs}
     steps: list[_Step] = []
     for layer in layers_between(start, [*wanted]):
@@ -60,7 +60,7 @@ def _steps(outputs: Sequence[Output], start: str | None) -> list[_Step]:
 
 
 class ForwardPass:
-    """The way of a batch through the layers.
+    """The forward pass of a batch through the layers.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ class ForwardPass:
     engine : Direct or Winograd
         Computes the convolutions.
     outputs : sequence of Output
-        What is wanted.
+        The outputs to compute.
     preprocessing : Preprocessing
-        What is done to the pixels first.
+        Preprocessing of the images.
     image_size : tuple of (int, int)
         Height and width of the images, in pixels.
     start : str or None
-        The layer whose outputs are passed in, all of `outputs` above it; None for
-        images.
+        The layer whose maps are the input; all `outputs` are above it. None if the
+        input is images.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class ForwardPass:
         self._dtype = parameters[CONV_NAMES[0]][0].dtype
 
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """Return a row an image, for each output.
+        """Return one row per image, for each output.
 
         Parameters
         ----------
         inputs : ndarray of shape (n, height, width, channels)
-            RGB pixels in 0..255, or the maps that the layer `start` gave.
+            RGB images in 0..255, or maps of the layer `start`.
         """
         batches = gen_batches(len(inputs), max(_BEGUN_TOGETHER, max_threads()))
         prepare = self._preprocess if self._start is None else self._to_tensor
@@ -128,7 +128,7 @@ class ForwardPass:
         return _preprocess_function(shape, x.dtype, self._preprocessing, self._dtype)(x)
 
     def _task(self, step: _Step) -> tuple[str, int, int]:
-        """Return the name of a convolution, and height and width of what it takes."""
+        """Return the name of a convolution, and the height and width of its input."""
         height, width, _ = map_shape(step.layer, self._image_size)
         return step.layer.name, height, width
 
@@ -139,7 +139,7 @@ class ForwardPass:
         rows: OutputRows,
         workers: Workers,
     ) -> Iterator[Any]:
-        """Run a step on images as they come; add to `rows` what is wanted of it."""
+        """Run a step on images as they arrive; add its outputs to `rows`."""
         name, kind = step.layer.name, step.layer.kind
         if kind == "conv":
             parts = _regroup(parts, self._engine.n_together(*self._task(step)))
@@ -159,7 +159,7 @@ class ForwardPass:
 
 
 def _regroup(parts: Iterable[Any], n_together: int | None) -> Iterator[Any]:
-    """Yield the images in `parts`, `n_together` at a time, or all together."""
+    """Yield the images in `parts`, `n_together` at a time or all together."""
     waiting: list[Any] = []
     n_waiting = 0
     for part in parts:
@@ -176,7 +176,7 @@ def _regroup(parts: Iterable[Any], n_together: int | None) -> Iterator[Any]:
 
 
 def _split(parts: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
-    """Return the images in `parts` in new ones, of so many images each."""
+    """Regroup the images in `parts` into parts of the given sizes."""
     tf = import_tensorflow()
     joined = parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
     return [joined] if len(sizes) == 1 else tf.split(joined, sizes)
@@ -186,9 +186,9 @@ def _split(parts: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
 def _preprocess_function(
     shape: tuple[int, int, int], takes: Any, preprocessing: Preprocessing, gives: Any
 ) -> Any:
-    """Return the compiled preprocessing, but for the order of the channels.
+    """Return the compiled preprocessing, without the reordering of channels.
 
-    Lines of width * 3 numbers take a tenth of the time of pixels of 3.
+    Processing lines of width * 3 values takes a tenth of the time of pixels of 3.
     """
     tf = import_tensorflow()
     height, width, _ = shape

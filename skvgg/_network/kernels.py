@@ -1,4 +1,4 @@
-"""The functions in machine code, compiled together once in a process."""
+"""The functions in machine code, compiled once per process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from skvgg._network.winograd_kernels import write_convolve, write_pack
 from skvgg._runtime.machine_code import compile_functions
 from skvgg._runtime.processor import vectors
 
-#: Held while they are compiled, which other threads wait for.
+#: Held while the functions are compiled; other threads wait.
 _LOCK = threading.Lock()
 
 
 class Kernels(NamedTuple):
-    """The compiled functions, and what they agree on.
+    """The compiled functions and their panel size.
 
     Attributes
     ----------
     n_columns : int
-        Columns of a panel, see :mod:`skvgg._network.panels`.
+        Columns of a panel; see :mod:`skvgg._network.panels`.
     pack, convolve, multiply : callable
         See :func:`skvgg._network.winograd_kernels.write_pack`,
         :func:`skvgg._network.winograd_kernels.write_convolve` and
@@ -46,7 +46,7 @@ def kernels() -> Kernels:
 
 @cache
 def compile_kernels() -> Kernels:
-    """Return the functions for this processor, for :func:`kernels`."""
+    """Compile the functions for this processor; used by :func:`kernels`."""
     module, width = ir.Module(), vectors().width
     n_columns = panel_columns(vectors())
     write_pack(module, width, n_columns)

@@ -1,4 +1,4 @@
-"""The layers in TensorFlow's own operations, which have gradients."""
+"""The layers as TensorFlow operations, which have gradients."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from skvgg._definition.architecture import Layer, Output, Pooling, layers_betwee
 from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg._typing import PoolingName
 
-#: Takes a map, kernel and bias; returns relu(conv(map) + bias).
+#: A function of a map, kernel and bias that returns relu(conv(map) + bias).
 Convolution = Callable[[Any, Any, Any], Any]
 
 
 def convolve(x: Any, kernel: Any, bias: Any) -> Any:
-    """Return relu(conv(x) + bias), by TensorFlow's own convolution."""
+    """Return relu(conv(x) + bias), computed by TensorFlow."""
     tf = import_tensorflow()
     y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
     return tf.nn.relu(tf.nn.bias_add(y, bias))
@@ -36,18 +36,18 @@ def apply_layer(
     parameters: Mapping[str, tuple[Any, Any]],
     convolution: Convolution = convolve,
 ) -> Any:
-    """Return a layer's output, with its ReLU.
+    """Return the output of a layer, after its ReLU.
 
     Parameters
     ----------
     layer : Layer
-        What to compute.
+        The layer to compute.
     x : tensor of shape (n, height, width, channels) or (n, n_features)
-        What the layer before gives.
+        Input of the layer.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer that has them.
     convolution : callable
-        What computes the layer, if it is a convolution.
+        Computes the layer if it is a convolution.
     """
     tf = import_tensorflow()
     if layer.kind == "pool":
@@ -61,7 +61,7 @@ def apply_layer(
 
 
 def to_row(y: Any, pooling: Pooling) -> Any:
-    """Return a layer's output as float32 rows, reduced if it has height and width."""
+    """Return the output of a layer as float32 rows, after pooling of maps."""
     tf = import_tensorflow()
     y = tf.cast(y, tf.float32)
     if pooling is not None and len(y.shape) == 4:
@@ -76,20 +76,20 @@ def apply_layers(
     parameters: Mapping[str, tuple[Any, Any]],
     convolutions: Mapping[str, Convolution] = MappingProxyType({}),
 ) -> list[Any]:
-    """Return the rows of outputs above a layer, from that layer's output.
+    """Return the rows of outputs above a layer, from the output of that layer.
 
     Parameters
     ----------
     x : tensor of shape (n, height, width, channels)
-        What the layer `start` gives; or, if that is None, preprocessed images.
+        Output of the layer `start`, or preprocessed images if that is None.
     start : str or None
-        A convolution or a pooling.
+        A convolution or a pooling layer.
     outputs : sequence of Output
-        Layers above `start`, and how they are reduced.
+        Layers above `start`, and their pooling.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer above `start` that has them.
     convolutions : mapping of str to callable
-        What computes a layer, where it is not TensorFlow's own convolution.
+        Functions for layers that TensorFlow's convolution does not compute.
 
     Returns
     -------

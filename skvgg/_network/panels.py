@@ -1,4 +1,4 @@
-"""Products of matrices, panel by panel: the core of all functions in machine code."""
+"""Matrix products panel by panel, the core of all functions in machine code."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ PANEL_ROWS = 6
 
 
 def panel_columns(of: Vectors) -> int:
-    """Return the columns of a panel, which with six rows stays in registers.
+    """Return the number of columns of a panel that fits into registers.
 
-    It takes 24 of 32 registers, or 12 of 16.
+    With six rows, it takes 24 of 32 registers, or 12 of 16.
     """
     return of.width * (4 if of.n_registers >= 32 else 2)
 
 
 def panel_rows(code: Code, matrix: Any, row: Any, n_columns: Any) -> list[Any]:
-    """Return where the rows of a panel begin, in a matrix of so many columns."""
+    """Return pointers to the rows of a panel, in a matrix with `n_columns`."""
     places = [code.add(row, i) for i in range(PANEL_ROWS)]
     return [code.at(matrix, code.multiply(place, n_columns)) for place in places]
 
 
 def panel_vectors(code: Code, rows: list[Any], n_columns: int) -> list[Any]:
-    """Return where the vectors of a panel begin, row by row."""
+    """Return pointers to the vectors of a panel, row by row."""
     return [code.at(row, i) for row in rows for i in range(0, n_columns, code.width)]
 
 
@@ -45,17 +45,17 @@ def multiply_panel(
     Parameters
     ----------
     code : Code
-        The function that is written.
-    rows : list of places
-        Where the rows begin.
-    factors : place
-        The first of the columns, in the first line.
+        The function to write.
+    rows : list of pointers
+        Pointers to the rows.
+    factors : pointer
+        Pointer to the first column in the first line.
     to_next_line : integer
-        Numbers from one line of the factors to the next.
+        Distance between the lines of the factors, in values.
     first, last : integer
-        The numbers of a row, and lines, that are summed over: from, and up to.
+        Range of the sum.
     n_columns : int
-        From :func:`panel_columns`.
+        Result of :func:`panel_columns`.
     """
     n_vectors = n_columns // code.width
 

@@ -1,4 +1,4 @@
-"""What the network computes in: numbers of 32 bits, or fewer for speed."""
+"""The precision of the network: float32, or fewer bits for speed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from skvgg._runtime.tensorflow import has_gpu, import_tensorflow, quiet_log
 Precision = Literal["float32", "tensorfloat32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-#: Those in which activations have fewer bits as well.
+#: Precisions in which activations have fewer bits, too.
 REDUCED: tuple[Precision, ...] = ("float16", "bfloat16")
 
-#: Instructions of a CPU with which fewer bits are faster than float32 by Winograd's
-#: method. With others, "avx512bf16" among them, they are slower, or as fast at best.
+#: CPU instructions that make fewer bits faster than float32 with Winograd's method.
+#: With other instructions, such as "avx512bf16", fewer bits are not faster.
 _INSTRUCTIONS = {"bfloat16": "amx-bf16", "float16": "amx-fp16"}
 
 
 def computed_in(precision: Precision) -> Precision:
-    """Return what is computed in: fewer bits than float32 only where that is faster."""
+    """Return the actual precision: fewer bits than float32 only if that is faster."""
     if precision not in REDUCED or has_gpu():
         return precision
     is_faster = _INSTRUCTIONS[precision] in processor.features()
@@ -29,7 +29,7 @@ def computed_in(precision: Precision) -> Precision:
 
 
 def dtype_of(precision: Precision) -> str:
-    """Return the type of weights and activations."""
+    """Return the data type of weights and activations."""
     return "float32" if precision == "tensorfloat32" else precision
 
 
@@ -37,8 +37,8 @@ def dtype_of(precision: Precision) -> str:
 def tensor_float_32(enabled: bool) -> Iterator[None]:
     """Allow or forbid a GPU to round the factors of float32 products to 10 bits.
 
-    TensorFlow allows it unless told otherwise, and has one switch for the process:
-    it is put back afterwards.
+    TensorFlow allows it by default and has one setting per process, which is restored
+    afterwards.
     """
     if not has_gpu():
         yield
@@ -57,10 +57,9 @@ _said: set[tuple[Precision, str]] = set()
 
 @contextmanager
 def quiet_at_first(precision: Precision, what: str) -> Iterator[None]:
-    """Keep TensorFlow's log from standard error when a process first does something.
+    """Hide TensorFlow's log when a process does something for the first time.
 
-    On CPUs without instructions for fewer bits, oneDNN says once that others compute
-    in its place.
+    On CPUs without instructions for fewer bits, oneDNN logs once that it uses others.
     """
     if precision not in REDUCED or (precision, what) in _said or has_gpu():
         yield

@@ -1,4 +1,4 @@
-"""Which networks are in memory, and for whom."""
+"""The networks in memory, and the transformers that use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skvgg.weights import Identity, Source, Weights
 
 
 class _RecentNetworks:
-    """The networks used last, up to so many of them."""
+    """The most recently used networks, up to a maximum number."""
 
     def __init__(self, n_most: int) -> None:
         self._networks: deque[VGG19] = deque(maxlen=n_most)
@@ -29,24 +29,24 @@ class _RecentNetworks:
         self._networks.clear()
 
 
-#: Networks that a transformer and its clones keep: a search over weights that runs in
-#: threads goes to and fro between some.
+#: Networks that a transformer and its clones keep. A search over weights in threads
+#: alternates between several.
 _PER_TRANSFORMER = 2
 
 _networks: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
 
-#: Not attributes of the transformers, for those are compared, copied and pickled.
+#: Not attributes of the transformers, which are compared, copied and pickled.
 _recent: WeakKeyDictionary[Any, _RecentNetworks] = WeakKeyDictionary()
 
-#: Whose transformers are gone: in a worker of joblib, Dask, Ray or Spark they live for
-#: one task, and the next task has others.
+#: The last network survives its transformers: in workers of joblib, Dask, Ray or Spark,
+#: each task has its own transformer.
 _last_of_all = _RecentNetworks(1)
 
 _LOCK = threading.RLock()
 
 
 def share(transformer: Any, clone: Any) -> None:
-    """Let a clone use the networks of a transformer, and keep them as long."""
+    """Share the networks of a transformer with its clone."""
     with _LOCK:
         _recent[clone] = _recent_of(transformer)
 
@@ -59,28 +59,28 @@ def get_network(
     shapes: dict[str, tuple[int, ...]],
     verbose: int = 0,
 ) -> VGG19:
-    """Return the network of a transformer, loaded as far as `shapes` say.
+    """Return the network of a transformer with the layers in `shapes` loaded.
 
-    It stays in memory as long as this transformer or one of its clones exists and they
-    have not used two others since; and, whoever exists, until this process uses another
-    one.
+    The network stays in memory while the transformer or one of its clones exists, until
+    they have used two other networks. In any case it stays until this process uses
+    another network.
 
     Parameters
     ----------
     transformer : object
-        Who asks.
+        The transformer that needs the network.
     source : Source
-        Where the weights come from.
+        Source of the weights.
     identity : tuple
-        From its `identify`: a file that has changed is another network.
+        Result of the source's `identify`; a changed file is another network.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
-        What it computes in.
+        Precision of the network.
     shapes : dict of str to tuple of int
-        Layers needed and the shapes of their kernels.
+        Names of the required layers and the shapes of their kernels.
     verbose : int, default=0
-        1 shows the progress of a download.
+        1 shows a progress bar for downloads.
     """
-    # Random weights have a fully connected layer for each size of images.
+    # Random fully connected layers depend on the image size.
     bound_to = shapes.get("fc1") if source.fits_any_size else None
     key = (identity, precision, bound_to, device_here())
     with _LOCK:
@@ -92,8 +92,8 @@ def get_network(
         loaded = source.load(missing, verbose)
         if source.identify() != identity:
             raise ValueError(
-                f"weights={loaded.source} changed while they were read. Try again when "
-                "they are written."
+                f"weights={loaded.source} changed while they were being read. Try "
+                "again when the file is complete."
             )
         return loaded
 
@@ -105,11 +105,11 @@ def get_network(
 
 
 def release_networks() -> None:
-    """Let the memory of all networks of this process go.
+    """Release the memory of all networks in this process.
 
-    By itself, a process keeps the network used last, and each transformer shares with
-    its clones the two that they used last. A transformer that needs one again loads it
-    again.
+    A process keeps the network it used last. Each transformer and its clones keep the
+    last two networks they used. Released networks are loaded again when a transformer
+    needs them.
 
     Examples
     --------

@@ -1,7 +1,6 @@
-"""VGG19 in TensorFlow, with its weights: pixels in, rows of features out.
+"""VGG19 in TensorFlow with its weights: arrays of images to arrays of features.
 
-Arrays in, arrays out; nothing here knows of estimators.
-:mod:`skvgg._network.forward` takes a batch through the layers.
+Nothing here depends on estimators. :mod:`skvgg._network.forward` has the forward pass.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ from skvgg._network.precision import (
 from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
-#: Part of the key of every stored feature. Raise it when a change of the forward pass
-#: or of decoding alters the features of an image by more than rounding.
+#: Part of the cache key of every feature. Increase it when a change to the forward pass
+#: or to decoding alters features by more than rounding.
 FORWARD_VERSION = 3
 
 
 class VGG19:
-    """The network with its weights, ready to run.
+    """The network with its weights.
 
     Parameters
     ----------
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
-        In what it computes, and keeps its weights.
+        Precision of the computation and of the weights.
     """
 
     def __init__(self, precision: Precision = "float32") -> None:
         self._precision: Precision = precision
         self._loading = threading.Lock()
-        #: Kernel and bias of each layer loaded: some are added, none changes.
+        #: Kernel and bias of each loaded layer. Layers are added but never change.
         self.parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
         direct = Direct(self.parameters)
@@ -51,7 +50,7 @@ class VGG19:
             "direct": direct,
             "winograd": Winograd(self.parameters, direct),
         }
-        #: What the weights were trained with; known once some are loaded.
+        #: Preprocessing of the weights, known once some layers are loaded.
         self.preprocessing = NONE
 
     @eagerly()
@@ -60,20 +59,20 @@ class VGG19:
         shapes: Mapping[str, tuple[int, ...]],
         load: Callable[[Mapping[str, tuple[int, ...]]], Weights],
     ) -> None:
-        """Load the layers in `shapes` that are not there yet.
+        """Load the layers in `shapes` that are not loaded yet.
 
         Parameters
         ----------
         shapes : mapping of str to tuple of int
-            Of kernels by the name of the layer, as
-            :func:`skvgg._definition.architecture.parameter_shapes` gives them.
+            Shapes of kernels by layer name, from
+            :func:`skvgg._definition.architecture.parameter_shapes`.
         load : callable
-            Takes such shapes; returns their :class:`skvgg.weights.Weights`.
+            A function of shapes that returns :class:`skvgg.weights.Weights`.
 
         Raises
         ------
         ValueError, FileNotFoundError, ConnectionError, ImportError
-            As :func:`skvgg.weights.load`.
+            The same as :func:`skvgg.weights.load`.
         """
         tf = import_tensorflow()
         with self._loading:
@@ -86,7 +85,7 @@ class VGG19:
             del weights
             dtype = dtype_of(self._precision)
             with quiet_at_first(self._precision, "load"):
-                while arrays:  # one by one, so that there are never two copies of all
+                while arrays:  # one by one, to avoid two copies of all weights
                     name, (kernel, bias) = arrays.popitem()
                     tensors = tf.cast(kernel, dtype), tf.cast(bias, dtype)
                     self.parameters[name] = tensors
@@ -103,35 +102,33 @@ class VGG19:
         start: str | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> list[np.ndarray]:
-        """Return what the network makes of images, for each output wanted.
+        """Return the features of images, for each output.
 
         Parameters
         ----------
         inputs : ndarray of shape (n, height, width, channels), uint8 or float
-            RGB images, pixels in 0..255; or, with `start`, maps.
+            RGB images in 0..255, or maps if `start` is given.
         outputs : sequence of Output
-            Layers, and how those with height and width are reduced to one
-            number a channel; None keeps all numbers, in the order (height,
-            width, channel).
+            Layers and the pooling of their maps to one value per channel. None as
+            pooling keeps all values, in the order (height, width, channel).
         preprocessing : Preprocessing
-            What is done to the pixels first.
+            Preprocessing of the images.
         method : {"direct", "winograd"}
-            How convolutions are computed, from
-            :func:`skvgg._network.engines.choose_method`.
+            Result of :func:`skvgg._network.engines.choose_method`.
         warn : callable
-            Told if the device has no memory for so many images together: they,
-            and those of later calls, go through it in smaller batches.
+            Called with a message if the device runs out of memory. The batch size is
+            then reduced for this call and later ones.
         start : str or None
-            A convolution or pooling whose outputs `inputs` are, to begin above it.
+            The convolution or pooling layer that `inputs` are maps of.
         image_size : tuple of (int, int), optional
-            Height and width of the images that the maps are of; needed with
-            `start`, as sides that are odd lose a pixel on the way.
+            Height and width of the original images; required with `start`, because
+            pooling drops a pixel of odd sides.
 
         Returns
         -------
         list of ndarray of shape (n, n_features), float32
         """
-        tf = import_tensorflow()  # raises where running would hang
+        tf = import_tensorflow()  # raises an error if running would hang
         forward = ForwardPass(
             self.parameters,
             self._engines[method],
@@ -163,6 +160,6 @@ class VGG19:
 
 def _describe_memory(n: int) -> str:
     return (
-        f"The device ran out of memory; going on with {n} images together. Set "
-        "batch_size to that to begin with it."
+        f"The device ran out of memory. The batch size was reduced to {n} images. Set "
+        f"batch_size={n} to start with it."
     )

@@ -1,17 +1,15 @@
 """Convolution with 3x3 kernels in fewer multiplications: Winograd's F(4x4, 3x3).
 
-A tile of 4x4 outputs takes 36 multiplications a pair of channels instead of 144: a
-transform of the 6x6 inputs that it depends on, one of the kernel, a product number by
-number (summed over channels: 36 matrix products) and a transform back. The method is
-that of Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016);
-the matrices are made here, from the points of :data:`POINTS`, by the construction of
-Cook and Toom.
+A tile of 4x4 outputs takes 36 multiplications per pair of channels instead of 144. The
+6x6 inputs of the tile and the kernel are transformed, multiplied elementwise (summed
+over channels: 36 matrix products), and transformed back. The method follows Lavin and
+Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). The matrices are
+computed here from :data:`POINTS` by the Cook-Toom construction.
 
-The forward pass has these steps in machine code, see
-:mod:`skvgg._network.winograd_kernels`. Here they are functions of tensors, which have
-gradients. They are written for XLA: a stack of tensors is computed once and kept in
-memory; all else is computed again for each element that uses it, in one loop over
-memory.
+The forward pass uses machine code for these steps; see
+:mod:`skvgg._network.winograd_kernels`. The functions of tensors here have gradients.
+They are written for XLA: stacked tensors are computed once and stored; all other
+expressions are recomputed for each element that uses them, in one loop over memory.
 """
 
 from __future__ import annotations
@@ -24,12 +22,12 @@ import numpy as np
 
 from skvgg._runtime.tensorflow import import_tensorflow
 
-#: Where the polynomials are evaluated; a sixth point lies at infinity. Their size
-#: decides the rounding error: with 0, +-1, +-2, the common choice, that of VGG19's
-#: block 5 is 3.5 times as large.
+#: Evaluation points of the polynomials; a sixth point is at infinity. They determine
+#: the rounding error: with the common choice 0, +-1, +-2 it is 3.5 times as large in
+#: block 5 of VGG19.
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 
-#: Side of a tile of the output, of a kernel, and of the input that they need.
+#: Side of an output tile, of a kernel, and of the input of a tile.
 TILE, KERNEL = 4, 3
 SIDE = TILE + KERNEL - 1
 
@@ -39,7 +37,7 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (A^T, G, B^T), of shapes (4, 6), (6, 3) and (6, 6), float64.
 
     ``A^T ((G g) * (B^T d))`` are the 4 outputs of the 1-D correlation of a kernel
-    g of 3 numbers with 6 inputs d.
+    g of size 3 with 6 inputs d.
     """
     points = np.array(POINTS)
     evaluate = np.vander(points, SIDE, increasing=True)
@@ -59,7 +57,7 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def transform_kernel(kernel: Any) -> list[Any]:
-    """Return the 36 matrices that stand for a kernel, those of a row of G together.
+    """Return the 36 matrices of a transformed kernel, grouped by rows of G.
 
     Parameters
     ----------
@@ -76,24 +74,24 @@ def transform_kernel(kernel: Any) -> list[Any]:
 
 
 def n_tiles(size: int) -> int:
-    """Return how many tiles cover `size` pixels."""
+    """Return the number of tiles that cover `size` pixels."""
     return -(-size // TILE)
 
 
 def transformed_bytes(height: int, width: int, channels: int) -> int:
-    """Return how many bytes maps of so many pixels take once transformed."""
+    """Return the size of a transformed map, in bytes."""
     return SIDE**2 * n_tiles(height) * n_tiles(width) * channels * np.float32().nbytes
 
 
 def convolve(x: Any, u: Sequence[Any]) -> Any:
-    """Return conv(x), with zeros around x.
+    """Return conv(x) with zero padding.
 
     Parameters
     ----------
     x : tensor of shape (n, height, width, n_in), float32
-        All sizes must be known.
+        All sizes must be static.
     u : sequence of 6 tensors of shape (6, n_in, n_out), float32
-        From :func:`transform_kernel`. One tensor would have to be cut first.
+        Result of :func:`transform_kernel`. A single tensor would have to be split.
 
     Returns
     -------
@@ -114,7 +112,7 @@ def convolve(x: Any, u: Sequence[Any]) -> Any:
 
 
 def _taps(x: Any, axis: int, n: int) -> list[Any]:
-    """Return the first inputs of `n` tiles along an axis, their second ones, ..."""
+    """Return the first, second, ... and sixth inputs of `n` tiles along an axis."""
     before = (slice(None),) * axis
     stop = TILE * (n - 1) + 1
     return [x[(*before, slice(i, i + stop, TILE))] for i in range(SIDE)]
@@ -129,7 +127,7 @@ def _multiply(v: Sequence[Any], u: Any) -> list[Any]:
 
 
 def _transform_back(products: Sequence[Sequence[Any]]) -> Any:
-    """Return A^T m A of all tiles m, put together."""
+    """Return A^T m A of all tiles m, joined into maps."""
     tf = import_tensorflow()
     at = matrices()[0]
     n, rows, columns, n_out = products[0][0].shape
@@ -146,7 +144,7 @@ def _combine(matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
 
 
 def _weighted_sum(coefficients: np.ndarray, terms: Sequence[Any]) -> Any:
-    """Return the sum of terms times coefficients, without the zeros."""
+    """Return the sum of terms times coefficients; zero coefficients are skipped."""
     total = None
     for coefficient, term in zip(coefficients, terms, strict=True):
         if coefficient:

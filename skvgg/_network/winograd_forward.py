@@ -1,4 +1,4 @@
-"""The Winograd convolution of a batch: who computes which part of it.
+"""The Winograd convolution of a batch, split over threads.
 
 :mod:`skvgg._network.winograd_kernels` has the machine code.
 """
@@ -17,26 +17,26 @@ from skvgg._network.winograd_kernels import N_PRODUCTS
 from skvgg._network.workers import Workers, ranges
 from skvgg._runtime.machine_code import empty
 
-#: Bytes of a packed kernel up to which it stays in a shared cache.
+#: Packed kernels up to this size in bytes stay in a shared cache.
 _KERNEL_IN_CACHE = 16e6
 
-#: Bytes that the transformed inputs and outputs of a block of tiles may take: as much
-#: as a core's own cache.
+#: Maximum size in bytes of the transformed inputs and outputs of a block of tiles,
+#: which fit into the cache of a core.
 _BLOCK_BYTES = 0.75e6
 
-#: Tiles of a thread below which threads divide the channels of a large kernel, not the
-#: tiles, so that each reads a part of it.
+#: With fewer tiles per thread, threads divide the channels of a large kernel instead of
+#: the tiles, so that each thread reads only a part of it.
 _TILES_OF_A_THREAD = 64
 
 
 class PackedKernel(NamedTuple):
-    """Kernel and bias of a convolution, as it needs them.
+    """Packed kernel and bias of a convolution.
 
     Attributes
     ----------
     u : ndarray of shape (36, n_out // n_columns, n_in, n_columns), float32
-        The transformed kernel G g G^T, in the order in which it is read: by products
-        and panels of columns.
+        The transformed kernel G g G^T in the order of reading: by products and panels
+        of columns.
     bias : ndarray of shape (n_out,), float32
     """
 
@@ -45,7 +45,7 @@ class PackedKernel(NamedTuple):
 
     @classmethod
     def of(cls, kernel: np.ndarray, bias: np.ndarray) -> PackedKernel:
-        """Return what packs a kernel of shape (3, 3, n_in, n_out)."""
+        """Pack a kernel of shape (3, 3, n_in, n_out)."""
         kernel = np.ascontiguousarray(kernel)
         _, _, n_in, n_out = kernel.shape
         n_columns = kernels().n_columns
@@ -55,7 +55,7 @@ class PackedKernel(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What a thread computes: tiles and panels of channels, from and up to."""
+    """The work of a thread: ranges of tiles and of channel panels."""
 
     tiles: tuple[int, int]
     panels: tuple[int, int]
@@ -64,7 +64,7 @@ class _Part(NamedTuple):
 def convolve(
     x: np.ndarray, kernel: PackedKernel, workers: Workers, *, pools: bool
 ) -> np.ndarray:
-    """Return relu(conv(x) + bias), with zeros around x, or its 2x2 max-pooling.
+    """Return relu(conv(x) + bias) with zero padding, or its 2x2 max-pooling.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def convolve(
     kernel : PackedKernel
     workers : Workers
     pools : bool
-        Whether the output is reduced to the maxima of 2x2 pixels.
+        Whether to apply 2x2 max-pooling to the output.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def convolve(
 
 
 def _divide(n_all: int, n_out: int, kernel_bytes: int, n_workers: int) -> list[_Part]:
-    """Return the parts of `n_all` tiles that threads compute, of like size."""
+    """Divide `n_all` tiles into parts of similar size, one per thread."""
     n_panels = n_out // kernels().n_columns
     n_tile_parts, n_panel_parts = min(n_workers, n_all), 1
     if kernel_bytes > _KERNEL_IN_CACHE:
@@ -123,15 +123,15 @@ def _divide(n_all: int, n_out: int, kernel_bytes: int, n_workers: int) -> list[_
 
 
 def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> int:
-    """Return how many tiles go through all steps together: full panels of rows.
+    """Return the number of tiles that go through all steps together, in full panels.
 
-    Each block reads the whole kernel. One that is too large for the caches comes from
-    the main memory, so a block may then take as much as the kernel does.
+    Each block reads the whole kernel. A kernel that is too large for the caches comes
+    from main memory, so a block may then be as large as the kernel.
     """
     is_large = kernel_bytes > _KERNEL_IN_CACHE
     most_bytes = kernel_bytes if is_large else _BLOCK_BYTES
     most = max(1, int(most_bytes / transformed_bytes(1, 1, n_in + n_out)))
-    n_of_part = part.tiles[1] - part.tiles[0] + 1  # others may have one more
+    n_of_part = part.tiles[1] - part.tiles[0] + 1  # other parts may have one more
     n_blocks = -(-n_of_part // most)
     n_panels = -(-n_of_part // (n_blocks * PANEL_ROWS))
     return n_panels * PANEL_ROWS

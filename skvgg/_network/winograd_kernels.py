@@ -1,11 +1,10 @@
 """Winograd's convolution of :mod:`skvgg._network.winograd`, in machine code.
 
-A block of tiles goes through all three steps (transform of the inputs, 36 matrix
-products, transform of the outputs) before the next one is begun, so that what lies
-between the steps stays in a cache. Each number of the output is summed in the same
-order whatever the number of images, tiles and threads, so its bits do not depend on
-them. Numbers that are infinite, or too large for the transforms, become NaN in all
-outputs of their tiles.
+Each block of tiles goes through all three steps (transform of the inputs, 36 matrix
+products, transform of the outputs) before the next block starts, so that intermediate
+results stay in a cache. The order of each sum does not depend on the number of images,
+tiles and threads, so neither do the bits of the output. Values that are infinite, or
+too large for the transforms, become NaN in all outputs of their tiles.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from skvgg._network.panels import (
 from skvgg._network.winograd import KERNEL, SIDE, TILE, matrices
 from skvgg._runtime.machine_code import Code
 
-#: Matrix products that a convolution is made of.
+#: Number of matrix products in a convolution.
 N_PRODUCTS = SIDE**2
 
-#: Rows of B^T and G and columns of A^T that belong to points p and -p; the others.
+#: Rows of B^T and G and columns of A^T: pairs for points p and -p, and all others.
 _PAIRS, _ALONE = ((1, 2), (3, 4)), (0, 5)
 
-#: Takes the code, a matrix and a vector of vectors; writes and returns their product.
+#: Writes the product of a matrix and a vector of vectors, and returns it.
 _Times = Callable[[Code, np.ndarray, Sequence[Any]], list[Any]]
 
 
 def write_pack(module: ir.Module, width: int, n_columns: int) -> None:
-    """Write the transform of a kernel, from its address and that of the result."""
+    """Write a function that transforms and packs a kernel."""
     code = Code(module, "pack", ("kernel", "u"), ("n_in", "n_out"), width)
     a = code.arguments
     n_in, n_out = a["n_in"], a["n_out"]
@@ -50,7 +49,7 @@ def write_pack(module: ir.Module, width: int, n_columns: int) -> None:
         offset = code.add(code.add(code.multiply(row, n_out), panel), column)
         start = code.at(a["kernel"], offset)
         g = _load_all(code, start, of_matrix, KERNEL**2)
-        # A panel begins after those before it, of n_in numbers a column.
+        # Earlier panels have n_in values per column.
         offset = code.add(code.multiply(panel, n_in), code.multiply(row, n_columns))
         place = code.at(a["u"], code.add(offset, column))
         for i, vector in enumerate(_on_both_sides(code, matrices()[1], g, _by_rows)):
@@ -59,16 +58,16 @@ def write_pack(module: ir.Module, width: int, n_columns: int) -> None:
 
 
 def write_convolve(module: ir.Module, width: int, n_columns: int) -> None:
-    """Write relu(conv(x) + bias), or its 2x2 max-pooling, of some tiles and channels.
+    """Write relu(conv(x) + bias), or its 2x2 max-pooling, for some tiles and channels.
 
     The arguments are
 
-    - the addresses of x, the packed kernel u, the bias, the output y, room for the
-      transformed inputs v and outputs m of a block, and zeros, n_in of them;
-    - the first tile and the one after the last, and how many are a block (a multiple of
-      the rows of a panel);
-    - the height and width of x, and its channels and those of y;
-    - the first panel of y's channels and the one after the last;
+    - the addresses of x, the packed kernel u, the bias, the output y, buffers for the
+      transformed inputs v and outputs m of a block, and n_in zeros;
+    - the first tile, the one after the last, and the number of tiles in a block (a
+      multiple of the rows of a panel);
+    - the height and width of x, and the channels of x and y;
+    - the first panel of the channels of y, and the one after the last;
     - 1 to pool, or 0.
     """
     code = Code(
@@ -94,7 +93,7 @@ def write_convolve(module: ir.Module, width: int, n_columns: int) -> None:
 
 
 def _transform_inputs(code: Code, first: Any, last: Any) -> None:
-    """Write B^T d B, of the 6x6 inputs d of each tile, to v."""
+    """Write B^T d B of the 6x6 inputs d of each tile to v."""
     a = code.arguments
     height, width, n_in = a["height"], a["width"], a["n_in"]
     to_next = code.multiply(a["block"], n_in)
@@ -122,7 +121,7 @@ def _transform_inputs(code: Code, first: Any, last: Any) -> None:
 def _multiply(code: Code, n_tiles: Any, n_columns: int) -> None:
     """Write the 36 products of v and u to m.
 
-    The rows after the last tile, which fill the last panel, are not used.
+    Rows after the last tile only fill the last panel.
     """
     a = code.arguments
     n_in, n_out = a["n_in"], a["n_out"]
@@ -148,7 +147,7 @@ def _multiply(code: Code, n_tiles: Any, n_columns: int) -> None:
 def _transform_outputs(
     code: Code, first: Any, last: Any, n_columns: int, *, pools: bool
 ) -> None:
-    """Write A^T m A of each tile to y, with bias and ReLU, maybe pooled."""
+    """Write A^T m A of each tile to y, with bias, ReLU and optional pooling."""
     a = code.arguments
     shrink = 2 if pools else 1
     height, width = (code.divide(a[name], shrink)[0] for name in ("height", "width"))
@@ -169,7 +168,7 @@ def _transform_outputs(
             )
             pixel = _pixel(code, image, row, column, height, width)
             place = code.at(a["y"], code.multiply(pixel, n_out))
-            # What lies outside goes where the inputs were, which are used up.
+            # Outputs outside of the map go to v, which is no longer needed.
             outputs.append(code.choose(is_inside, place, a["v"]))
         of_tile = code.multiply(code.subtract(tile, first), n_out)
         with code.loop(first_channel, last_channel, code.width) as channel:
@@ -199,20 +198,20 @@ def _corner(code: Code, tile: Any) -> tuple[Any, Any, Any]:
 def _pixel(
     code: Code, image: Any, row: Any, column: Any, height: Any, width: Any
 ) -> Any:
-    """Return the index of a pixel among those of all images."""
+    """Return the index of a pixel among the pixels of all images."""
     line = code.add(code.multiply(image, height), row)
     return code.add(code.multiply(line, width), column)
 
 
 def _load_all(code: Code, start: Any, step: Any, n: int) -> list[Any]:
-    """Return the vectors at `n` places, `step` numbers apart."""
+    """Return the `n` vectors at pointers that are `step` values apart."""
     return [code.load(code.at(start, code.multiply(step, i))) for i in range(n)]
 
 
 def _on_both_sides(
     code: Code, matrix: np.ndarray, numbers: Sequence[Any], times: _Times
 ) -> list[Any]:
-    """Return matrix @ numbers @ matrix.T, row by row, of a square of vectors."""
+    """Return matrix @ numbers @ matrix.T, row by row, for a square of vectors."""
     side = matrix.shape[1]
     columns = [times(code, matrix, numbers[i::side]) for i in range(side)]
     rows = zip(*columns, strict=True)
@@ -222,7 +221,7 @@ def _on_both_sides(
 def _by_rows(code: Code, matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
     """Return the product of B^T or G and a vector of vectors.
 
-    The rows of points p and -p differ in the sign of the odd powers alone.
+    The rows of points p and -p differ only in the sign of the odd powers.
     """
     results: list[Any] = [None] * SIDE
     for i in _ALONE:
@@ -238,7 +237,7 @@ def _by_rows(code: Code, matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
 def _by_columns(code: Code, matrix: np.ndarray, terms: Sequence[Any]) -> list[Any]:
     """Return the product of A^T and a vector of vectors.
 
-    The columns of points p and -p too differ in the sign of the odd powers alone.
+    The columns of points p and -p differ only in the sign of the odd powers, too.
     """
     columns = [matrix[:, i] for i in _ALONE]
     of_columns = [terms[i] for i in _ALONE]
@@ -252,7 +251,7 @@ def _by_columns(code: Code, matrix: np.ndarray, terms: Sequence[Any]) -> list[An
 
 
 def _maxima(code: Code, numbers: Sequence[Any]) -> list[Any]:
-    """Return the maxima of each 2x2 of a tile of vectors."""
+    """Return the 2x2 max-pooling of a tile of vectors."""
     pooled = []
     for row, column in product(range(0, TILE, 2), repeat=2):
         above = TILE * row + column

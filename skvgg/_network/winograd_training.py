@@ -1,9 +1,9 @@
-"""Winograd's convolution with its gradient, for layers that are trained.
+"""Winograd's convolution with its gradient, for trainable layers.
 
-The gradient is that of :func:`skvgg._network.winograd.convolve`, which XLA derives: a
-product of the same size for the map and one for the kernel, where the forward pass has
-one. So a step takes a quarter of the multiplications as well. Nothing is kept between
-the two but the map that went in and the one that came out.
+TensorFlow derives the gradient of :func:`skvgg._network.winograd.convolve`: one product
+for the map and one for the kernel, each as large as the product of the forward pass. So
+a training step takes a quarter of the multiplications, too. Between the forward and the
+backward pass, only the input and the output maps are kept.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from skvgg._network.layers import Convolution
 from skvgg._network.precision import Precision
 from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
 
-#: Held while a convolution is compiled that other threads may need too.
+#: Held while a convolution is compiled; other threads may need the same one.
 _LOCK = threading.Lock()
 
-#: Channels below which the transforms of maps take as long as the products save.
+#: With fewer channels, the transforms of maps take as long as the products save.
 _LEAST_CHANNELS = 256
 
-#: Multiplications and additions, by TensorFlow's own convolution and its gradients,
-#: from which compiling pays. It takes 9 s a shape, in which two cores do about 1e12,
-#: and saves half of them.
+#: Compiling pays off from this number of multiplications and additions of TensorFlow's
+#: convolution and its gradients. It takes 9 s per shape, in which two cores do about
+#: 1e12 operations, and saves half of the operations.
 _WORTH_COMPILING = 2e12
 
-#: Bytes that a transformed map may take: more images go through in several parts.
+#: Maximum size of a transformed map in bytes. Larger batches are split into parts.
 _MAP_BYTES = 120e6
 
 
@@ -43,29 +43,27 @@ def convolutions_to_train(
     batch_size: int,
     n_passes: int,
 ) -> dict[str, Convolution]:
-    """Return how to compute those layers that train faster than with TensorFlow's own.
+    """Return functions for the layers that they train faster than TensorFlow.
 
-    Depends on the arguments alone, so that the same fit learns the same.
+    The result depends on the arguments only, so that fits are reproducible.
 
     Parameters
     ----------
     kernel_shapes : mapping of str to tuple of int
-        Those of the layers that are trained.
+        Shapes of the kernels of the trainable layers.
     image_size : tuple of (int, int)
         Height and width of the images.
     precision : {"float32", "tensorfloat32", "bfloat16"}
-        What they compute in.
+        Precision of the layers.
     batch_size : int
-        Images a step. What is returned takes so many, and no others.
+        Images per step. The returned functions only accept this number.
     n_passes : int
-        Images times epochs.
+        Number of images times number of epochs.
     """
     if precision != "float32" or has_gpu():
         return {}
     shapes = {}
-    work: Counter[Any] = (
-        Counter()
-    )  # of the layers of a shape, which are compiled together
+    work: Counter[Any] = Counter()  # by shape: layers of one shape share a function
     for name, kernel_shape in kernel_shapes.items():
         layer = get_layer(name)
         if layer.kind != "conv" or min(kernel_shape[2:]) < _LEAST_CHANNELS:
@@ -82,14 +80,14 @@ def convolutions_to_train(
 
 
 def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolution:
-    """Return relu(conv(x) + bias) of maps of one shape, with a gradient.
+    """Return a function for relu(conv(x) + bias) of one map shape, with a gradient.
 
     Parameters
     ----------
     shape : tuple of int
-        That of the maps: (n, height, width, n_in), all known.
+        Shape of the maps: (n, height, width, n_in).
     n_out : int
-        Channels that the convolution gives.
+        Number of output channels.
     """
     tf = import_tensorflow()
     n, *shape_of_one = shape

@@ -1,4 +1,4 @@
-"""The threads of a forward pass, for what TensorFlow does not compute."""
+"""The threads of a forward pass, for work that TensorFlow does not do."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from skvgg._runtime.threads import InTurn
 
 
 class Workers:
-    """Threads, and room for what each of them keeps between two steps.
+    """Threads with reusable buffers.
 
     Use it in a ``with`` statement.
 
     Attributes
     ----------
     n : int
-        How many threads.
+        Number of threads.
     """
 
     def __init__(self) -> None:
@@ -39,21 +39,21 @@ class Workers:
         self._executor.shutdown()
 
     def run(self, function: Callable[[int, Any], None], tasks: Sequence[Any]) -> None:
-        """Call a function of a number and a task for each task; wait for all."""
+        """Call a function with the index and the value of each task; wait for all."""
         if len(tasks) == 1:
             function(0, tasks[0])
         else:
             list(self._executor.map(function, range(len(tasks)), tasks))
 
     def room(self, worker: int, name: str, n: int) -> np.ndarray:
-        """Return room for `n` numbers, that of an earlier call if it is enough."""
+        """Return a buffer for `n` values; reuse that of an earlier call if possible."""
         room = self._rooms.get((worker, name))
         if room is None or len(room) < n:
             room = self._rooms[worker, name] = empty([n])
-            room.fill(0)  # rows that fill up panels are multiplied, too
+            room.fill(0)  # padding rows of panels are multiplied, too
         return room
 
 
 def ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
-    """Return where `n_parts` parts of `n` things begin and end."""
+    """Divide range(n) into `n_parts` parts; return their starts and ends."""
     return [*pairwise(n * i // n_parts for i in range(n_parts + 1))]

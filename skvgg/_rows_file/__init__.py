@@ -1,8 +1,8 @@
-"""A file of rows that grows chunk by chunk and survives a kill at any moment.
+"""Files of rows that are written chunk by chunk and survive a kill at any time.
 
-While it grows, the rows are in ``rows.npy.part`` and a journal beside it,
-``rows.npy.journal``, says which chunks are there. What is computed reaches the disk
-before its line of the journal does, so that each line can be believed.
+An incomplete file is called ``rows.npy.part``. The journal next to it,
+``rows.npy.journal``, lists the finished chunks. Rows reach the disk before their line
+in the journal, so every line is reliable.
 """
 
 from skvgg._rows_file.checking import Checked, Writer, check, kept

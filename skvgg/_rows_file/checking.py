@@ -1,4 +1,4 @@
-"""Whether a file of rows is what was written, and all of it."""
+"""Check that a file of rows is complete and undamaged."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from skvgg._rows_file.places import Places
 
 
 class Checked(NamedTuple):
-    """What is known of a file of rows that has passed :func:`skvgg.check_rows_file`.
+    """Result of :func:`skvgg.check_rows_file`.
 
     Attributes
     ----------
     n_rows, n_features : int
-        Its shape.
+        Shape of the rows.
     dtype : dtype
-        Of its numbers.
+        Data type of the rows.
     bad_images : dict of int to str
-        What is wrong with the images whose rows are NaN, by index.
+        The error of each image whose row is NaN, by index.
     """
 
     n_rows: int
@@ -33,16 +33,16 @@ class Checked(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """What an error calls that which writes files of rows, and what to do with it.
+    """Names the writer of files of rows in error messages, and how to run it again.
 
     Attributes
     ----------
     name : str
-        What the user knows it by.
+        Name of the function or command.
     again : str
-        How to have it go on, as the beginning of a sentence.
+        Start of a sentence that says how to resume.
     verify : str
-        What to add to that, so that it looks for damage.
+        Continuation of that sentence that says how to check for damage.
     """
 
     name: str
@@ -52,15 +52,15 @@ class Writer(NamedTuple):
 
 FUNCTION = Writer(
     "transform_to_file",
-    "Call transform_to_file again as before",
-    "with verify=True",
+    "Call transform_to_file again with the same arguments",
+    "and verify=True",
 )
 
 
 def open_rows(
     places: Places, header: dict[str, Any], names: list[str] | None = None
 ) -> RowsFormat:
-    """Return the rows that a journal's header describes, complete or growing."""
+    """Return the complete or incomplete rows described by the header of a journal."""
     layout = Layout(
         header["n_rows"],
         header["n_features"],
@@ -72,22 +72,22 @@ def open_rows(
 
 
 def is_sound(rows: RowsFormat, chunk: Chunk) -> bool:
-    """Return whether a chunk holds what its line of the journal says."""
+    """Return whether the checksum of a chunk matches its line in the journal."""
     try:
         return checksum_of(rows.read(chunk.index)) == chunk.checksum
-    except Exception:  # what a format's package raises over damaged files
+    except Exception:  # the packages raise various errors for damaged files
         return False
 
 
 def check(path: Path, writer: Writer = FUNCTION) -> Checked:
-    """See that a file is complete and every checksum right, or raise.
+    """Raise an error unless a file is complete and all checksums match.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
     writer : Writer
-        What errors advise to use.
+        Names the writer in error messages.
     """
     places = Places(path)
     format_of(path)
@@ -100,8 +100,8 @@ def check(path: Path, writer: Writer = FUNCTION) -> Checked:
     if rows.path != places.path:
         n_kept = kept(path)[0]
         raise ValueError(
-            f"{str(path)!r} is not complete: {n_kept} of {layout.n_rows} rows are "
-            f"there. {writer.again}; it computes the rest."
+            f"{str(path)!r} is incomplete: it has {n_kept} of {layout.n_rows} rows. "
+            f"{writer.again} to compute the rest."
         )
     damaged = [
         index
@@ -114,15 +114,15 @@ def check(path: Path, writer: Writer = FUNCTION) -> Checked:
         first = layout.rows_of(damaged[0])
         more = f" and {len(damaged) - 1} more chunk(s)" if len(damaged) > 1 else ""
         raise ValueError(
-            f"{str(path)!r} is damaged: rows {first.start} to {first.stop - 1}{more} "
-            f"are not what was written. {writer.again}, {writer.verify}; it computes "
-            "them again."
+            f"{str(path)!r} is damaged: the checksum of rows {first.start} to "
+            f"{first.stop - 1}{more} does not match. {writer.again} {writer.verify} "
+            "to recompute them."
         )
     return Checked(layout.n_rows, layout.n_features, layout.dtype, journal.bad())
 
 
 def kept(path: Path) -> tuple[int, int]:
-    """Return how many rows are there according to the journal, and of how many."""
+    """Return the number of finished rows according to the journal, and of all rows."""
     places = Places(path)
     journal = Journal(places.journal)
     if journal.header is None:
@@ -138,5 +138,5 @@ def _without_file_or_journal(places: Places, writer: Writer) -> Exception:
     problem = "is damaged" if journal.exists() else "is missing"
     return ValueError(
         f"{path!r} cannot be checked: its journal {journal.name!r} {problem}. "
-        f"{writer.name} writes it beside the file; move both together."
+        f"{writer.name} writes it next to the file; always move both together."
     )

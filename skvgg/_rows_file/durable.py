@@ -1,4 +1,4 @@
-"""Writing that has reached the disk when it returns."""
+"""Writes that have reached the disk when they return."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def write_whole(path: Path, data: Any) -> None:
-    """Write a file that is there as a whole or not at all.
+    """Write a file completely or not at all.
 
     Parameters
     ----------
     path : Path
-        Is replaced if it exists.
+        Path of the file. An existing file is replaced.
     data : bytes-like
-        Its content.
+        Content of the file.
     """
     scratch = path.with_name(f".{path.name}.tmp")
     with scratch.open("wb") as file:
@@ -26,20 +26,20 @@ def write_whole(path: Path, data: Any) -> None:
 
 
 def sync(file: Any) -> None:
-    """Wait until what has been written to an open file is on the disk."""
+    """Wait until all data written to an open file is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_file(path: Path) -> None:
-    """Wait until a file that something else has written is on the disk."""
+    """Wait until a file written by other code is on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where a system allows that."""
+    """Wait until the entries of a folder are on the disk, if the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

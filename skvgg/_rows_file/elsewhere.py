@@ -1,4 +1,4 @@
-"""Bad images that were found in another process or thread, whose warnings are lost."""
+"""Find bad images whose warnings were lost in another process or thread."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from skvgg.exceptions import BadImageWarning
 def bad_elsewhere(
     transformer: Any, part: Any, rows: np.ndarray, named: Container[int]
 ) -> dict[int, str]:
-    """Return bad images that only their rows tell of, by their index among the rows.
+    """Return the errors of bad images without a warning, by index in `rows`.
 
-    What has NaN in its row is transformed once more, in this thread, so that warnings
-    say what is wrong. (A bad image does not come as far as the network.)
+    Images with NaN in their row are transformed once more in this thread, so that
+    warnings tell what is wrong. (Bad images never reach the network.)
 
     Parameters
     ----------
     transformer : object
-        Has ``transform``.
+        An object with ``transform``.
     part : sequence of length n
-        What it was given.
+        Input of ``transform``.
     rows : ndarray of shape (n, n_features)
-        What came of it.
+        Output of ``transform``.
     named : container of int
-        The rows of which warnings have come.
+        Indices of rows with a warning.
     """
     if rows.dtype.kind != "f" or not _runs_elsewhere(transformer):
         return {}
@@ -50,7 +50,7 @@ def bad_elsewhere(
 
 
 def _runs_elsewhere(transformer: Any) -> bool:
-    """Return whether steps that skip bad images may run where warnings get lost."""
+    """Return whether steps that skip bad images may run where warnings are lost."""
     if not hasattr(transformer, "get_params"):
         return False
     parameters = transformer.get_params()
@@ -62,6 +62,6 @@ def _runs_elsewhere(transformer: Any) -> bool:
     return bool(owners) and any(
         effective_n_jobs(value) > 1
         for name, value in parameters.items()
-        # What has both brings its warnings home.
+        # Estimators with both parameters pass on their warnings.
         if name.endswith("n_jobs") and name.removesuffix("n_jobs") not in owners
     )

@@ -1,4 +1,4 @@
-"""What all formats of files of rows offer, and which there are."""
+"""The interface of the file formats, and the list of formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-#: The class of each suffix. Modules are imported where they are used.
+#: The class for each suffix. Modules are imported when they are used.
 FORMATS = {
     ".npy": ("skvgg._rows_file.npy", "NpyFormat"),
     ".parquet": ("skvgg._rows_file.parquet", "ParquetFormat"),
@@ -21,16 +21,16 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The rows of a file and how they are cut into chunks.
+    """The rows of a file and how they are split into chunks.
 
     Attributes
     ----------
     n_rows, n_features : int
-        The shape.
+        Shape of the rows.
     dtype : dtype
-        Of all numbers.
+        Data type of the rows.
     chunk_size : int
-        Rows of a chunk; the last has the rest.
+        Number of rows per chunk; the last chunk may have fewer.
     """
 
     n_rows: int
@@ -40,12 +40,12 @@ class Layout:
 
     @property
     def n_chunks(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return -(-self.n_rows // self.chunk_size)
 
     @property
     def nbytes(self) -> int:
-        """What the numbers take, in bytes."""
+        """The size of the rows, in bytes."""
         return self.n_rows * self.n_features * self.dtype.itemsize
 
     def rows_of(self, index: int) -> range:
@@ -59,22 +59,22 @@ class Layout:
 
 
 class RowsFormat(ABC):
-    """Rows on the disk, a chunk at a time.
+    """Rows on the disk, read and written one chunk at a time.
 
     Parameters
     ----------
     path : Path
-        The file or folder, whether it is complete or growing.
+        The complete or incomplete file or folder.
     layout : Layout
-        What it holds.
+        Shape, data type and chunks of the rows.
     names : sequence of str
-        Names of the features; needed for writing only.
+        Names of the features; only needed for writing.
     """
 
-    #: The package that reads and writes it, and the extra that installs it.
+    #: The package that reads and writes the format, and the extra that installs it.
     package: ClassVar[str | None] = None
     extra: ClassVar[str] = ""
-    #: Whether :meth:`create` reserves all the room.
+    #: Whether :meth:`create` reserves the disk space.
     reserves: ClassVar[bool] = False
 
     def __init__(self, path: Path, layout: Layout, names: Sequence[str] = ()) -> None:
@@ -84,19 +84,19 @@ class RowsFormat(ABC):
 
     @abstractmethod
     def create(self) -> None:
-        """Make the file, without rows."""
+        """Create the file without rows."""
 
     @abstractmethod
     def is_made(self) -> bool:
-        """Return whether :meth:`create` has been here, and its work is undamaged."""
+        """Return whether the result of :meth:`create` exists and is undamaged."""
 
     @abstractmethod
     def has(self, index: int) -> bool:
-        """Return whether a chunk seems to be there, as far as that is cheap to see."""
+        """Return whether a chunk seems to exist, as far as this is cheap to check."""
 
     @abstractmethod
     def write(self, index: int, rows: np.ndarray) -> None:
-        """Put the rows of a chunk onto the disk."""
+        """Write the rows of a chunk to the disk."""
 
     @abstractmethod
     def read(self, index: int) -> np.ndarray:
@@ -105,24 +105,24 @@ class RowsFormat(ABC):
         Raises
         ------
         Exception
-            Whatever the format's package raises, if they cannot be read.
+            Any error of the format's package, if the rows cannot be read.
         """
 
 
 def format_of(path: Path) -> type[RowsFormat]:
-    """Return the class of a path's suffix.
+    """Return the class for the suffix of a path.
 
     Raises
     ------
     ValueError
-        If the suffix is of no format.
+        If the suffix is unknown.
     ImportError
         If the format's package is not installed.
     """
     if path.suffix not in FORMATS:
         raise ValueError(
             f"{str(path)!r} has the suffix {path.suffix!r}; expected one of "
-            f"{', '.join(FORMATS)}, which is the format of the file."
+            f"{', '.join(FORMATS)}. The suffix selects the file format."
         )
     module, name = FORMATS[path.suffix]
     chosen = getattr(importlib.import_module(module), name)
@@ -132,6 +132,7 @@ def format_of(path: Path) -> type[RowsFormat]:
         except ImportError as error:
             raise ImportError(
                 f"{path.suffix} files need the package {chosen.package} "
-                f"({error}): pip install 'skvgg[{chosen.extra}]'. .npy files need none."
+                f"({error}): pip install 'skvgg[{chosen.extra}]'. The format .npy "
+                "needs no other package."
             ) from error
     return chosen

@@ -1,4 +1,4 @@
-"""What makes two files of rows the same work: the images and the transformer."""
+"""Identify the images and the transformer that a file of rows belongs to."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from sklearn.base import BaseEstimator
 
 from skvgg._images import load
 
-#: Parameters that change how rows are computed, not what they are.
+#: Parameters that do not change the rows.
 _WITHOUT_EFFECT = {"memory", "n_jobs", "verbose", "verbose_feature_names_out"}
 
-#: Parameters that hold named steps, whose own parameters get_params names by these.
+#: Parameters with named steps; get_params uses the names as prefixes.
 _STEPS = {"steps", "transformer_list", "transformers"}
 
-#: Images that are looked at together.
+#: Number of images that are digested together.
 _BLOCK = 1024
 
 
 def part_of(X: Any, rows: range) -> Any:
-    """Return consecutive rows of whatever X is, in the same kind of container."""
+    """Return consecutive rows of X, in the same type of container."""
     some = slice(rows.start, rows.stop)
     return X.iloc[some] if hasattr(X, "iloc") else X[some]
 
 
 def images_of(X: Any, n: int) -> str:
-    """Return the digest of all images.
+    """Return a digest of all images.
 
-    A path counts by its name, so that a file can be mended; anything else by its
+    Paths are identified by name, so that a file can be repaired; all other images by
     content. One block of X is in memory at a time.
     """
     digest = hashlib.blake2b(digest_size=16)
     columns = [str(name) for name in getattr(X, "columns", ())]
-    if len(columns) > 1:  # a transformer may choose some by their names
+    if len(columns) > 1:  # a transformer may select columns by name
         digest.update(repr(columns).encode())
     for start in range(0, n, _BLOCK):
         block = part_of(X, range(start, min(start + _BLOCK, n)))
@@ -54,7 +54,7 @@ def images_of(X: Any, n: int) -> str:
 
 
 def state_of(part: Any) -> str:
-    """Return the digest of sizes and times of change of files; "" if there are none."""
+    """Return a digest of file sizes and modification times; "" without files."""
     if _numbers_of(part) is not None:
         return ""
     paths = [*_paths_in(_items_of(part))]
@@ -65,7 +65,7 @@ def state_of(part: Any) -> str:
 
 
 def _paths_in(items: Sequence[Any]) -> Iterator[str | os.PathLike[str]]:
-    """Yield what may be paths of files, also those that are a cell of a table's row."""
+    """Yield possible paths, including those in the cells of table rows."""
     for item in items:
         if isinstance(item, list | tuple):
             yield from _paths_in(item)
@@ -74,36 +74,36 @@ def _paths_in(items: Sequence[Any]) -> Iterator[str | os.PathLike[str]]:
 
 
 def checksum_of(rows: np.ndarray) -> str:
-    """Return the checksum of rows, whatever format they are stored in."""
+    """Return the checksum of rows, which does not depend on the file format."""
     data = np.ascontiguousarray(rows).data
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def transformer_of(transformer: Any) -> dict[str, str]:
-    """Return all that the rows of a transformer depend on, by name.
+    """Return everything that the output of a transformer depends on, by name.
 
-    Parameters are named as in ``get_params``. A class may have a method
-    ``_rows_depend_on`` that returns a dict of its own.
+    Parameters are named as in ``get_params``. A class may override this with a method
+    ``_rows_depend_on`` that returns a dict.
     """
     return dict(_describe("", transformer))
 
 
 def feature_names(transformer: Any) -> list[str] | None:
-    """Return a transformer's names of features, if it has any before it sees X."""
+    """Return the feature names of a transformer, or None if they are not known yet."""
     try:
         return [str(name) for name in transformer.get_feature_names_out()]
-    except Exception:  # each class has its own for what it does not know yet
+    except Exception:  # unfitted transformers raise various errors
         return None
 
 
 def _describe(name: str, thing: Any) -> Iterator[tuple[str, str]]:
-    """Yield names and texts of what a parameter or an attribute comes to."""
+    """Yield names and texts that describe a parameter or an attribute."""
     prefix = f"{name}__" if name else ""
     if isinstance(thing, list | tuple) and _holds_estimators(thing):
         for place, item in enumerate(thing):
             label = str(place)
             if isinstance(item, tuple) and item and isinstance(item[0], str):
-                label, *rest = item  # a step of a pipeline and what goes with it
+                label, *rest = item  # a step of a pipeline, with its columns if any
                 item = rest[0] if len(rest) == 1 else rest
             yield from _describe(f"{prefix}{label}", item)
     elif hasattr(thing, "get_params") and not isinstance(thing, type):
@@ -125,13 +125,13 @@ def _holds_estimators(thing: Any) -> bool:
 def _parts_of(estimator: Any) -> dict[str, Any]:
     if hasattr(estimator, "_rows_depend_on"):
         return estimator._rows_depend_on()
-    # What fit has learned counts as well.
+    # Fitted attributes count as well.
     parts = {**estimator.get_params(deep=False), **getattr(estimator, "__dict__", {})}
     return {key: parts[key] for key in sorted(parts) if key not in _WITHOUT_EFFECT}
 
 
 def _text_of(thing: Any, name: str) -> str:
-    """Return what is equal for equal things, and short."""
+    """Return a short text that is equal for equal values."""
     if isinstance(thing, str | int | float | bool | None):
         text = repr(thing)
         if len(text) <= 80:
@@ -147,16 +147,16 @@ def _text_of(thing: Any, name: str) -> str:
         thing = _parts_of_function(thing, name)
     try:
         return joblib.hash(thing)
-    except Exception as error:  # pickling raises nearly anything
+    except Exception as error:  # pickling can raise any error
         raise ValueError(
             f"{name} of the transformer is of type {type(thing).__name__}, which "
-            f"cannot be pickled ({error}), so a later call could not see whether it is "
-            "the same. Use a function or class of a module."
+            f"cannot be pickled ({error}). So a later call could not recognize it. Use "
+            "a function or class that is defined in a module."
         ) from error
 
 
 def _parts_of_function(function: Any, name: str) -> tuple[Any, ...]:
-    """Return what a function is, does, and does it with."""
+    """Return the name of a function, its code, and the values it uses."""
     defaults = [*(function.__defaults__ or ()), function.__kwdefaults__]
     held = [cell.cell_contents for cell in function.__closure__ or ()]
     return (
@@ -168,13 +168,13 @@ def _parts_of_function(function: Any, name: str) -> tuple[Any, ...]:
 
 
 def _code_of(code: CodeType) -> tuple[Any, ...]:
-    """Return what a function does: its instructions, names and constants."""
+    """Return the instructions, names and constants of a function."""
     constants = [_constant_of(constant) for constant in code.co_consts]
     return code.co_code, code.co_names, tuple(constants)
 
 
 def _constant_of(constant: Any) -> Any:
-    """Return what is the same in every process: a set has another order in each."""
+    """Return a value that is equal in all processes; the order of sets is not."""
     if isinstance(constant, CodeType):
         return _code_of(constant)
     if isinstance(constant, frozenset):
@@ -185,7 +185,7 @@ def _constant_of(constant: Any) -> Any:
 
 
 def _numbers_of(block: Any) -> np.ndarray | None:
-    """Return a block of X as an array of numbers, or None if it holds others."""
+    """Return a block of X as a numeric array, or None if it is not numeric."""
     if isinstance(block, list | tuple) or hasattr(block, "to_pylist"):
         return None
     if hasattr(block, "toarray"):
@@ -238,6 +238,6 @@ def _add_array(digest: Any, array: np.ndarray) -> None:
 def _state_of_file(path: Any) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # the latter for names that no file can have
+    except (OSError, ValueError):  # ValueError: not a valid file name
         return None
     return status.st_size, status.st_mtime_ns

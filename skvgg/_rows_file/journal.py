@@ -1,4 +1,4 @@
-"""Which chunks of a file of rows are there: one line each, each with a checksum."""
+"""The journal of a file of rows: one line with a checksum for each finished chunk."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 from skvgg._rows_file.durable import sync, write_whole
 
-#: Raise it where older versions would misread a journal.
+#: Increase it when older versions could not read the journal correctly.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One line: a chunk that is on the disk.
+    """One line of the journal: a chunk that is on the disk.
 
     Attributes
     ----------
     index : int
-        Which chunk; the first is 0.
+        Index of the chunk, starting at 0.
     checksum : str
-        That of its rows; "" if the chunk is not there any more.
+        Checksum of the rows; "" if the chunk no longer exists.
     state : str
-        That of its images' files when they were read; see
+        State of the image files when they were read; see
         :func:`skvgg._rows_file.identity.state_of`.
     bad : dict of int to str
-        What is wrong with the images whose rows are NaN, by index in X.
+        The error of each image whose row is NaN, by index in X.
     """
 
     index: int
@@ -43,16 +43,16 @@ class Journal:
     Parameters
     ----------
     path : Path
-        Its file, which is read if it exists.
+        Path of the journal, which is read if it exists.
 
     Attributes
     ----------
     header : dict or None
-        What the rows are of; None if there is no journal, or no readable one.
+        Describes the rows; None if the journal is missing or unreadable.
     chunks : dict of int to Chunk
-        The last line of each chunk that is there, in the order of the lines.
+        The last line of each existing chunk, in the order of the lines.
     is_torn : bool
-        Whether lines at the end were damaged, and so have been left out.
+        Whether damaged lines at the end were skipped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,14 +64,14 @@ class Journal:
         self._read()
 
     def start(self, header: dict[str, Any]) -> None:
-        """Begin anew, with no chunks."""
+        """Start a new journal without chunks."""
         self.header = {"version": VERSION, **header}
         line = _to_line(self.header)
         write_whole(self.path, line)
         self.chunks, self.is_torn, self._n_good_bytes = {}, False, len(line)
 
     def append(self, chunk: Chunk) -> None:
-        """Add a chunk that is on the disk. A torn tail is cut off first."""
+        """Add a chunk that is on the disk. A damaged tail is truncated first."""
         line = _to_line(asdict(chunk))
         with self.path.open("rb+") as file:
             file.truncate(self._n_good_bytes)
@@ -82,12 +82,12 @@ class Journal:
         self._take(chunk)
 
     def withdraw(self, index: int) -> None:
-        """Note that a chunk is not there any more, before it is written again."""
+        """Record that a chunk no longer exists, before it is rewritten."""
         if index in self.chunks:
             self.append(Chunk(index, "", ""))
 
     def bad(self) -> dict[int, str]:
-        """Return what is wrong with the images whose rows are NaN, by index in X."""
+        """Return the error of each image whose row is NaN, by index in X."""
         chunks = [self.chunks[index] for index in sorted(self.chunks)]
         return {index: why for chunk in chunks for index, why in chunk.bad.items()}
 
@@ -108,16 +108,16 @@ class Journal:
                 self._take(Chunk(**record, bad=bad))
 
     def _take(self, chunk: Chunk) -> None:
-        """Keep a line in place of an earlier one of the same chunk."""
-        self.chunks.pop(chunk.index, None)  # so that the last line comes last
+        """Store a line; it replaces an earlier line of the same chunk."""
+        self.chunks.pop(chunk.index, None)  # keeps the order of the lines
         if chunk.checksum:
             self.chunks[chunk.index] = chunk
 
     def _checked(self, header: dict[str, Any]) -> dict[str, Any]:
         if header["version"] > VERSION:
             raise ValueError(
-                f"{str(self.path)!r} is of a newer version of skvgg. Use that one, "
-                "or choose another path."
+                f"{str(self.path)!r} was written by a newer version of skvgg. Use that "
+                "version, or choose another path."
             )
         return header
 
@@ -128,7 +128,7 @@ def _to_line(record: dict[str, Any]) -> bytes:
 
 
 def _from_line(line: bytes) -> dict[str, Any] | None:
-    """Return what a line holds, or None if it is not what was written."""
+    """Return the content of a line, or None if its checksum does not match."""
     checksum, _, text = line.partition(b" ")
     if not text.endswith(b"\n") or checksum != _checksum(text[:-1]):
         return None

@@ -1,4 +1,4 @@
-"""NumPy's own format, to be read as a memory map."""
+"""NumPy's format, which can be read as a memory map."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.lib import format as npy
 from skvgg._rows_file.durable import sync
 from skvgg._rows_file.formats import RowsFormat
 
-#: What systems say that cannot reserve room on a disk.
+#: Errors of systems that cannot reserve disk space.
 _CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class NpyFormat(RowsFormat):
-    """One file. All its room is reserved at the beginning."""
+    """One file. Its disk space is reserved at the start."""
 
     reserves = True
 
     def create(self) -> None:
-        """Write the header and reserve the room of the rows."""
+        """Write the header and reserve disk space for the rows."""
         header = self._header()
         n_bytes = len(header) + self.layout.nbytes
         try:
@@ -46,13 +46,13 @@ class NpyFormat(RowsFormat):
             return is_whole and file.read(len(header)) == header
 
     def has(self, index: int) -> bool:
-        """Return True: the room of each chunk is there, whatever is in it."""
+        """Return True: the space of each chunk is reserved."""
         return True
 
     def write(self, index: int, rows: np.ndarray) -> None:
-        """Write rows to their place.
+        """Write the rows of a chunk.
 
-        Not through a memory map: a disk that is full would end the process.
+        Not through a memory map, where a full disk would kill the process.
         """
         with self.path.open("rb+") as file:
             file.seek(self._offset(index))
@@ -60,7 +60,7 @@ class NpyFormat(RowsFormat):
             sync(file)
 
     def read(self, index: int) -> np.ndarray:
-        """Return the rows of a chunk, in memory of their own."""
+        """Return a copy of the rows of a chunk."""
         shape = self.layout.shape_of(index)
         numbers = np.fromfile(
             self.path,

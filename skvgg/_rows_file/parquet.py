@@ -1,4 +1,4 @@
-"""Parquet: a folder with a file a chunk, which readers take for one table."""
+"""Parquet: a folder with one file per chunk, read as one table."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from skvgg._rows_file.formats import RowsFormat
 
 
 class ParquetFormat(RowsFormat):
-    """A folder of files whose names are in the order of the rows."""
+    """A folder of files whose names sort in the order of the rows."""
 
     package = "pyarrow.parquet"
     extra = "parquet"
 
     def create(self) -> None:
-        """Make the folder."""
+        """Create the folder."""
         self.path.mkdir(exist_ok=True)
         sync_folder(self.path.parent)
 
     def is_made(self) -> bool:
-        """Return whether there is a folder."""
+        """Return whether the folder exists."""
         return self.path.is_dir()
 
     def has(self, index: int) -> bool:
@@ -39,11 +39,11 @@ class ParquetFormat(RowsFormat):
         parquet.write_table(
             pa.table(columns, names=list(self.names)),
             stream,
-            # With thousands of columns in each chunk, what counts is the cost of each.
+            # With thousands of columns, the cost per column dominates.
             compression="snappy",
-            use_dictionary=False,  # floats hardly repeat
+            use_dictionary=False,  # floats rarely repeat
             write_statistics=False,
-            store_schema=False,  # Parquet's own says as much
+            store_schema=False,  # Parquet's own schema is sufficient
         )
         write_whole(self._file(index), stream.getvalue())
 

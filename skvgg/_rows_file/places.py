@@ -1,4 +1,4 @@
-"""Where a file of rows and what belongs to it are, and who may write there."""
+"""The paths that belong to a file of rows, and exclusive access to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skvgg._rows_file.durable import sync_folder
 
-#: What a system says where a disk, a quota or a limit of file sizes is reached.
+#: Errors for a full disk, an exceeded quota, or the maximum file size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 
@@ -23,16 +23,16 @@ class Places:
     Parameters
     ----------
     path : Path
-        The file, or folder, that is there once all rows are.
+        The complete file or folder.
 
     Attributes
     ----------
     part : Path
-        The same while it grows.
+        The incomplete file or folder.
     journal : Path
-        Which chunks are there; it stays, for checks and later calls.
+        The journal, which is kept for checks and later calls.
     lock : Path
-        Exists while a process writes.
+        The lock file, which exists while a process writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,17 +42,17 @@ class Places:
         self.lock = path.with_name(f"{path.name}.lock")
 
     def publish(self) -> None:
-        """Give the file its name, in one step."""
+        """Give the complete file its final name, atomically."""
         os.replace(self.part, self.path)
         sync_folder(self.path.parent)
 
     def reopen(self) -> None:
-        """Take that back, to write to it again."""
+        """Undo :meth:`publish`, to write to the file again."""
         os.replace(self.path, self.part)
         sync_folder(self.path.parent)
 
     def remove_part(self) -> None:
-        """Remove what is left of a file whose journal is lost."""
+        """Remove the incomplete file."""
         if self.part.is_dir():
             shutil.rmtree(self.part)
         else:
@@ -61,26 +61,27 @@ class Places:
 
 @contextmanager
 def alone(places: Places) -> Iterator[None]:
-    """Keep other processes from writing the same file; see that this one may.
+    """Lock the file against other processes, and check that it can be written.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
     PermissionError
-        If it may not be written to.
+        If the folder is not writable.
     RuntimeError
-        If another process writes the file.
+        If another process is writing the file.
     """
     import filelock
 
     folder = places.path.parent
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{str(places.path)!r}: there is no folder {str(folder)!r}. Make it first."
+            f"{str(places.path)!r}: there is no folder {str(folder)!r}. Create it "
+            "first."
         )
     with _naming_folder(folder), tempfile.TemporaryFile(dir=folder):
-        pass  # filelock would take what forbids it for another process
+        pass  # filelock would mistake missing permission for another process
     lock = filelock.FileLock(places.lock)
     try:
         lock.acquire(timeout=0)
@@ -92,7 +93,7 @@ def alone(places: Places) -> Iterator[None]:
     try:
         yield
     finally:
-        places.lock.unlink(missing_ok=True)  # while it is held, so nobody else's
+        places.lock.unlink(missing_ok=True)  # while this process holds it
         lock.release()
 
 
@@ -104,7 +105,7 @@ def _naming_folder(folder: Path) -> Iterator[None]:
         if error.errno not in _FORBIDDEN:
             raise
         raise PermissionError(
-            f"no permission to write in the folder {str(folder.absolute())!r} "
+            f"no permission to write to the folder {str(folder.absolute())!r} "
             f"({os.strerror(error.errno)}). Choose another path for the rows. Nothing "
             "was computed."
         ) from error
@@ -112,16 +113,16 @@ def _naming_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def telling_of_disk(places: Places, kept: str, n_needed: int = 0) -> Iterator[None]:
-    """Say what to do where the disk is full.
+    """Explain what to do when the disk is full.
 
     Parameters
     ----------
     places : Places
-        Where it was written.
+        The paths that were written.
     kept : str
-        What has been computed and is kept, as a sentence.
+        A sentence that says which rows are kept.
     n_needed : int
-        Bytes that the file needs, if that is known.
+        Size of the file in bytes; 0 if it is unknown.
     """
     try:
         yield
@@ -132,6 +133,6 @@ def telling_of_disk(places: Places, kept: str, n_needed: int = 0) -> Iterator[No
         need = f"it needs {n_needed:,} bytes, and " if n_needed else ""
         raise OSError(
             f"{str(places.path)!r}: the disk is full: {need}{free:,} bytes are free "
-            f"({os.strerror(error.errno)}). {kept} Make room and call the same again, "
-            "or choose another path."
+            f"({os.strerror(error.errno)}). {kept} Free disk space and repeat the "
+            "call, or choose another path."
         ) from error

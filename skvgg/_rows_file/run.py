@@ -1,4 +1,4 @@
-"""One call: what is there is looked at, and the rest is computed chunk by chunk."""
+"""One call: check the existing chunks, and compute the missing ones."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from skvgg.exceptions import BadImageWarning
 
 
 class Run:
-    """One call for the rows of a file.
+    """One call that writes the rows of a file.
 
     Parameters
     ----------
     transformer : object
-        Has ``transform``.
+        An object with ``transform``.
     X : sequence of length n
-        What it takes.
+        Input of ``transform``.
     n : int
-        How many rows there will be.
+        Number of rows.
     places : Places
-        Where they will be.
+        Paths of the file.
     chunk_size : int
-        Rows of a chunk, if the file is a new one.
+        Number of rows per chunk, if the file is new.
     verify : bool
-        Whether to read all that is there, not its last chunk alone.
+        Whether to check all existing chunks instead of only the last one.
     verbose : int
         1 shows a progress bar.
     """
@@ -72,7 +72,7 @@ class Run:
         self._told: set[str] = set()
 
     def run(self) -> None:
-        """Compute what is missing, and give the file its name."""
+        """Compute the missing chunks, and give the file its final name."""
         self._look()
         layout = self._layout_or_guess()
         to_do = [index for index in range(layout.n_chunks) if not self._has(index)]
@@ -81,7 +81,7 @@ class Run:
             total=layout.n_rows,
             initial=layout.n_rows - n_left,
             unit="image",
-            desc=self._places.path.name + ("" if to_do else " was complete"),
+            desc=self._places.path.name + ("" if to_do else " is already complete"),
             disable=not self._verbose,
         ) as bar:
             for index in to_do:
@@ -100,22 +100,22 @@ class Run:
         if bad:
             warn_of_bad(bad)
 
-    # What is there
+    # Existing chunks
 
     def _look(self) -> None:
-        """Find out what is there, and whether it is of the same work."""
+        """Find existing chunks, and check that they have the same X and transformer."""
         places, header = self._places, self._journal.header
         if header is None:
             if places.path.exists():
                 raise FileExistsError(
-                    f"{str(places.path)!r} exists, and without a readable journal "
-                    f"({places.journal.name!r}) nothing says which rows it holds. "
-                    "Choose another path, or delete it."
+                    f"{str(places.path)!r} exists, but its journal "
+                    f"{places.journal.name!r} is missing or unreadable, so its rows "
+                    "cannot be identified. Choose another path, or delete the file."
                 )
             if places.part.is_dir() and not _is_ours(places.part):
                 raise FileExistsError(
-                    f"{str(places.part)!r} is a folder that skvgg has not made, and "
-                    "would be overwritten. Choose another path, or delete it."
+                    f"{str(places.part)!r} is a folder that skvgg did not create, and "
+                    "it would be overwritten. Choose another path, or delete it."
                 )
             self._start_over()
             return
@@ -125,9 +125,9 @@ class Run:
         differences = self._differences(header)
         if differences:
             raise ValueError(
-                f"{str(places.path)!r} holds, or was begun with, rows of other work: "
-                f"{'; '.join(differences)}. Choose another path, or delete "
-                f"{places.path.name!r}, {places.part.name!r} and "
+                f"{str(places.path)!r} was written for other images or with another "
+                f"transformer: {'; '.join(differences)}. Choose another path, or "
+                f"delete {places.path.name!r}, {places.part.name!r} and "
                 f"{places.journal.name!r}."
             )
         rows = open_rows(places, header, self._names(header["n_features"]))
@@ -145,7 +145,7 @@ class Run:
         names = identity.feature_names(self._transformer)
         if names is None or not format_of(self._places.path).reserves:
             return
-        # The dtype is not known yet; VGG19's is this one.
+        # The dtype is not known yet; VGG19 returns float32.
         n_bytes = self._work["n_rows"] * len(names) * np.dtype(np.float32).itemsize
         free = shutil.disk_usage(self._places.path.parent).free
         if n_bytes > free:
@@ -153,28 +153,30 @@ class Run:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _differences(self, header: dict[str, Any]) -> list[str]:
-        """Return in what the work of a journal differs from this one."""
+        """Return the differences between this call and the one in the journal."""
         differences = []
         if header["n_rows"] != self._work["n_rows"]:
             n, n_now = header["n_rows"], self._work["n_rows"]
-            differences.append(f"it is of {n} images, and X has {n_now}")
+            differences.append(f"the file has {n} images, and X has {n_now}")
         elif header["images"] != self._work["images"]:
-            differences.append("the images are others, or in another order")
+            differences.append("the images differ, or are in another order")
         before, now = header["transformer"], self._work["transformer"]
         for name in dict.fromkeys([*before, *now]):
-            old, new = before.get(name, "not there"), now.get(name, "not there")
+            old, new = before.get(name, "missing"), now.get(name, "missing")
             if old != new:
-                differences.append(f"{name} of the transformer was {old}, and is {new}")
+                differences.append(
+                    f"{name} of the transformer was {old} and is now {new}"
+                )
         return differences
 
     def _layout_or_guess(self) -> Layout:
-        """Return the layout; without numbers of features if nothing is there."""
+        """Return the layout; with 0 features if the file does not exist yet."""
         if self._rows is not None:
             return self._rows.layout
         return Layout(self._work["n_rows"], 0, np.dtype("f4"), self._chunk_size)
 
     def _has(self, index: int) -> bool:
-        """Return whether a chunk is there and needs not be computed."""
+        """Return whether a chunk exists and need not be recomputed."""
         chunk = self._journal.chunks.get(index)
         if chunk is None or self._rows is None or not self._rows.has(index):
             return False
@@ -187,12 +189,12 @@ class Run:
         is_last = index == next(reversed(self._journal.chunks))
         is_doubtful = is_last and not self._places.path.exists()
         if (self._verify or is_doubtful) and not is_sound(self._rows, chunk):
-            self._journal.withdraw(index)  # now, as the call may not come so far
+            self._journal.withdraw(index)  # now: the call may end before it gets there
             return False
         return True
 
     def _raises_errors(self) -> bool:
-        """Return whether the transformer wants an error for a bad image."""
+        """Return whether the transformer raises an error for bad images."""
         if not hasattr(self._transformer, "get_params"):
             return False
         parameters = self._transformer.get_params()
@@ -208,7 +210,7 @@ class Run:
             return [f"x{i}" for i in range(n_features)]
         return names
 
-    # What is computed
+    # New chunks
 
     def _do(self, index: int, rows: range) -> None:
         part = identity.part_of(self._X, rows)
@@ -222,7 +224,7 @@ class Run:
             self._create(computed)
         assert self._rows is not None
         with telling_of_disk(self._places, self._kept()):
-            if self._places.path.exists():  # but it is not what it should be
+            if self._places.path.exists():  # but this chunk is damaged or outdated
                 self._places.reopen()
                 self._rows.path = self._places.part
             self._journal.withdraw(index)
@@ -232,7 +234,7 @@ class Run:
             )
 
     def _transform(self, part: Any, start: int) -> tuple[np.ndarray, dict[int, str]]:
-        """Return the rows of a chunk, and its bad images by their index in X."""
+        """Return the rows of a chunk, and the errors of bad images by index in X."""
         bad: dict[int, str] = {}
         try:
             with holding_warnings() as held:
@@ -255,7 +257,7 @@ class Run:
         return rows.astype(rows.dtype.newbyteorder("="), copy=False), bad
 
     def _tell(self, warning: Warning, start: int) -> None:
-        """Issue a warning that a chunk gave, but not once for each chunk."""
+        """Issue a warning of a chunk, but only once per call."""
         text = str(warning)
         kind = "about an image" if text.startswith("X[") else text
         if kind not in self._told:
@@ -266,23 +268,23 @@ class Run:
         if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "biuf":
             raise ValueError(
                 f"transform returned shape {rows.shape} and dtype {rows.dtype} for {n} "
-                "rows of X; expected a row of numbers for each."
+                "rows of X; expected one row of numbers for each."
             )
         layout = None if self._rows is None else self._rows.layout
         if layout and (rows.shape[1], rows.dtype) != (layout.n_features, layout.dtype):
             raise ValueError(
                 f"transform returned {rows.shape[1]} features of dtype {rows.dtype}; "
-                f"the rows before have {layout.n_features} of {layout.dtype}."
+                f"earlier rows have {layout.n_features} of dtype {layout.dtype}."
             )
 
     def _create(self, first: np.ndarray) -> None:
-        """Make the file and its journal, now that the shape of rows is known."""
+        """Create the file and its journal, once the shape of rows is known."""
         places, n_features = self._places, first.shape[1]
         layout = Layout(self._work["n_rows"], n_features, first.dtype, self._chunk_size)
         form = format_of(places.path)
         rows = form(places.part, layout, self._names(n_features))
         n_needed = layout.nbytes if form.reserves else 0
-        with telling_of_disk(places, "No rows are kept.", n_needed):
+        with telling_of_disk(places, "No rows are saved.", n_needed):
             rows.create()
             sync_folder(places.part.parent)
             self._journal.start(
@@ -296,18 +298,18 @@ class Run:
         self._rows = rows
 
     def _kept(self) -> str:
-        """Return what an error says about the rows that are there."""
+        """Return a sentence for error messages that says which rows are saved."""
         if self._rows is None or not self._journal.chunks:
-            return "No rows are kept."
+            return "No rows are saved."
         layout = self._rows.layout
         n = sum(len(layout.rows_of(index)) for index in self._journal.chunks)
         return (
-            f"{n} of {layout.n_rows} rows are kept in {str(self._rows.path)!r}; the "
-            "same call goes on from there."
+            f"{n} of {layout.n_rows} rows are saved in {str(self._rows.path)!r}. "
+            "Repeat the same call to compute the rest."
         )
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether a folder holds nothing but what a file of rows is made of."""
+    """Return whether a folder contains only files that skvgg writes."""
     names = {path.name for path in folder.iterdir()}
     return all(name in ("zarr.json", "c") or ".parquet" in name for name in names)

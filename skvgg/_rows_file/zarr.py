@@ -1,4 +1,4 @@
-"""Zarr, version 3 of the package."""
+"""Zarr arrays, with version 3 of the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from skvgg._rows_file.durable import sync_file, sync_folder
 from skvgg._rows_file.formats import RowsFormat
 
-#: Zarr leaves out chunks of zeros otherwise, and they would seem to be missing.
+#: Otherwise Zarr omits chunks of zeros, and they would seem to be missing.
 _CONFIG = {"array.write_empty_chunks": True}
 
 
@@ -21,7 +21,7 @@ class ZarrFormat(RowsFormat):
     extra = "zarr"
 
     def create(self) -> None:
-        """Make the array's folder and metadata."""
+        """Create the folder and the metadata of the array."""
         import zarr
 
         layout = self.layout
@@ -38,12 +38,12 @@ class ZarrFormat(RowsFormat):
         sync_folder(self.path.parent)
 
     def is_made(self) -> bool:
-        """Return whether there is an array of the shape and dtype."""
+        """Return whether the array exists, with the right shape and dtype."""
         import zarr
 
         try:
             array: Any = zarr.open_array(str(self.path), mode="r")
-        except Exception:  # damaged metadata raise nearly anything
+        except Exception:  # damaged metadata raises various errors
             return False
         layout = self.layout
         shape = (layout.n_rows, layout.n_features)
@@ -57,7 +57,7 @@ class ZarrFormat(RowsFormat):
         """Write the chunk's file."""
         import zarr
 
-        with zarr.config.set(_CONFIG):  # an array keeps what it is opened with
+        with zarr.config.set(_CONFIG):  # arrays keep the setting from opening
             array: Any = zarr.open_array(str(self.path), mode="r+")
         array[self._slice(index)] = rows
         sync_file(self._file(index))

@@ -1,1 +1,1 @@
-"""What a process has: TensorFlow, threads, seeds, warnings, progress bars."""
+"""Process-wide services: TensorFlow, threads, seeds, warnings, progress bars."""

@@ -1,8 +1,8 @@
-"""Loops over memory in machine code: what little of a compiler our kernels need.
+"""A small code generator for loops over memory, based on LLVM.
 
-:class:`Code` writes a function; :func:`compile_functions` has LLVM make machine code of
-it, for the processor that the process runs on. That takes some tenths of a second:
-such functions are small, and as they take sizes as arguments, there are few of them.
+:class:`Code` writes a function; :func:`compile_functions` compiles it with LLVM for the
+current processor. This takes some tenths of a second: the functions are small, and
+there are few of them because sizes are arguments.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from skvgg._runtime.processor import features
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 _POINTER = _FLOAT.as_pointer()
 
-#: In the control register of x86: results, and what is read, below 1e-38 become zero.
+#: Bits of the x86 control register: inputs and results below 1e-38 become zero.
 _FLUSH_TO_ZERO = 0x8040
 
-#: They own the machine code, so they live as long as the process.
+#: Engines own the machine code, so they live as long as the process.
 _ENGINES: list[Any] = []
 
-#: What LLVM's numbers and places in memory are in C.
+#: C types of LLVM's integers and pointers.
 _C_TYPES = {_INT: ctypes.c_int64, _POINTER: ctypes.c_void_p}
 
 
 def empty(shape: Sequence[int]) -> np.ndarray:
-    """Return an array of float32 that begins with a line of the cache."""
+    """Return an uninitialized float32 array that is aligned to a cache line."""
     n_numbers = int(np.prod(shape))
     room = np.empty(n_numbers + 16, np.float32)
     first = -room.ctypes.data % 64 // room.itemsize
@@ -40,18 +40,18 @@ def empty(shape: Sequence[int]) -> np.ndarray:
 
 
 class Code:
-    """Writes one function of pointers to float32 and of integers.
+    """Write one function that takes pointers to float32 and integers.
 
     Parameters
     ----------
     module : llvmlite.ir.Module
-        To which the function is added.
+        The module that the function is added to.
     name : str
-        Of the function.
+        Name of the function.
     pointers, integers : sequence of str
-        Names of the arguments: first places in memory, then numbers.
+        Names of the arguments: first the pointers, then the integers.
     width : int
-        Numbers of float32 in a vector.
+        Number of float32 values in a vector.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Code:
     # Numbers
 
     def integer(self, value: Any) -> Any:
-        """Return an integer as the function holds it."""
+        """Return an integer as an LLVM value."""
         return ir.Constant(_INT, value) if isinstance(value, int) else value
 
     def add(self, a: Any, b: Any) -> Any:
@@ -92,7 +92,7 @@ class Code:
         return self._builder.mul(self.integer(a), self.integer(b))
 
     def divide(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """Return quotient and remainder of two integers, none of them negative."""
+        """Return quotient and remainder of two nonnegative integers."""
         a, b = self.integer(a), self.integer(b)
         return self._builder.udiv(a, b), self._builder.urem(a, b)
 
@@ -104,7 +104,7 @@ class Code:
     # Conditions
 
     def is_less(self, a: Any, b: Any) -> Any:
-        """Return whether a < b, as integers with a sign."""
+        """Return whether a < b, as signed integers."""
         return self._builder.icmp_signed("<", self.integer(a), self.integer(b))
 
     def is_within(self, a: Any, n: Any) -> Any:
@@ -116,26 +116,26 @@ class Code:
         return self._builder.and_(a, b)
 
     def choose(self, condition: Any, a: Any, b: Any) -> Any:
-        """Return a where the condition holds, else b."""
+        """Return a if the condition holds, else b."""
         return self._builder.select(condition, a, b)
 
     # Memory
 
     def at(self, place: Any, offset: Any) -> Any:
-        """Return the place that lies `offset` numbers after another."""
+        """Return a pointer moved by `offset` values."""
         return self._builder.gep(place, [self.integer(offset)])
 
     def load(self, place: Any) -> Any:
-        """Return the vector at a place."""
+        """Return the vector at a pointer."""
         typed = self._builder.bitcast(place, self._vector.as_pointer())
         return self._builder.load(typed, align=4)
 
     def load_one(self, place: Any) -> Any:
-        """Return a vector that repeats the number at a place."""
+        """Return a vector that repeats the value at a pointer."""
         return self._repeat(self._builder.load(place))
 
     def store(self, vector: Any, place: Any) -> None:
-        """Write a vector to a place."""
+        """Write a vector to a pointer."""
         typed = self._builder.bitcast(place, self._vector.as_pointer())
         self._builder.store(vector, typed, align=4)
 
@@ -154,7 +154,7 @@ class Code:
         return self._builder.fsub(a, b)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """Return a * b + c of vectors, rounded once where the processor can."""
+        """Return a * b + c of vectors, rounded once if the processor supports it."""
         module, width = self._function.module, self.width
         name = f"llvm.fmuladd.v{width}f32"
         function = module.globals.get(name) or ir.Function(
@@ -163,10 +163,10 @@ class Code:
         return self._builder.call(function, [a, b, c])
 
     def weighted_sum(self, coefficients: Sequence[float], terms: Sequence[Any]) -> Any:
-        """Return the sum of terms times coefficients, without the zeros."""
+        """Return the sum of terms times coefficients; zero coefficients are skipped."""
         total = None
         pairs = [(c, t) for c, t in zip(coefficients, terms, strict=True) if c]
-        # Terms without a factor first: each of the others is then added as it is made.
+        # Terms without a factor first; the others are added with multiply_add.
         for coefficient, term in sorted(pairs, key=lambda pair: abs(pair[0]) != 1):
             if total is None:
                 is_one = coefficient == 1
@@ -179,7 +179,7 @@ class Code:
         return total
 
     def maximum(self, a: Any, b: Any) -> Any:
-        """Return the larger of two vectors, number by number; `a` where one is NaN."""
+        """Return the elementwise maximum of two vectors; `a` where one is NaN."""
         return self._builder.select(self._builder.fcmp_ordered("<", a, b), b, a)
 
     def _repeat(self, number: Any) -> Any:
@@ -194,7 +194,7 @@ class Code:
 
     @contextmanager
     def loop(self, start: Any, stop: Any, step: Any = 1) -> Iterator[Any]:
-        """Repeat what the ``with`` block writes, for integers from start to stop."""
+        """Write the ``with`` block as a loop over integers from start to stop."""
         with self._loop(start, stop, step, []) as (i, _, _):
             yield i
 
@@ -205,17 +205,17 @@ class Code:
         initial: Sequence[Any],
         step: Callable[[Any, list[Any]], list[Any]],
     ) -> list[Any]:
-        """Return vectors after a loop that changes them.
+        """Write a loop that updates vectors; return the vectors after it.
 
         Parameters
         ----------
         start, stop : int or integer of the function
-            Of the loop.
+            Range of the loop.
         initial : sequence of vectors
-            What they are before.
+            Values before the loop.
         step : callable
-            Takes the loop's integer and the vectors; writes a turn and returns the
-            vectors after it.
+            Takes the loop index and the vectors, writes one iteration, and returns the
+            updated vectors.
         """
         with self._loop(start, stop, 1, initial) as (i, before, after):
             after += step(i, before)
@@ -252,10 +252,10 @@ class Code:
         self._builder.ret_void()
 
     def _flush_to_zero(self) -> Any:
-        """Have numbers below 1e-38 taken for zero; return where the setting was.
+        """Treat values below 1e-38 as zero; return a pointer to the former setting.
 
-        As in TensorFlow's threads: they would take a hundred times as long. Other
-        processors than those of x86 compute with them as fast, or nearly.
+        TensorFlow's threads do the same, because such values take a hundred times as
+        long on x86. Other processors handle them at full speed, or nearly.
         """
         if "sse" not in features():
             return None
@@ -268,7 +268,7 @@ class Code:
         return before
 
     def _call_sse(self, name: str, place: Any) -> None:
-        """Read or write the register that controls a thread's arithmetic."""
+        """Read or write the floating-point control register of the thread."""
         module, byte = self._function.module, ir.IntType(8).as_pointer()
         name = f"llvm.x86.sse.{name}"
         function = module.globals.get(name) or ir.Function(
@@ -278,9 +278,9 @@ class Code:
 
 
 def compile_functions(module: ir.Module) -> dict[str, Callable[..., None]]:
-    """Return the functions of a module, by name; they release Python's lock.
+    """Return the functions of a module, by name; they release the GIL.
 
-    Pointers are passed as addresses: ``array.ctypes.data``.
+    Pass pointers as addresses: ``array.ctypes.data``.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

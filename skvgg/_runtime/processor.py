@@ -1,4 +1,4 @@
-"""What the processor can do."""
+"""The instruction sets and vector sizes of the processor."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Vectors(NamedTuple):
-    """The vectors that a processor computes with.
+    """The vector registers of a processor.
 
     Attributes
     ----------
     width : int
-        Numbers of float32 in a vector.
+        Number of float32 values in a vector.
     n_registers : int
-        Vectors that it holds at a time.
+        Number of vector registers.
     """
 
     width: int
@@ -24,7 +24,7 @@ class Vectors(NamedTuple):
 
 @cache
 def features() -> frozenset[str]:
-    """Return the instruction sets that this processor has, by LLVM's names.
+    """Return the instruction sets of this processor, by LLVM's names.
 
     For example "avx512f", "avx512bf16" or "amx-bf16".
     """
@@ -35,7 +35,7 @@ def features() -> frozenset[str]:
 
 
 def vectors() -> Vectors:
-    """Return the longest vectors that this processor computes with."""
+    """Return the longest vectors of this processor."""
     if "avx512f" in features():
         return Vectors(16, 32)
     if "avx" in features():

@@ -1,4 +1,4 @@
-"""Progress bars that cannot fail what they show."""
+"""Progress bars whose errors never stop a computation."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from tqdm import tqdm  # not tqdm.auto: saved notebooks would show 0 % for ever
+from tqdm import tqdm  # not tqdm.auto: saved notebooks would always show 0 %
 
 _share: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
 def progress_bar(steps: Iterable[Any] | None = None, **settings: Any) -> Any:
-    """Return tqdm's progress bar, on standard error whatever becomes of that.
+    """Return a tqdm progress bar on standard error, ignoring errors of the stream.
 
-    Within :func:`sharing`, a bar over images is a share of the one there.
+    Within :func:`sharing`, a bar over images updates its share of the outer bar.
 
     Parameters
     ----------
     steps : iterable, optional
-        What the bar is shown over.
+        Items to iterate over.
     **settings
-        Of :class:`tqdm.tqdm`.
+        Parameters of :class:`tqdm.tqdm`.
     """
     share = _share.get()
     if share is not None and settings.get("unit") == "image":
@@ -33,7 +33,7 @@ def progress_bar(steps: Iterable[Any] | None = None, **settings: Any) -> Any:
 
 @contextmanager
 def sharing(bar: tqdm, n: int) -> Iterator[None]:
-    """Move a bar on by `n` images, little by little as those within move theirs."""
+    """Advance a bar by `n` images in total, as inner bars advance."""
     share = Share(bar, n)
     token = _share.set(share)
     try:
@@ -44,14 +44,14 @@ def sharing(bar: tqdm, n: int) -> Iterator[None]:
 
 
 class Share:
-    """A part of a progress bar that several others may move in turn.
+    """A part of a progress bar that several inner bars advance in turn.
 
     Parameters
     ----------
     bar : tqdm
-        The whole.
+        The outer bar.
     n : int
-        What the part is at most, whatever the others say.
+        Maximum number of steps of the part.
     """
 
     def __init__(self, bar: tqdm, n: int) -> None:
@@ -59,36 +59,36 @@ class Share:
         self._left = n
 
     def update(self, n: int) -> None:
-        """Move on, but not beyond the part."""
+        """Advance, but not beyond the part."""
         n = min(n, self._left)
         self._left -= n
         self._bar.update(n)
 
     def finish(self) -> None:
-        """Move to the end of the part."""
+        """Advance to the end of the part."""
         self.update(self._left)
 
     def set_postfix(self, *args: Any, **kwargs: Any) -> None:
-        """Show nothing: the counts of a part are not those of the whole."""
+        """Do nothing: counts of a part would be wrong for the outer bar."""
 
     def __enter__(self) -> Share:
         return self
 
     def __exit__(self, *args: object) -> None:
-        """Leave the bar open, as it belongs to others."""
+        """Leave the bar open; the outer code closes it."""
 
 
 class _Unfailing:
-    """A stream that drops what the one below it does not take.
+    """A stream that ignores the errors of an underlying stream.
 
-    That one may be closed, None, a pipe that nobody reads, or a disk that is full.
+    That stream may be closed, None, a broken pipe, or on a full disk.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, and say that all has been written."""
+        """Try to write; always report success."""
         try:
             self._stream.write(text)
         except Exception:
@@ -96,7 +96,7 @@ class _Unfailing:
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
+        """Try to flush."""
         try:
             self._stream.flush()
         except Exception:

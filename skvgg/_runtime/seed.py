@@ -1,4 +1,4 @@
-"""One seed out of scikit-learn's ``random_state``."""
+"""Draw a seed from scikit-learn's ``random_state``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MAX_SEED = 2**31 - 1
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
-    """Return the seed that `random_state` stands for.
+    """Return the seed for `random_state`.
 
-    An int is its own seed and a RandomState gives its next one. None asks the
-    operating system, not NumPy's global generator, whose state stays as it is.
+    An int is the seed itself, and a RandomState draws one. None draws from the
+    operating system and leaves NumPy's global generator unchanged.
     """
     if random_state is None:
         return int(np.random.default_rng().integers(MAX_SEED))

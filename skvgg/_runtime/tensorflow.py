@@ -1,10 +1,9 @@
-"""Importing TensorFlow without its noise, and where it computes.
+"""Import TensorFlow without its log messages, and find out where it computes.
 
-TensorFlow's C++ code writes to the console when it is imported, when it first
-looks for a GPU and when it first runs a session; no setting silences that
-altogether (``TF_CPP_MIN_LOG_LEVEL=3`` leaves most of it in TensorFlow 2.21).
-So, for the length of those three, the lines that are of its log's form are
-taken out of what the process writes to standard error.
+TensorFlow's C++ code writes to the console when it is imported, when it first looks
+for a GPU, and when it first runs a session. No setting silences it completely
+(``TF_CPP_MIN_LOG_LEVEL=3`` leaves most of it in TensorFlow 2.21). So during these three
+steps, lines in the format of its log are removed from standard error.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ def _after_fork_in_child() -> None:
 
 
 def _has_run() -> bool:
-    """Return whether TensorFlow, used by us or by the user, has started threads."""
+    """Return whether TensorFlow has started threads, for us or for user code."""
     context = _eager_context()
     return _begun or bool(context is not None and context._initialized)
 
 
 def _eager_context() -> Any:
-    """Return TensorFlow's eager context; None before something has needed it."""
+    """Return TensorFlow's eager context, or None if it does not exist yet."""
     module = sys.modules.get("tensorflow.python.eager.context")
     return getattr(module, "_context", None)
 
@@ -58,19 +57,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def import_tensorflow() -> Any:
-    """Return the module ``tensorflow``, imported and started in silence.
+    """Return the module ``tensorflow``, imported and initialized without messages.
 
     Raises
     ------
     RuntimeError
-        In a process that was forked after TensorFlow had run: its threads are
-        not in the copy, and it would wait for them for ever.
+        If the process was forked after TensorFlow had run. The fork has no copies of
+        TensorFlow's threads and would wait for them forever.
     """
     if _forked_too_late:
         raise RuntimeError(
-            "This process was forked after TensorFlow had run in its parent, and "
-            "TensorFlow would hang in it. Use joblib's default backend, loky, or "
-            "multiprocessing's 'spawn' or 'forkserver'."
+            "This process was forked after TensorFlow had run in its parent, so "
+            "TensorFlow would hang. Use joblib's default backend 'loky', or the start "
+            "method 'spawn' or 'forkserver' of multiprocessing."
         )
     global _begun
     _begun = True  # before the lock, so that a fork never waits for it
@@ -79,7 +78,7 @@ def import_tensorflow() -> Any:
 
 
 def import_keras() -> Any:
-    """Return the module ``keras`` that TensorFlow brings."""
+    """Return the module ``keras`` that TensorFlow uses."""
     import_tensorflow()
     import keras
 
@@ -88,7 +87,7 @@ def import_keras() -> Any:
 
 @cache
 def _start() -> Any:
-    random_state = random.getstate()  # importing TensorFlow draws from it
+    random_state = random.getstate()  # the import of TensorFlow changes it
     with quiet_log():
         import tensorflow as tf
 
@@ -96,8 +95,8 @@ def _start() -> Any:
         _grow_memory(tf)
         config = tf.compat.v1.ConfigProto(
             device_count={"GPU": 0},  # a session would reserve all of its memory
-            # TensorFlow's threads serve the whole process: the first session or eager
-            # operation says how many there are.
+            # TensorFlow's threads serve the whole process. The first session or eager
+            # operation sets their number.
             intra_op_parallelism_threads=(
                 tf.config.threading.get_intra_op_parallelism_threads()
             ),
@@ -115,9 +114,10 @@ def _start() -> Any:
 
 
 def _limit_threads(tf: Any) -> None:
-    """Let TensorFlow take no more threads than are allowed; it would take all cores.
+    """Limit TensorFlow to the allowed number of threads; by default it uses all cores.
 
-    Changes nothing where the user has set its threads, or has begun to use it.
+    This has no effect if the user has set the number of threads, or has already used
+    TensorFlow.
     """
     limit, config = max_threads(), tf.config.threading
     if limit >= n_cores():
@@ -140,16 +140,16 @@ def _limit_threads(tf: Any) -> None:
 
 
 def n_threads_of_network() -> int:
-    """Return how many threads a network may use: TensorFlow's, if the user set them."""
+    """Return the number of threads of a network: TensorFlow's, if the user set it."""
     n_set = import_tensorflow().config.threading.get_intra_op_parallelism_threads()
     variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     return n_set or (int(variable) if variable.isdigit() else 0) or max_threads()
 
 
 def _grow_memory(tf: Any) -> None:
-    """Let each GPU's memory be taken as needed; TensorFlow would take all at once.
+    """Let TensorFlow allocate GPU memory as needed instead of all at once.
 
-    Changes nothing once the user's code has used a GPU: it is then too late.
+    This has no effect after user code has used a GPU.
     """
     for gpu in tf.config.list_physical_devices("GPU"):
         with suppress(RuntimeError, ValueError):
@@ -157,15 +157,15 @@ def _grow_memory(tf: Any) -> None:
 
 
 def device_here() -> str | None:
-    """Return the device that ``with tf.device(...)`` names in this thread, if any."""
+    """Return the device set by ``with tf.device(...)`` in this thread, or None."""
     context = _eager_context()
     return (context.device_name or None) if context is not None else None
 
 
 def at_device_of_this_thread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that computes on this thread's device in any thread.
+    """Return a function that computes on the device of this thread in any thread.
 
-    ``with tf.device(...)`` holds for the thread that says so, and for no other.
+    ``with tf.device(...)`` affects the current thread only.
     """
     device = device_here()
     if device is None:
@@ -181,9 +181,9 @@ def at_device_of_this_thread(function: Callable[..., Any]) -> Callable[..., Any]
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Compute at once, even within ``with tf.Graph().as_default():``.
+    """Execute eagerly, even within ``with tf.Graph().as_default():``.
 
-    ``tf.init_scope`` would leave a function under trace, but no graph of the user's.
+    ``tf.init_scope`` leaves functions that are being traced, but not user graphs.
     """
     with import_tensorflow().__internal__.eager_context.eager_mode():
         yield
@@ -200,15 +200,15 @@ def _process_has_gpu() -> bool:
 
 
 def as_array(tensor: Any) -> np.ndarray:
-    """Return the memory of a tensor on the CPU as an array that is not to be changed.
+    """Return a view of a CPU tensor as an array; do not change it.
 
-    Its method ``numpy`` makes a copy.
+    The method ``numpy`` of tensors makes a copy.
     """
     return np.asarray(memoryview(tensor))
 
 
 def as_tensor(array: np.ndarray) -> Any:
-    """Return the memory of an array, which nobody may change any more, as a tensor."""
+    """Return a view of an array as a tensor; the array must not be changed anymore."""
     tf = import_tensorflow()
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
@@ -216,24 +216,24 @@ def as_tensor(array: np.ndarray) -> Any:
 def compiled(
     function: Callable[..., Any], signature: Sequence[Any], *, by_xla: bool = False
 ) -> Any:
-    """Return a function of tensors as a graph that takes this signature alone.
+    """Return a function of tensors as a concrete function with one signature.
 
-    Called through ``tf.function``, which counts by the lines of code, several graphs of
-    the same lines look like one that is traced too often, and TensorFlow warns.
+    ``tf.function`` counts traces by line of code. It would warn about frequent
+    retracing if several graphs came from the same lines.
 
     Parameters
     ----------
     function : callable
-        Takes tensors, or lists of them, and returns one.
+        Takes tensors, or lists of tensors, and returns a tensor.
     signature : sequence of tf.TensorSpec or list of tf.TensorSpec
-        What it takes.
+        Signature of the function.
     by_xla : bool
-        Whether XLA compiles it, when it is first called.
+        Whether XLA compiles the function on its first call.
     """
     tf = import_tensorflow()
     if by_xla:
         _start_xla()
-    # Autograph has nothing to do here and leaves files in the temporary folder.
+    # Autograph is not needed here, and leaves files in the temporary folder.
     return tf.function(
         function,
         input_signature=signature,
@@ -244,7 +244,7 @@ def compiled(
 
 @cache
 def _start_xla() -> None:
-    """Use XLA, and the part of it that translates a ReLU, which write to the log."""
+    """Initialize XLA, including its ReLU translation, whose first use writes logs."""
     tf = import_tensorflow()
     with quiet_log(), eagerly():
         relu = tf.function(tf.nn.relu, jit_compile=True, autograph=False)
@@ -258,10 +258,10 @@ _end_diversion: Callable[[], None]
 
 @contextmanager
 def quiet_log() -> Iterator[None]:
-    """Keep lines of TensorFlow's log from standard error; let all others pass.
+    """Remove lines of TensorFlow's log from standard error; pass on all other lines.
 
-    Affects the whole process, so it is for short stretches only. Several threads may
-    want it at once: the first one begins and the last one ends it.
+    This affects the whole process, so use it briefly. Several threads may use it at the
+    same time: the first one starts the filter and the last one stops it.
     """
     global _n_quiet, _end_diversion
     with _QUIET_LOCK:
@@ -278,9 +278,9 @@ def quiet_log() -> Iterator[None]:
 
 
 def _divert() -> Callable[[], None]:
-    """Send what comes to standard error through a filter; return what ends that.
+    """Send standard error through a filter; return a function that stops it.
 
-    Nothing is filtered where the process has no standard error, or no descriptor left.
+    Nothing is filtered if the process has no standard error or no free descriptor.
     """
     with suppress(Exception):  # sys.stderr may be None, anything, or broken
         sys.stderr.flush()
@@ -303,10 +303,10 @@ def _divert() -> Callable[[], None]:
         undo.pop_all()
 
     def end() -> None:
-        with suppress(OSError):  # closed meanwhile, or another file by now
+        with suppress(OSError):  # standard error was closed or replaced meanwhile
             if os.path.samestat(os.fstat(2), pipe):
-                # This closes the pipe's last write end, which ends the reader, unless
-                # a process started meanwhile inherited it: then it reads on.
+                # This closes the last write end of the pipe and so ends the reader,
+                # unless a process started meanwhile has inherited the pipe.
                 os.dup2(original, 2)
         os.close(original)
         reader.join(timeout=1)
@@ -318,5 +318,5 @@ def _pass_on(source: int, target: int) -> None:
     with os.fdopen(source, "rb") as lines, os.fdopen(target, "wb", 0) as out:
         for line in lines:
             if not _LOG_LINE.match(line):
-                with suppress(OSError):  # nobody reads what the process writes
+                with suppress(OSError):  # standard error is a broken pipe
                     out.write(line)

@@ -1,4 +1,4 @@
-"""How many threads skvgg may use, and calls in them."""
+"""The number of threads that skvgg may use, and executors with them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import joblib
 
 
 def max_threads() -> int:
-    """Return the number of cores, or what ``OMP_NUM_THREADS`` limits it to.
+    """Return the number of cores, limited by ``OMP_NUM_THREADS``.
 
-    joblib sets that variable in its workers: to their share of the cores, or to
-    ``inner_max_num_threads``. It counts as many cores as a container's quota allows.
+    joblib sets this variable in its workers to their share of the cores or to
+    ``inner_max_num_threads``. It respects the CPU quota of containers.
     """
-    # OpenMP allows a list, a number for each level of nesting.
+    # OpenMP allows a list with a number for each level of nesting.
     limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     n_allowed = joblib.cpu_count()
     return min(int(limit), n_allowed) if limit.isdigit() and int(limit) else n_allowed
 
 
 def n_cores() -> int:
-    """Return the number of cores that this process may run on, whatever its quota."""
+    """Return the number of cores that this process may run on, ignoring its quota."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads(n: int | None = None) -> Executor:
-    """Return `n` threads beside this one, or as many as are allowed.
+    """Return an executor with `n` threads, by default as many as are allowed.
 
-    If one thread is allowed, that is this one: each call is then made at once.
+    If only one thread is allowed, calls run immediately in the current thread.
     """
     n_allowed = max_threads()
     if n_allowed == 1:
@@ -41,12 +41,12 @@ def threads(n: int | None = None) -> Executor:
 
 
 class InTurn(Executor):
-    """Makes each call at once, in the thread that asks for it."""
+    """An executor that runs each call immediately in the calling thread."""
 
     def submit(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:
-        """Return the result, or the error, as a future that is done."""
+        """Run the call; return a finished future with its result or error."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line."""
+"""Warnings that point at the line in user code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType, ModuleType
 
-#: Through these a call of the user's comes to us.
+#: Packages between user code and ours on the call stack.
 _PACKAGES = ("skvgg", "sklearn", "joblib", "contextlib")
 
 _told: set[tuple[str, str]] = set()
@@ -18,9 +18,9 @@ _held: ContextVar[list[Warning] | None] = ContextVar("held", default=None)
 
 
 def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
-    """Warn, and name as the place the line that called scikit-learn or skvgg.
+    """Issue a warning that points at the line that called scikit-learn or skvgg.
 
-    That is what ``skip_file_prefixes`` of Python 3.12's :func:`warnings.warn` is for.
+    Python 3.12 has ``skip_file_prefixes`` in :func:`warnings.warn` for this.
     """
     held = _held.get()
     if held is not None:
@@ -35,7 +35,7 @@ def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
 
 
 def warn_once(place: str, trouble: str, message: str) -> None:
-    """Warn, unless this process has warned of the same trouble at the same place."""
+    """Warn, unless this process has already warned of this trouble at this place."""
     if (place, trouble) not in _told:
         _told.add((place, trouble))
         warn(message)
@@ -45,7 +45,7 @@ def warn_once(place: str, trouble: str, message: str) -> None:
 def holding_warnings() -> Iterator[list[Warning]]:
     """Collect the warnings of this thread that :func:`warn` would issue.
 
-    Other warnings, and Python's filters, stay as they are.
+    Other warnings and Python's filters are not affected.
     """
     held: list[Warning] = []
     token = _held.set(held)
@@ -56,7 +56,7 @@ def holding_warnings() -> Iterator[list[Warning]]:
 
 
 def _prefix(module: ModuleType) -> str:
-    """Return how the paths of a module's files begin."""
+    """Return the common prefix of the paths of a module's files."""
     path = module.__file__ or ""
     is_package = hasattr(module, "__path__")
     return os.path.dirname(path) + os.sep if is_package else path

@@ -1,24 +1,24 @@
-"""Arrays found by a key: SQLite files on disk, or a Redis server.
+"""Arrays stored by key: in SQLite files on disk, or on a Redis server.
 
-Nothing here knows of images. joblib is known to :mod:`skvgg._store.backend` and
-:mod:`skvgg._store.cache` only. What is promised:
+Nothing here depends on images. Only :mod:`skvgg._store.backend` and
+:mod:`skvgg._store.cache` depend on joblib. The store guarantees:
 
-- an array that comes back is the one that was stored: each carries a checksum
-  of its key, its form and its bytes;
-- what a process has stored stays when it is killed; what it was about to store
-  is whole or not there;
-- reading runs no code of whoever wrote it: arrays are raw bytes, and a file
-  whose schema is not exactly ours is left alone;
-- no failure of the disk or of the server reaches the caller: what cannot be
-  read is not there, what cannot be written is not kept, and one warning says so.
+- A returned array is the stored one: each has a checksum over its key, its form and
+  its bytes.
+- Stored arrays survive when the process is killed. An array that was being written is
+  complete or absent.
+- Reading never runs code from the file: arrays are raw bytes, and files with any other
+  schema are not used.
+- Failures of the disk or the server never reach the caller: unreadable arrays count
+  as missing, arrays that cannot be written are not kept, and one warning says so.
 
-Several processes share a file, and several machines a server. A server may drop
-rows as it likes.
+Several processes can share a file, and several machines a server. A server may drop
+rows at any time.
 
 A folder holds one store, ``rows-0.sqlite3``. SQLite files must not be moved or
-replaced while others have them open, so a damaged one is followed by
-``rows-1.sqlite3`` with all arrays that can still be read: the highest number
-is the store, and those below it are never looked at again.
+replaced while other processes have them open. So a damaged file is replaced by
+``rows-1.sqlite3`` with all readable arrays. The file with the highest number is the
+store; files with lower numbers are never used again.
 """
 
 from skvgg._store.array_store import ArrayStore, Entry

@@ -1,4 +1,4 @@
-"""The store as others see it: arrays by key, whatever happens to the file."""
+"""The public side of the store: arrays by key, even if the file is damaged."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from skvgg._store.arrays import DamagedError, checksum, decode, encode, row_id
 from skvgg._store.salvage import all_int
 from skvgg._store.shared_file import SharedFile
 
-#: What an entry takes beside its data, in bytes, about.
+#: Approximate size of an entry without its data, in bytes.
 _OVERHEAD = 80
-#: In seconds. Times of use are kept to within a day, else each reading would write.
+#: In seconds. Access times are precise to a day; otherwise every read would write.
 _USED_PRECISION = 24 * 3600
 
 
 class Entry(NamedTuple):
-    """What is known of a stored array without reading it.
+    """Metadata of a stored array.
 
     Parameters
     ----------
     id : int or bytes
-        What `delete` of the store takes.
+        Identifier for the `delete` method of the store.
     size : int
-        In bytes.
+        Size in bytes.
     used, stored : int
-        Times, in seconds since 1970; 0 where the store does not tell.
+        Times in seconds since 1970; 0 if the store does not know.
     """
 
     id: Any
@@ -44,7 +44,7 @@ class ArrayStore:
     Parameters
     ----------
     folder : str
-        Is made where it is missing, when something is stored.
+        Created on the first write if it does not exist.
     """
 
     def __init__(self, folder: str) -> None:
@@ -63,12 +63,12 @@ class ArrayStore:
     # Arrays
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """Return those of the arrays that are there, read-only, by key.
+        """Return the stored arrays among `keys`, read-only, by key.
 
         Parameters
         ----------
         keys : iterable of bytes
-            Of at least 16 bytes each, evenly distributed, as a hash gives them.
+            Hash digests of at least 16 bytes each.
         """
         return self._file.again_if_mended(self._get, list(keys))
 
@@ -109,9 +109,9 @@ class ArrayStore:
         Parameters
         ----------
         arrays : mapping of bytes to ndarray
-            By key, as in :meth:`get`; of numbers, booleans or fixed-length text.
+            Arrays of numbers, booleans or fixed-length text, by key as in :meth:`get`.
         group : str
-            What :meth:`delete_group` knows them by.
+            Group name for :meth:`delete_group`.
 
         Raises
         ------
@@ -134,12 +134,12 @@ class ArrayStore:
                     sqlite.insert(connection, item, (number, size, now, now))
 
     def entry(self, key: bytes) -> Entry | None:
-        """Return what is known of an array, without reading it."""
+        """Return the metadata of an array, without reading its data."""
         entries = self._entries("WHERE id = ?", (row_id(key),))
         return entries[0] if entries else None
 
     def entries(self) -> list[Entry]:
-        """Return what is known of all arrays."""
+        """Return the metadata of all arrays."""
         return self._entries("", ())
 
     def _entries(self, condition: str, values: tuple[Any, ...]) -> list[Entry]:
@@ -151,25 +151,25 @@ class ArrayStore:
         return rows[0][0] if rows else 0
 
     def nbytes(self) -> int:
-        """Return how much the store takes on disk, in bytes."""
+        """Return the size of the store on disk, in bytes."""
         return self._file.nbytes()
 
     def usage(self) -> tuple[int, int]:
-        """Return how many arrays there are, and what :meth:`nbytes` returns."""
+        """Return the number of arrays, and :meth:`nbytes`."""
         n_entries = len(self)
-        self.close()  # so that everything stands in one file
+        self.close()  # merges everything into one file
         return n_entries, self.nbytes()
 
     # Deleting
 
     def delete(self, ids: Sequence[int]) -> None:
-        """Delete arrays by the ids that their entries have; give back the room."""
+        """Delete arrays by the ids of their entries, and free the disk space."""
         with self._file.opened(writing=True, create=False) as connection:
             if connection is not None and ids:
                 sqlite.delete(connection, ids)
 
     def delete_group(self, group: str) -> None:
-        """Delete the arrays of a group and its code; give back the room."""
+        """Delete the arrays of a group and its code, and free the disk space."""
         of_group = "grp IN (SELECT id FROM groups WHERE name = ?)"
         rows = self._read(f"SELECT id FROM entries WHERE {of_group}", (group,))
         self.delete([i for (i,) in rows])
@@ -177,7 +177,7 @@ class ArrayStore:
             self.put_code(group, None)
 
     def clear(self) -> None:
-        """Delete everything; give back the room."""
+        """Delete everything, and free the disk space."""
         with self._file.opened(writing=True, create=False) as connection:
             if connection is not None:
                 sqlite.clear(connection)
@@ -185,12 +185,12 @@ class ArrayStore:
     # The code of functions, for joblib
 
     def get_code(self, group: str) -> str | None:
-        """Return what :meth:`put_code` was given, or None."""
+        """Return the text stored by :meth:`put_code`, or None."""
         rows = self._read("SELECT code FROM groups WHERE name = ?", (group,))
         return rows[0][0] if rows else None
 
     def put_code(self, group: str, code: str | None) -> None:
-        """Keep a text for a group."""
+        """Store a text for a group."""
         with self._file.opened(writing=True) as connection:
             if connection is not None:
                 sqlite.set_code(connection, group, code)

@@ -1,4 +1,4 @@
-"""Arrays as bytes, with what tells whether the bytes are still those."""
+"""Encode arrays as bytes with a checksum, and decode them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class DamagedError(Exception):
-    """What was read is not what was written."""
+    """Stored bytes do not match their checksum."""
 
 
 def row_id(key: bytes) -> int:
@@ -17,12 +17,12 @@ def row_id(key: bytes) -> int:
 
 
 def encode(array: np.ndarray) -> tuple[str, bytes]:
-    """Return dtype and shape as text, and the numbers as bytes."""
+    """Return dtype and shape as text, and the data as bytes."""
     array = np.asarray(array)
     if array.dtype.hasobject or array.dtype.names is not None:
         raise TypeError(
-            f"Expected an array of numbers, booleans or text, got dtype {array.dtype}: "
-            "the store keeps no Python objects."
+            f"Expected an array of numbers, booleans or text, got dtype {array.dtype}. "
+            "The store cannot hold Python objects."
         )
     return " ".join([array.dtype.str, *map(str, array.shape)]), array.tobytes()
 
@@ -31,12 +31,12 @@ def decode(row: tuple[Any, ...]) -> np.ndarray:
     key, crc, form, data = row[:4]
     sound = [isinstance(key, bytes), isinstance(form, str), isinstance(data, bytes)]
     if not all(sound) or checksum(key, form, data) != crc:
-        raise DamagedError("a row is not what was stored")
+        raise DamagedError("the checksum of a row does not match")
     try:
         dtype, *shape = form.split()
         return np.frombuffer(data, dtype).reshape([int(side) for side in shape])
     except (SyntaxError, TypeError, ValueError) as error:
-        raise DamagedError(f"a row is no array ({error})") from error
+        raise DamagedError(f"a row is not an array ({error})") from error
 
 
 def checksum(key: bytes, form: str, data: bytes) -> int:

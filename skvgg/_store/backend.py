@@ -1,4 +1,4 @@
-"""The stores behind ``joblib.Memory(location, backend="skvgg")``."""
+"""The backend of ``joblib.Memory(location, backend="skvgg")``."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from skvgg._store import ArrayStore
 from skvgg._store.redis_store import RedisStore
 from skvgg._store.urls import is_url, without_joblib
 
-#: What ``joblib.Memory`` knows the stores by.
+#: Name of the backend in ``joblib.Memory``.
 NAME = "skvgg"
 
 
 class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
-    """joblib's view of a store of arrays.
+    """A joblib store backend for arrays.
 
-    joblib's mixin keeps pickles in files; here every method that touches an
-    item is another one. Results of memorized functions must be arrays.
+    joblib's mixin keeps pickles in files; this class overrides every method that
+    touches an item. Results of memoized functions must be arrays.
 
     Attributes
     ----------
     location : str
         A folder, or the URL of a server.
     store : ArrayStore or RedisStore
-        For those who have many arrays at once.
+        The store, for callers that handle many arrays at once.
     """
 
     def configure(
@@ -40,7 +40,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         """Set up; joblib calls this."""
         self.location = without_joblib(location) if is_url(location) else location
         self.verbose = verbose
-        # What joblib reads of any backend; arrays are neither compressed nor mapped.
+        # joblib reads these from any backend. Arrays are not compressed or mapped.
         self.compress, self.mmap_mode = False, None
         store_class = RedisStore if is_url(location) else ArrayStore
         self.store: ArrayStore | RedisStore = store_class(self.location)
@@ -54,23 +54,23 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         timestamp: Any = None,
         metadata: Any = None,
     ) -> np.ndarray:
-        """Return the array of a call."""
+        """Return the cached result of a call."""
         for array in self.store.get([_key(call_id)]).values():
             return array.copy()
-        raise KeyError(f"No result of {os.path.join(*call_id)} is stored.")
+        raise KeyError(f"There is no stored result for {os.path.join(*call_id)}.")
 
     def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
-        """Store the array that a call gave."""
+        """Store the result of a call."""
         if not isinstance(item, np.ndarray | np.generic):
             raise TypeError(
-                f"{call_id[0]} returned a {type(item).__name__}; "
-                "joblib.Memory(backend='skvgg') keeps NumPy arrays only. Use joblib's "
-                "own backend for other results."
+                f"{call_id[0]} returned a {type(item).__name__}, but "
+                "joblib.Memory(backend='skvgg') stores NumPy arrays only. Use joblib's "
+                "default backend for other results."
             )
         self.store.put({_key(call_id): np.asarray(item)}, group=call_id[0])
 
     def contains_item(self, call_id: Sequence[str]) -> bool:
-        """Return whether there is a result of a call."""
+        """Return whether the result of a call is stored."""
         return self.store.entry(_key(call_id)) is not None
 
     def clear_item(self, call_id: Sequence[str]) -> None:
@@ -80,17 +80,17 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
             self.store.delete([entry.id])
 
     def get_metadata(self, call_id: Sequence[str]) -> dict[str, Any]:
-        """Return when the result of a call was stored; nothing else is kept."""
+        """Return when the result of a call was stored; there is no other metadata."""
         entry = self.store.entry(_key(call_id))
         return {} if entry is None else {"time": entry.stored}
 
     def store_metadata(self, call_id: Sequence[str], metadata: Any) -> None:
-        """Do nothing: an item and what is known of it are stored together."""
+        """Do nothing: items are stored together with their metadata."""
 
     # Functions
 
     def contains_path(self, call_id: Sequence[str]) -> bool:
-        """Return whether a function is known."""
+        """Return whether the code of a function is stored."""
         return self.store.get_code(os.path.join(*call_id)) is not None
 
     def clear_path(self, call_id: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
     def store_cached_func_code(
         self, call_id: Sequence[str], func_code: str | None = None
     ) -> None:
-        """Keep the code of a function, by which joblib sees that it has changed."""
+        """Store the code of a function, so that joblib notices changes."""
         if func_code is not None:
             self.store.put_code(os.path.join(*call_id), func_code)
 
@@ -108,13 +108,13 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         """Return the code of a function."""
         code = self.store.get_code(os.path.join(*call_id))
         if code is None:
-            raise OSError(f"No code of {os.path.join(*call_id)} is stored.")
+            raise OSError(f"There is no stored code for {os.path.join(*call_id)}.")
         return code
 
     # The whole store
 
     def get_items(self) -> list[CacheItemInfo]:
-        """Return what joblib needs to know to choose what to delete."""
+        """Return the metadata by which joblib chooses items to delete."""
         return [
             CacheItemInfo(
                 entry.id, entry.size, datetime.datetime.fromtimestamp(entry.used)
@@ -128,7 +128,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         items_limit: int | None = None,
         age_limit: datetime.timedelta | None = None,
     ) -> None:
-        """Delete what was not used for longest, in one transaction."""
+        """Delete the least recently used items, in one transaction."""
         items = self._get_items_to_delete(bytes_limit, items_limit, age_limit)
         self.store.delete([item.path for item in items])
 
@@ -143,10 +143,10 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         else:
             self.store.delete([location])
 
-    # What the mixin would need if it touched files.
+    # The mixin would need these if items were files.
 
     def create_location(self, location: Any) -> None:
-        """Do nothing: the store makes its folder when it has something to keep."""
+        """Do nothing: the store creates its folder on the first write."""
 
     def _open_item(self, f: Any, mode: str) -> NoReturn:
         raise NotImplementedError("Items of this store are not files.")

@@ -1,6 +1,6 @@
 """``memory=``: arrays by key, through joblib.Memory.
 
-What the keys stand for is not known here; see :mod:`skvgg._extraction.recipe`.
+:mod:`skvgg._extraction.recipe` defines the keys.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from skvgg._store.backend import NAME, ArrayStoreBackend
 from skvgg._store.redis_store import RedisStore
 from skvgg._store.urls import is_url
 
-#: Raise it when what joblib's own store has of former versions must not be used: joblib
-#: drops it then, with a warning.
+#: Increase it when rows from older versions in joblib's own store must not be used.
+#: joblib then drops them with a warning.
 _VERSION = 1
 
-#: What joblib calls the function whose results the rows are.
+#: joblib's name of the function whose results are the rows.
 _GROUP = os.path.join("skvgg", "_store", "cache", "_stored")
 
 #: Hits and misses of this process, by location of the memory.
@@ -31,15 +31,15 @@ _counts: dict[str | None, Counter[str]] = {}
 
 
 class CacheInfo(NamedTuple):
-    """What :meth:`skvgg.VGG19Features.cache_info` returns.
+    """Result of :meth:`skvgg.VGG19Features.cache_info`.
 
     Parameters
     ----------
     hits, misses : int
-        Images, in this process: those whose row was there already, and those
-        that went through the network.
+        Number of images in this process whose features were found in the cache, and
+        of those that went through the network.
     entries, bytes : int
-        What the memory holds now, from whatever process.
+        Number of cached entries and their size, from all processes.
     """
 
     hits: int
@@ -49,9 +49,9 @@ class CacheInfo(NamedTuple):
 
 
 def anchored(memory: Any) -> Any:
-    """Return a memory that is the same in any working directory.
+    """Return a memory that does not depend on the working directory.
 
-    A relative path is made absolute; one that starts with "~" stays, and a URL.
+    Relative paths become absolute. URLs and paths that start with "~" are unchanged.
     """
     if isinstance(memory, str | os.PathLike):
         path = os.fspath(memory)
@@ -61,7 +61,7 @@ def anchored(memory: Any) -> Any:
         return memory
     folder = os.path.abspath(location)
     return joblib.Memory(
-        # joblib puts a str and a Path into different folders.
+        # joblib uses different folders for a str and a Path.
         folder if isinstance(location, str) else Path(folder),
         backend=memory.backend,
         mmap_mode=memory.mmap_mode,
@@ -76,14 +76,14 @@ def _is_anchored(path: str | os.PathLike[str]) -> bool:
 
 
 class Cache:
-    """Gives arrays back by key, across calls, processes and sessions.
+    """Cache arrays by key, across calls, processes and sessions.
 
     Parameters
     ----------
     memory : None, str, path-like, joblib.Memory or any object with its ``cache``
-        Where arrays are kept. None keeps none; a path or a URL means a
-        :class:`joblib.Memory` there with skvgg's store; a memory of the user's
-        is used as it is, whatever its store.
+        Where to store arrays. None stores nothing. For a path or a URL, a
+        :class:`joblib.Memory` with skvgg's store is used. Other memories are used
+        as they are, with any store.
     """
 
     def __init__(self, memory: Any) -> None:
@@ -93,7 +93,7 @@ class Cache:
         if memory is None:
             return
         if isinstance(memory, str | os.PathLike):
-            # As str, for joblib puts a str and a Path into different folders.
+            # As str: joblib uses different folders for a str and a Path.
             memory = joblib.Memory(os.fspath(memory), backend=NAME, verbose=0)
         self._backend = getattr(memory, "store_backend", None)
         if isinstance(self._backend, ArrayStoreBackend):
@@ -103,12 +103,12 @@ class Cache:
 
     @property
     def keeps(self) -> bool:
-        """Whether there is a store: None and ``joblib.Memory(None)`` have none."""
+        """Whether arrays are stored: not for None and ``joblib.Memory(None)``."""
         return self._store is not None or self._call is not None
 
     @property
     def counts(self) -> Counter[str]:
-        """Hits and misses of this process; add to them."""
+        """Hits and misses of this process; callers update them."""
         location = getattr(self._backend, "location", None)
         if location is not None and not is_url(location):
             location = os.path.abspath(location)
@@ -116,12 +116,12 @@ class Cache:
 
     @property
     def location(self) -> str | None:
-        """The folder where arrays are kept, if it is one."""
+        """The folder that holds the arrays, or None if they are not in a folder."""
         location = getattr(self._backend, "location", None)
         return None if location is None or is_url(location) else os.fspath(location)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """Return those of the arrays that are there, by key."""
+        """Return the stored arrays among `keys`, by key."""
         if self._store is not None:
             return self._store.get(keys)
         if self._call is None:
@@ -135,7 +135,7 @@ class Cache:
         return found
 
     def put(self, arrays: Mapping[bytes, np.ndarray]) -> None:
-        """Keep arrays."""
+        """Store arrays."""
         if self._store is not None:
             self._store.put(arrays, group=_GROUP)
         elif self._call is not None:
@@ -143,7 +143,7 @@ class Cache:
                 self._call(_Row(key.hex(), array))
 
     def info(self) -> CacheInfo:
-        """Return the counts and what is kept."""
+        """Return hits, misses, and number and size of the entries."""
         entries = size = 0
         if self._store is not None:
             entries, size = self._store.usage()
@@ -153,13 +153,13 @@ class Cache:
         return CacheInfo(self.counts["hits"], self.counts["misses"], entries, size)
 
     def close(self) -> None:
-        """Let go of the store's file or connections."""
+        """Close the store's file or connections."""
         if self._store is not None:
             self._store.close()
 
 
 class InMemory(Cache):
-    """Keeps arrays in this process alone.
+    """Cache arrays in the memory of this process.
 
     Attributes
     ----------
@@ -174,24 +174,24 @@ class InMemory(Cache):
 
     @property
     def counts(self) -> Counter[str]:
-        """Hits and misses of its own."""
+        """Hits and misses of this cache."""
         return self._counts
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """Return those of the arrays that are there, by key."""
+        """Return the stored arrays among `keys`, by key."""
         return {key: self.arrays[key] for key in keys if key in self.arrays}
 
     def put(self, arrays: Mapping[bytes, np.ndarray]) -> None:
-        """Keep arrays."""
+        """Store arrays."""
         self.arrays.update(arrays)
 
 
 class _UnknownError(Exception):
-    """There is no such array; raised so that joblib stores nothing."""
+    """The array is not stored; raised so that joblib stores nothing."""
 
 
 class _Row:
-    """An array, or the wish for it, that joblib's hash knows by its key alone."""
+    """An array, or a request for one, that joblib hashes by its key only."""
 
     def __init__(self, key: str, array: np.ndarray | None = None) -> None:
         self.key, self.array = key, array
@@ -204,10 +204,10 @@ class _Row:
 
 
 class _Stored:
-    """Returns a row's array, which joblib keeps.
+    """Return a row's array, which joblib stores.
 
-    No function, for joblib compares the source of functions, and would empty the store
-    whenever that is edited. Of other objects it compares the ``repr``.
+    This is not a function because joblib compares the source of functions and would
+    clear the store after each edit. For other objects it compares the ``repr``.
     """
 
     __name__ = "_stored"

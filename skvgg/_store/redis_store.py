@@ -1,8 +1,8 @@
-"""Arrays by key on a Redis server, which many machines share.
+"""Arrays by key on a Redis server that several machines share.
 
-A row is a string of its own: header, form, numbers. There is nothing beside the
-rows that could disagree with them, so the server may drop any of them, when its
-memory is full or their time is over.
+Each row is one string: header, form, data. There is no separate index that could
+disagree with the rows, so the server may drop any row when its memory is full or the
+row expires.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from skvgg._store.array_store import Entry
 from skvgg._store.arrays import DamagedError, checksum, decode, encode
 from skvgg._store.urls import PASSWORD_VARIABLE, check_url, with_lower_scheme
 
-#: What the names of all keys begin with: ours, and the version of the layout. Raise
-#: it when the layout changes.
+#: Prefix of all keys, with the version of the layout. Increase the version when the
+#: layout changes.
 PREFIX = b"skvgg-1:"
 _ROW, _CODE = PREFIX + b"row:", PREFIX + b"code:"
-#: Checksum, time stored in seconds since 1970, and digest of the group. The form and
-#: a line break follow, then the numbers.
+#: Checksum, time stored in seconds since 1970, and digest of the group. The form, a
+#: line break and the data follow.
 _HEADER = struct.Struct(">IQ8s")
 
-#: Rows that one request asks for or sends: both sides hold them in memory.
+#: Rows per request: client and server hold them in memory.
 _ROWS_TOGETHER = 64
-#: Names that one request searches or deletes; others wait for the server meanwhile.
+#: Names that one request searches or deletes; other clients wait meanwhile.
 _NAMES_TOGETHER = 1000
 
-#: Bytes of each row, or -1 if it is gone, and the seconds since it was used. A script
-#: answers for all at once: several times as fast as a request for each. A server that
-#: drops what is used least often does not know the seconds.
+#: Size of each row in bytes, or -1 if it is gone, and seconds since it was used. One
+#: script for all rows is several times as fast as a request per row. Servers with an
+#: LFU eviction policy do not know the seconds.
 _SIZES_AND_SECONDS = """
 local numbers = {}
 for i, name in ipairs(KEYS) do
@@ -52,27 +52,28 @@ return table.concat(numbers, ' ')
 
 #: In seconds, unless the URL says ``?socket_connect_timeout=...&socket_timeout=...``.
 _PATIENCE = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
-#: A server that failed is left alone for so many times what waiting for it took, but
-#: for a second at least: one that does not answer costs a tenth of the time at most.
+#: After a failure the server is not used for this many times as long as the failed
+#: call took, and at least a second. So an unresponsive server costs at most a tenth of
+#: the time.
 _PAUSE = 10
 _paused_until: dict[str, float] = {}
 
 
 class RedisStore:
-    """Arrays by key, at a URL; has the methods of :class:`ArrayStore`.
+    """Arrays by key, at a URL, with the methods of :class:`ArrayStore`.
 
-    No failure of the server reaches the caller: what cannot be read is not there,
-    what cannot be written is not kept, and one warning says so.
+    Failures of the server never reach the caller: unreadable arrays count as missing,
+    arrays that cannot be written are not kept, and one warning says so.
 
     Parameters
     ----------
     url : str
-        Of a database of a server: ``redis://host:6379/0``.
+        URL of a database on a server, such as ``redis://host:6379/0``.
 
     Raises
     ------
     ValueError
-        If it is not such a URL.
+        If `url` is not such a URL.
     ImportError
         If redis-py is not installed.
     """
@@ -89,13 +90,13 @@ class RedisStore:
         self._url = state
 
     def close(self) -> None:
-        """Close the connections that nobody uses. The next call opens others."""
+        """Close idle connections. The next call opens new ones."""
         self._client.connection_pool.disconnect(inuse_connections=False)
 
     # Arrays
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """Return those of the arrays that are there, read-only, by key."""
+        """Return the stored arrays among `keys`, read-only, by key."""
         found = {}
         for some in _in_parts(list(keys), _ROWS_TOGETHER):
             values: list[bytes | None] = []
@@ -107,18 +108,18 @@ class RedisStore:
                     if value is not None:
                         found[key] = _unpack(key, value)
                 except DamagedError as error:
-                    self._warn("is damaged", error, "What is damaged is computed again")
+                    self._warn("is damaged", error, "Damaged rows are recomputed")
         return found
 
     def put(self, arrays: Mapping[bytes, np.ndarray], group: str = "") -> None:
-        """Store arrays; each of them is there as a whole or not at all.
+        """Store arrays, each of them completely or not at all.
 
         Parameters
         ----------
         arrays : mapping of bytes to ndarray
-            By key; of numbers, booleans or fixed-length text.
+            Arrays of numbers, booleans or fixed-length text, by key.
         group : str
-            What :meth:`delete_group` knows them by.
+            Group name for :meth:`delete_group`.
 
         Raises
         ------
@@ -133,13 +134,13 @@ class RedisStore:
                         for name, value in values.items():
                             pipeline.set(name, value)
                         answers = pipeline.execute(raise_on_error=False)
-                    # Redis' own error would show the numbers of the row.
+                    # Redis' own error would contain the data of the row.
                     for answer in answers:
                         if isinstance(answer, Exception):
                             raise answer
 
     def entry(self, key: bytes) -> Entry | None:
-        """Return what is known of an array, without its numbers."""
+        """Return the metadata of an array, without reading its data."""
         name = _ROW + key
         with self._lent() as client:
             if client is not None:
@@ -150,14 +151,14 @@ class RedisStore:
         return None
 
     def entries(self) -> list[Entry]:
-        """Return what is known of all arrays, but for when they were stored.
+        """Return the metadata of all arrays, except the time they were stored.
 
-        Only reading them would tell, and then the server took all for used.
+        Reading that time would make the server count all arrays as used.
         """
         found = {}
         with self._lent() as client:
             if client is not None:
-                for names in _names(client, _ROW):  # one may come several times
+                for names in _names(client, _ROW):  # names may repeat
                     found.update({some.id: some for some in _entries(client, names)})
         return list(found.values())
 
@@ -168,14 +169,14 @@ class RedisStore:
         return 0
 
     def usage(self) -> tuple[int, int]:
-        """Return how many arrays there are, and what they take there, in bytes."""
+        """Return the number of arrays, and their size on the server in bytes."""
         entries = self.entries()
         return len(entries), sum(entry.size for entry in entries)
 
     # Deleting
 
     def delete(self, ids: Sequence[bytes]) -> None:
-        """Delete arrays by the ids that their entries have."""
+        """Delete arrays by the ids of their entries."""
         for some in _in_parts(ids, _NAMES_TOGETHER):
             with self._lent(writing=True) as client:
                 if client is not None:
@@ -200,7 +201,7 @@ class RedisStore:
             client.unlink(_CODE + group.encode())
 
     def clear(self) -> None:
-        """Delete everything of skvgg's."""
+        """Delete everything that skvgg stored."""
         with self._lent(writing=True) as client:
             if client is not None:
                 for names in _names(client, PREFIX):
@@ -209,7 +210,7 @@ class RedisStore:
     # The code of functions, for joblib
 
     def get_code(self, group: str) -> str | None:
-        """Return what :meth:`put_code` was given, or None."""
+        """Return the text stored by :meth:`put_code`, or None."""
         with self._lent() as client:
             if client is not None:
                 code = client.get(_CODE + group.encode())
@@ -217,7 +218,7 @@ class RedisStore:
         return None
 
     def put_code(self, group: str, code: str) -> None:
-        """Keep a text for a group."""
+        """Store a text for a group."""
         with self._lent(writing=True) as client:
             if client is not None:
                 client.set(_CODE + group.encode(), code.encode())
@@ -225,7 +226,7 @@ class RedisStore:
     # The server
 
     def _check_options(self) -> None:
-        """Raise if the client does not take the options of the URL."""
+        """Raise if redis-py does not accept the options in the URL."""
         try:
             pool = self._client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # does not connect
@@ -233,7 +234,7 @@ class RedisStore:
             reason = str(error).rpartition("__init__() ")[2].rstrip(".")
             raise ValueError(
                 "memory is a URL with an option that redis-py does not accept "
-                f"({reason}). After '?', expected options of its connections, such as "
+                f"({reason}). After '?', expected connection options, such as "
                 "redis://host:6379/0?socket_timeout=20"
             ) from error
 
@@ -244,14 +245,14 @@ class RedisStore:
             self._url,
             password=os.environ.get(PASSWORD_VARIABLE),
             protocol=2,
-            # Once more, since a connection that was idle may have been closed.
+            # Retry once: the server may have closed an idle connection.
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
             **_PATIENCE,
         )
 
     @contextlib.contextmanager
     def _lent(self, *, writing: bool = False) -> Iterator[Any]:
-        """Lend the client, or None while the server is left alone.
+        """Yield the client, or None while the server is paused after a failure.
 
         Failures of the server end the block and become a warning.
         """
@@ -260,9 +261,9 @@ class RedisStore:
         try:
             yield self._client if start >= _paused_until.get(self._url, 0.0) else None
         except failures.ResponseError as error:
-            if writing:  # it is full, or the user may only read
-                new_ones = "Results are right, but new ones are not kept"
-                self._warn("takes no more rows", error, new_ones)
+            if writing:  # the server is full, or the user has no write permission
+                new_ones = "Results are correct, but new rows are not stored"
+                self._warn("no longer accepts rows", error, new_ones)
             else:
                 self._leave_alone(error, start)
         except (failures.RedisError, OSError, ValueError) as error:
@@ -271,7 +272,7 @@ class RedisStore:
     def _leave_alone(self, error: Exception, start: float) -> None:
         now = time.monotonic()
         _paused_until[self._url] = now + max(1.0, _PAUSE * (now - start))
-        none = "Results are right, but until it can, all are computed and none are kept"
+        none = "Results are correct, but rows are neither read nor stored until it can"
         self._warn("cannot be used", error, none)
 
     def _warn(self, trouble: str, error: Exception, consequence: str) -> None:
@@ -286,7 +287,7 @@ def _import_redis() -> Any:
         import redis.retry
     except ImportError as error:
         raise ImportError(
-            "A memory at a URL needs redis-py: pip install 'skvgg[redis]'"
+            "A URL for memory requires redis-py: pip install 'skvgg[redis]'"
         ) from error
     return redis
 
@@ -301,7 +302,7 @@ def _pack(key: bytes, array: np.ndarray, group: str) -> bytes:
 def _unpack(key: bytes, value: bytes) -> np.ndarray:
     end = value.find(b"\n", _HEADER.size)
     if end < 0:
-        raise DamagedError("a value is no row")
+        raise DamagedError("a value is not a row")
     crc = _HEADER.unpack_from(value)[0]
     form = value[_HEADER.size : end].decode(errors="replace")
     return decode((key, crc, form, value[end + 1 :]))
@@ -312,7 +313,7 @@ def _digest(group: str) -> bytes:
 
 
 def _names(client: Any, prefix: bytes) -> Iterator[list[bytes]]:
-    """Yield the names of keys, some at a time."""
+    """Yield batches of key names."""
     cursor = 0
     while True:
         cursor, names = client.scan(cursor, prefix + b"*", _NAMES_TOGETHER)
@@ -327,7 +328,7 @@ def _entries(client: Any, names: Sequence[bytes]) -> list[Entry]:
     try:
         answer = client.eval(_SIZES_AND_SECONDS, len(names), *names)
         numbers = [*map(int, answer.split())]
-    except _import_redis().exceptions.ResponseError:  # the user may run no scripts
+    except _import_redis().exceptions.ResponseError:  # scripts are not permitted
         numbers = _sizes_and_seconds(client, names)
     return [
         Entry(name, size, used=now - seconds)
@@ -337,7 +338,7 @@ def _entries(client: Any, names: Sequence[bytes]) -> list[Entry]:
 
 
 def _sizes_and_seconds(client: Any, names: Sequence[bytes]) -> list[int]:
-    """Return what the script does, by a request for each number."""
+    """Return the same as the script, with one request per number."""
     with client.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.memory_usage(name)

@@ -1,4 +1,4 @@
-"""What can be read of a damaged file."""
+"""Recover the readable rows of a damaged file."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from skvgg._store.sqlite import (
 
 
 def open_damaged(path: str) -> sqlite3.Connection:
-    """Open a file of which some is not what SQLite expects."""
+    """Open a damaged SQLite file."""
     connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=rw", uri=True)
     with closed_on_failure(connection):
-        # Else SQLite gives nothing of a file that is shorter than its header says.
+        # Otherwise SQLite reads nothing from a truncated file.
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
 
 class Salvage:
-    """What can be read of a damaged file.
+    """The readable rows of a damaged file.
 
-    An item whose entry or group cannot be read is dropped: it could not be
-    deleted with its group any more.
+    Items whose entry or group is unreadable are dropped, because they could no longer
+    be deleted with their group.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Salvage:
         self.groups = [row for row in rows if _has_types(row, int, str)]
 
     def items(self) -> Iterator[tuple[Row, Row]]:
-        """Yield each item and what is known of it, as :func:`insert` takes them."""
+        """Yield each item and its metadata, the arguments of :func:`insert`."""
         numbers = {number for number, _ in self.groups}
         for i in self._ids():
             for item in _readable(self._source, SELECT_ITEM, (i,)):
@@ -57,7 +57,7 @@ class Salvage:
                             yield item, known
 
     def _ids(self) -> list[int]:
-        """Return the ids of items that either table tells, from either end."""
+        """Return the ids of items in either table, read from both ends."""
         ids = {
             i
             for query in ("SELECT id FROM items", "SELECT item FROM entries")
@@ -70,13 +70,13 @@ class Salvage:
 def _readable(
     source: sqlite3.Connection, query: str, values: Row = ()
 ) -> Iterator[Row]:
-    """Yield the rows of a query up to where the file is damaged."""
+    """Yield the rows of a query up to the first damaged one."""
     with contextlib.suppress(*FAILURES):
         yield from source.execute(query, values)
 
 
 def all_int(row: Row) -> bool:
-    """Return whether a row is what it should be."""
+    """Return whether all values of a row are integers."""
     return _has_types(row, *[int] * len(row))
 
 

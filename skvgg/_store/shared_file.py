@@ -1,4 +1,4 @@
-"""One file that several processes share, and all that can go wrong with it."""
+"""A SQLite file shared by several processes, and the handling of its failures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class SharedFile:
     Parameters
     ----------
     folder : str
-        Is made where it is missing, when something is written.
+        Created on the first write if it does not exist.
 
     Attributes
     ----------
     writable : bool
-        False once something could not be written.
+        False after a write has failed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -46,16 +46,16 @@ class SharedFile:
     def opened(
         self, *, writing: bool, create: bool = True
     ) -> Iterator[sqlite3.Connection | None]:
-        """Lend the connection, or None if there is nothing to do with one.
+        """Yield the connection, or None if the file cannot be used.
 
         Failures of SQLite and of the disk end the block and become a warning.
 
         Parameters
         ----------
         writing : bool
-            Whether something is to be written.
+            Whether the caller will write.
         create : bool
-            Whether then to make the file if there is none.
+            Whether to create a missing file when writing.
         """
         with self._lock:
             connection = None
@@ -77,7 +77,7 @@ class SharedFile:
             self.mend(error)
 
     def again_if_mended(self, method: Callable[..., Any], *args: Any) -> Any:
-        """Return what a method returns, from the mended file if it is damaged."""
+        """Call a method, and call it again if the file was repaired meanwhile."""
         before = self._n_mended
         result = method(*args)
         return method(*args) if self._n_mended > before else result
@@ -90,7 +90,7 @@ class SharedFile:
             self._connection = None
 
     def nbytes(self) -> int:
-        """Return how much the file and what SQLite puts beside it take, in bytes."""
+        """Return the size of the file and of SQLite's auxiliary files, in bytes."""
         total = 0
         for path in Path(self.folder).glob("rows-*.sqlite3*"):
             with contextlib.suppress(OSError):
@@ -110,7 +110,7 @@ class SharedFile:
             _keep_out_of_git(self.folder)
             sqlite.make_file(self._path(0))
             self._generation = 0
-        # A connection must not go from a process to its fork: each opens its own.
+        # A forked process must not use its parent's connection, so it opens its own.
         self._connection, self._owner = self._open(), os.getpid()
         self._close = weakref.finalize(
             self, sqlite.close, self._connection, self._owner
@@ -123,13 +123,13 @@ class SharedFile:
         try:
             connection, problem = sqlite.open_checked(f"{uri}?mode=rw")
         except sqlite3.OperationalError:
-            # SQLite cannot share a file where it cannot write beside it.
+            # SQLite cannot share a file in a read-only folder.
             connection, problem = sqlite.open_checked(f"{uri}?mode=ro&immutable=1")
-            self._stop_writing("it cannot be written to")
+            self._stop_writing("it is read-only")
         if problem is not None:
             self._readable = False
             self._warn(
-                f"{path!r} {problem}; it is left alone and nothing is kept. Use "
+                f"{path!r} {problem}. It is not used, and no rows are stored. Use "
                 "another folder for memory."
             )
         return connection
@@ -145,16 +145,16 @@ class SharedFile:
         matches = [re.fullmatch(r"rows-(\d+)\.sqlite3", name) for name in names]
         return max((int(match[1]) for match in matches if match), default=-1)
 
-    # What can go wrong
+    # Failures
 
     def mend(self, damage: Exception) -> None:
-        """Go on with a new file that holds all that can be read of the damaged one."""
+        """Replace a damaged file with a new one that holds its readable rows."""
         self.warn_of_damage(damage)
         if not self.writable or self._generation < 0:
             return
         damaged = self._path(self._generation)
         try:
-            if self._newest() <= self._generation:  # nobody else has mended it yet
+            if self._newest() <= self._generation:  # no other process has repaired it
                 with contextlib.closing(open_damaged(damaged)) as source:
                     salvage = Salvage(source)
                     sqlite.make_file(
@@ -168,27 +168,27 @@ class SharedFile:
                 with contextlib.suppress(OSError):
                     os.unlink(damaged + suffix)
         except (OSError, *sqlite.FAILURES) as error:
-            self._stop_writing(f"it is damaged and cannot be mended ({error})")
+            self._stop_writing(f"it is damaged and cannot be repaired ({error})")
 
     def warn_of_damage(self, damage: Exception) -> None:
-        """Say that something is damaged."""
+        """Warn that the store is damaged."""
         self._warn(
-            f"The store in {self.folder!r} is damaged ({damage}): what is damaged is "
-            "dropped and will be computed again."
+            f"The store in {self.folder!r} is damaged ({damage}). Damaged rows are "
+            "dropped and recomputed."
         )
 
     def _stop_writing(self, reason: str) -> None:
         self.writable = False
         self._warn(
-            f"The store in {self.folder!r} takes no more rows: {reason}. Results are "
-            "right, but new ones are not kept."
+            f"The store in {self.folder!r} no longer accepts rows: {reason}. Results "
+            "are correct, but new rows are not stored."
         )
 
     def _stop_reading(self, error: Exception) -> None:
         self._readable = False
         self._warn(
             f"The store in {self.folder!r} cannot be read ({error}). Results are "
-            "right, but all are computed."
+            "correct, but all rows are recomputed."
         )
 
     def _warn(self, message: str) -> None:

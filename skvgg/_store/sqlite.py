@@ -1,7 +1,4 @@
-"""The SQLite file of a store: its tables, and what is done to them.
-
-Every statement that changes a store is here.
-"""
+"""The SQLite file of a store: its tables, and all statements that change them."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ APPLICATION_ID = 0x736B7667
 #: A row of one of the tables.
 Row = tuple[Any, ...]
 
-#: Version of the layout of the file. Raise it when the layout changes.
+#: Version of the layout of the file. Increase it when the layout changes.
 LAYOUT_VERSION = 1
 
-#: Items follow each other as they come, so that pages are full and what was stored
-#: together lies together. What is searched by key and what joblib asks of an item
-#: stands apart; a key's first 8 bytes are the entry's id.
+#: Items are appended, so pages are full and items stored together are adjacent. The
+#: index by key and the metadata for joblib are in a table of their own. An entry's id
+#: is the first 8 bytes of its key.
 _SCHEMA = (
     "CREATE TABLE items(id INTEGER PRIMARY KEY, key BLOB, crc INTEGER, form TEXT, "
     "data BLOB)",
@@ -35,7 +32,7 @@ _SCHEMA = (
 )
 #: In bytes.
 _PAGE_SIZE = 8192
-#: What reading a damaged file raises: its text may be none, its lengths absurd.
+#: Errors raised by damaged files, which may hold invalid text or absurd lengths.
 FAILURES = (sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError)
 _PASSING = (
     sqlite3.SQLITE_BUSY,
@@ -44,7 +41,7 @@ _PASSING = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOMEM,
 )
-#: In seconds, how long to wait for another process that writes.
+#: Seconds to wait while another process writes.
 _PATIENCE = 60
 
 _SELECT = (
@@ -60,7 +57,7 @@ _INSERT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def open_checked(uri: str) -> tuple[sqlite3.Connection, str | None]:
-    """Open a file; return it and why it cannot be used, or None."""
+    """Open a file; return the connection, and why it cannot be used or None."""
     connection = _sqlite(uri)
     with closed_on_failure(connection):
         return connection, _what_is_wrong(connection)
@@ -85,10 +82,10 @@ def _sqlite(uri: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     with closed_on_failure(connection):
-        # Nothing that stands in the file is run as part of its schema.
+        # Never run code from the schema of the file.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        # A crash of the machine may cost the last rows, never the file.
+        # A system crash may lose the last rows, but never damages the file.
         connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
@@ -100,12 +97,15 @@ def _what_is_wrong(connection: sqlite3.Connection) -> str | None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
-        return "is not a store of skvgg"
+        return "is not a skvgg store"
     if version > LAYOUT_VERSION:
-        return f"was made by a newer skvgg (layout {version}, known: {LAYOUT_VERSION})"
+        return (
+            f"was created by a newer version of skvgg (layout {version}; this version "
+            f"supports {LAYOUT_VERSION})"
+        )
     schema = connection.execute("SELECT sql FROM sqlite_schema").fetchall()
     if {sql for (sql,) in schema} != set(_SCHEMA):
-        return "holds tables that skvgg did not make"
+        return "has tables that skvgg did not create"
     return None
 
 
@@ -114,14 +114,15 @@ def make_file(
     groups: Iterable[tuple[int, str]] = (),
     items: Iterable[tuple[Row, Row]] = (),
 ) -> None:
-    """Make a store unless there is one, with what another held.
+    """Create a store unless it exists, with the given groups and items.
 
-    It is made under another name, so nobody sees it before it is whole.
+    It is written under another name first, so other processes never see an incomplete
+    file.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     groups : iterable of (int, str)
         Numbers and names.
     items : iterable of (tuple, tuple)
@@ -162,7 +163,7 @@ def _name_if_free(draft: str, path: str) -> None:
 
 
 def select(connection: sqlite3.Connection, key: bytes) -> Row | None:
-    """Return key, checksum, form, data and time of use of an item, or None."""
+    """Return key, checksum, form, data and access time of an item, or None."""
     row = connection.execute(_SELECT, (row_id(key),)).fetchone()
     return row if row is not None and row[0] == key else None
 
@@ -173,7 +174,7 @@ def insert(connection: sqlite3.Connection, item: Row, known: Row) -> None:
     Parameters
     ----------
     connection : sqlite3.Connection
-        Of the file.
+        Connection to the file.
     item : tuple of (bytes, int, str, bytes)
         Key, checksum, form, data.
     known : tuple of (int, int, int, int)
@@ -186,7 +187,7 @@ def insert(connection: sqlite3.Connection, item: Row, known: Row) -> None:
 
 
 def touch(connection: sqlite3.Connection, ids: Iterable[int], now: int) -> None:
-    """Note that items were used, unless others are writing: do not wait for them."""
+    """Update access times, unless another process is writing; never wait for it."""
     connection.execute("PRAGMA busy_timeout = 0").fetchall()
     try:
         with contextlib.suppress(sqlite3.OperationalError), transaction(connection):
@@ -215,7 +216,7 @@ def clear(connection: sqlite3.Connection) -> None:
 
 
 def set_code(connection: sqlite3.Connection, group: str, code: str | None) -> None:
-    """Keep a text for a group."""
+    """Store a text for a group."""
     with transaction(connection):
         connection.execute(
             "UPDATE groups SET code = ? WHERE id = ?",
@@ -224,13 +225,13 @@ def set_code(connection: sqlite3.Connection, group: str, code: str | None) -> No
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    # As a script, which runs it to its end; a statement frees one page.
+    # A script runs to completion; as a statement it would free one page only.
     connection.executescript("PRAGMA incremental_vacuum")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def group_id(connection: sqlite3.Connection, name: str) -> int:
-    """Return the number of a group; make it where it is new."""
+    """Return the number of a group; create the group if it is new."""
     query = "SELECT id FROM groups WHERE name = ?"
     row = connection.execute(query, (name,)).fetchone()
     if row is not None:
@@ -242,7 +243,7 @@ def group_id(connection: sqlite3.Connection, name: str) -> int:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all that is written in the block, or nothing if it fails."""
+    """Commit all changes of the block, or none if it fails."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -253,19 +254,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction without its changes, unless SQLite has done so already."""
+    """Roll back a transaction, unless SQLite has done so already."""
     if connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
 
 
 def close(connection: sqlite3.Connection, owner: int) -> None:
-    """Close a connection, unless it came here by a fork."""
+    """Close a connection, unless it was inherited by a fork."""
     if owner == os.getpid():
         connection.close()
 
 
 def is_passing(error: Exception) -> bool:
-    """Return whether the disk or others are in the way, not the file damaged."""
+    """Return whether an error is temporary rather than a sign of damage."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _PASSING

@@ -1,4 +1,4 @@
-"""Which places are URLs, and which of them a store can be at."""
+"""Recognize URLs, and check those of stores."""
 
 from __future__ import annotations
 
@@ -7,59 +7,59 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-#: Those of Redis: plain, in TLS, and a socket of this machine.
+#: The schemes of Redis: plain, with TLS, and a local socket.
 _SCHEMES = ("redis", "rediss", "unix")
-#: Where the password is taken from, as ``redis-cli`` does.
+#: Environment variable with the password, the same as for ``redis-cli``.
 PASSWORD_VARIABLE = "REDISCLI_AUTH"
 
 
 def is_url(place: Any) -> bool:
-    """Return whether a place is a URL rather than the path of a folder."""
-    # A drive of Windows is one letter.
+    """Return whether `place` is a URL rather than the path of a folder."""
+    # Windows drives have one letter.
     return isinstance(place, str) and bool(re.match(r"[A-Za-z][\w+.-]+://", place))
 
 
 def without_joblib(url: str) -> str:
-    """Return a URL without the folder that joblib appends to every place."""
+    """Return a URL without the folder that joblib appends to every location."""
     return url.removesuffix(os.sep + "joblib").removesuffix("/joblib")
 
 
 def with_lower_scheme(url: str) -> str:
-    """Return a URL as redis-py takes it, which wants schemes in lower case."""
+    """Return a URL with its scheme in lower case, as redis-py requires."""
     scheme, separator, rest = url.partition("://")
     return scheme.lower() + separator + rest
 
 
 def check_url(url: str) -> None:
-    """Raise unless a URL is one of a Redis server and holds no password.
+    """Check that a URL is one of a Redis server and contains no password.
 
-    The messages do not show the URL, since what is wrong with it may be that a
-    password was not recognized as one.
+    The messages do not show the URL, because it may contain a password that was not
+    recognized.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If the URL is invalid or contains a password.
     """
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         raise ValueError(
-            f"memory is a URL of the scheme {parts.scheme!r}. Expected a folder, "
-            "redis://host:6379/0, rediss:// (with TLS) or unix:// (a socket); for "
-            "other places, pass a joblib.Memory with a backend of yours."
+            f"memory is a URL with the scheme {parts.scheme!r}. Expected a folder, "
+            "redis://host:6379/0, rediss:// (with TLS) or unix:// (a socket). For "
+            "other stores, pass a joblib.Memory with your own backend."
         )
     if parts.password is not None or "password" in parse_qs(parts.query):
         raise ValueError(
-            "memory is a URL with a password, which everyone would see who prints the "
-            "estimator or gets its pickle. Leave it out and set the environment "
-            f"variable {PASSWORD_VARIABLE}. A user's name may stay: "
+            "memory is a URL with a password, which would be visible when the "
+            "estimator is printed or pickled. Remove it and set the environment "
+            f"variable {PASSWORD_VARIABLE}. The URL may contain a user name: "
             "redis://user@host:6379/0"
         )
     if not _is_whole(url):
         raise ValueError(
             "memory is not the URL of a Redis server. Expected "
-            "redis://host:6379/0: host, port and the number of a database; "
-            "for a socket unix:///path?db=0."
+            "redis://host:6379/0 (host, port and database number), or "
+            "unix:///path?db=0 for a socket."
         )
 
 
@@ -69,7 +69,7 @@ def _is_whole(url: str) -> bool:
         parts.port  # noqa: B018
     except ValueError:
         return False
-    # What comes after "#", or holds "@", is the rest of a password.
+    # Text after "#" or with "@" is the rest of a password.
     if parts.fragment or "@" in parts.path + parts.query or "://" not in url:
         return False
     if parts.scheme == "unix":

@@ -1,7 +1,7 @@
-"""Images of what features are worth, what predictions rest on, and where they fail.
+"""Displays of layer scores, embeddings, neighbors, mistakes and saliency maps.
 
-In the form of scikit-learn's displays: ``from_estimator`` computes and draws, ``plot``
-draws again, on other axes or in another way. Drawing needs matplotlib:
+They follow scikit-learn's displays: ``from_estimator`` computes and plots, and ``plot``
+plots again on other axes or with other options. Plotting requires matplotlib:
 ``pip install "skvgg[plotting]"``.
 """
 

@@ -1,4 +1,4 @@
-"""Where a display draws; matplotlib is imported here, and only when it draws."""
+"""Axes for displays; matplotlib is imported only when something is drawn."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def check_matplotlib(caller: str) -> None:
-    """Raise if there is no matplotlib.
+    """Check that matplotlib is installed.
 
     Raises
     ------
     ImportError
-        With the way to install it.
+        If it is not installed.
     """
     try:
         import matplotlib  # noqa: F401
@@ -27,11 +27,11 @@ def get_axes(ax: Any, caller: str, figsize: tuple[float, float] | None = None) -
     Parameters
     ----------
     ax : matplotlib Axes or None
-        What the user gave.
+        Axes passed by the user.
     caller : str
-        What an error calls the function that draws.
+        Name of the plotting function in error messages.
     figsize : tuple of (float, float) or None
-        Width and height of a new figure, in inches; None is matplotlib's default.
+        Width and height of a new figure in inches; None uses matplotlib's default.
     """
     check_matplotlib(caller)
     if ax is not None:

@@ -1,4 +1,4 @@
-"""Heads that are dense layers, linear models among them, and their gradients."""
+"""Heads made of dense layers, including linear models, and their gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-#: Each activation, and its derivative as a function of what it gives.
+#: Activations, and their derivatives as functions of the activation's output.
 _ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "identity": (lambda x: x, np.ones_like),
     "logistic": (expit, lambda a: a * (1 - a)),
@@ -17,14 +17,14 @@ _ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "relu": (lambda x: np.maximum(x, 0), lambda a: (a > 0).astype(a.dtype)),
 }
 
-#: Share of the sum of its terms by which a score may differ from a linear one's:
-#: rounding of float32.
+#: Tolerance between a score and a linear function, relative to the sum of the terms;
+#: it allows for float32 rounding.
 _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class DenseHead:
-    """Dense layers, the last without its activation.
+    """Dense layers; the last one has no activation.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class DenseHead:
     activation: str
 
     def hidden(self, x: np.ndarray) -> list[np.ndarray]:
-        """Return what goes into each layer, for a row of float64."""
+        """Return the input of each layer, for a float64 row."""
         activate, _ = _ACTIVATIONS[self.activation]
         inputs = [x]
         for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
@@ -49,11 +49,11 @@ class DenseHead:
         return inputs
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
-        """Return what comes out of the last layer, for a row of float64."""
+        """Return the output of the last layer, for a float64 row."""
         return self.hidden(x)[-1] @ self.coefs[-1] + self.intercepts[-1]
 
     def gradient(self, x: np.ndarray, column: int) -> np.ndarray:
-        """Return the gradient of an output with respect to a row of float64."""
+        """Return the gradient of an output with respect to a float64 row."""
         _, derivative = _ACTIVATIONS[self.activation]
         gradient = self.coefs[-1][:, column].astype(np.float64)
         inputs = self.hidden(x)
@@ -63,7 +63,7 @@ class DenseHead:
 
 
 def as_dense_layers(head: Any) -> DenseHead | None:
-    """Return a multi-layer perceptron's layers; None if it is none."""
+    """Return the layers of a multi-layer perceptron; None for other models."""
     if not hasattr(head, "coefs_") or head.activation not in _ACTIVATIONS:
         return None
     return DenseHead(list(head.coefs_), list(head.intercepts_), head.activation)
@@ -72,8 +72,8 @@ def as_dense_layers(head: Any) -> DenseHead | None:
 def as_linear(head: Any, x: np.ndarray, scores: np.ndarray) -> DenseHead | None:
     """Return a linear model as one layer; None if its scores are not linear.
 
-    That a model has coefficients does not say that: those of generalized linear models
-    and of a one-versus-one SVC do other things.
+    Scores of a model with coefficients may still be nonlinear, as in generalized linear
+    models and a one-versus-one SVC.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def as_linear(head: Any, x: np.ndarray, scores: np.ndarray) -> DenseHead | None:
     x : ndarray of shape (n_features,)
         A row.
     scores : ndarray of shape (n_outputs,)
-        What the model makes of it.
+        The scores of the model for this row.
     """
     coef, intercept = getattr(head, "coef_", None), getattr(head, "intercept_", None)
     if not isinstance(coef, np.ndarray) or intercept is None:

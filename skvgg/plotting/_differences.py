@@ -1,4 +1,4 @@
-"""Gradients of functions of which nothing is known, by central differences."""
+"""Gradients of arbitrary functions by central differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.utils import gen_batches
 
-#: Coordinates moved together; bounds the memory.
+#: Number of coordinates per function call; limits memory.
 _TOGETHER = 128
 
 
@@ -16,14 +16,14 @@ def difference_gradient(
 ) -> np.ndarray:
     """Return the gradient of a function at a point.
 
-    The step is the cube root of the resolution of what the function returns, at which
-    errors of rounding and of the third derivative are of one size, relative to the
-    coordinate or to the typical one if that is larger.
+    The step is the cube root of the resolution of the function's output, which balances
+    rounding and truncation errors. It is relative to the coordinate, or to the typical
+    coordinate if that is larger.
 
     Parameters
     ----------
     function : callable
-        Takes points of shape (n, n_dims), float64; returns n numbers.
+        A function of points of shape (n, n_dims), float64, that returns n values.
     x : ndarray of shape (n_dims,), float64
         The point.
 

@@ -1,4 +1,4 @@
-"""Nearest rows, and rows so near that their images are probably the same."""
+"""Find nearest neighbors, and near duplicates."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-#: What the median distance is taken for at least, so that the limit is not zero where
-#: most images have an exact copy.
+#: Lower bound of the median distance, so that the limit is not zero if most images have
+#: an exact copy.
 _SMALLEST_MEDIAN = 1e-6
 
 
@@ -20,16 +20,16 @@ def find_neighbors(
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features), float64
-        At least two.
+        At least two rows.
     n_neighbors : int
-        How many; fewer if there are fewer.
+        Number of neighbors; at most n_samples - 1 are returned.
     metric : str or callable
-        As for :class:`sklearn.neighbors.NearestNeighbors`.
+        As in :class:`sklearn.neighbors.NearestNeighbors`.
 
     Returns
     -------
     distances, indices : ndarray of shape (n_samples, n_neighbors)
-        The nearest first.
+        Sorted by distance.
     """
     n_neighbors = min(n_neighbors, len(rows) - 1)
     search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
@@ -39,23 +39,23 @@ def find_neighbors(
 def find_near_duplicates(
     rows: np.ndarray, nearest: np.ndarray, threshold: float, metric: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs of rows that are atypically near, the nearest first.
+    """Return the pairs of rows with atypically small distances, nearest first.
 
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features), float64
         The rows.
     nearest : ndarray of shape (n_samples,)
-        The distance of each to the nearest other.
+        Distance of each row to its nearest neighbor.
     threshold : float
-        Share of the median of `nearest` that the distance of a pair is below.
+        Maximum distance of a pair, relative to the median of `nearest`.
     metric : str or callable
-        As for :class:`sklearn.neighbors.NearestNeighbors`.
+        As in :class:`sklearn.neighbors.NearestNeighbors`.
 
     Returns
     -------
     pairs : ndarray of shape (n_pairs, 2), int
-        The smaller index first.
+        Each pair has the smaller index first.
     distances : ndarray of shape (n_pairs,), float64
     """
     limit = threshold * max(float(np.median(nearest)), _SMALLEST_MEDIAN)

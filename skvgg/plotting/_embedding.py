@@ -1,4 +1,4 @@
-"""A map of images: near each other where their features are."""
+"""A two-dimensional map of images by their features."""
 
 from __future__ import annotations
 
@@ -16,68 +16,69 @@ from skvgg.plotting._pipeline import check_rows, read_as, rows_of
 from skvgg.plotting._tables import check_count
 from skvgg.plotting._thumbnails import SIDE, make_thumbnails
 
-#: Classes that can be told apart by colour, at most.
+#: Maximum number of classes, so that colors can be distinguished.
 _MAX_CLASSES = 20
 
-#: Letters of a class in the legend, at most, so that it leaves room for the map.
+#: Maximum length of a class name in the legend.
 _MAX_LETTERS = 30
 
 #: Width of the frame of a thumbnail, in points.
 _FRAME = 2.0
 
-#: What is left free between thumbnails, in points.
+#: Space between thumbnails, in points.
 _GAP = 3.0
 
 
 class EmbeddingDisplay:
     """A map of images in two dimensions, with thumbnails.
 
-    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+    It is recommended to use :meth:`from_estimator` to create a display. All parameters
+    are stored as attributes.
 
     Parameters
     ----------
     embedding : array-like of shape (n_samples, 2)
-        Where each image is.
+        Coordinates of each image.
     images : sequence of images
-        A path, bytes, an open binary file, a PIL image or an array each; or an array
-        of all.
+        Paths, bytes, open binary files, PIL images or arrays; or one array of all
+        images.
     labels : array-like of shape (n_samples,), default=None
         Classes of the images.
     method_name : str, default=""
-        What made the map, as the axes call it.
+        Name of the method in the axis labels.
     max_pixels : int or None, default=89478485
-        Larger images are refused.
+        Larger images raise an error.
 
     Attributes
     ----------
     embedding : ndarray of shape (n_samples, 2), float64
-        Where each image is.
+        Coordinates of each image.
     images : sequence of images
-        Nothing is decoded before it is drawn.
+        The images, which are decoded when they are drawn.
     labels : ndarray of shape (n_samples,) or None
         Classes of the images.
     method_name : str
-        What made the map.
+        Name of the method.
     indices_ : ndarray of shape (n_drawn,), int
         Indices of the images drawn as thumbnails.
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the map.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure containing the axes.
     points_ : matplotlib PathCollection
-        A point an image, below the thumbnails.
+        One point per image, below the thumbnails.
     boxes_ : list of matplotlib AnnotationBbox
         The thumbnails.
 
     See Also
     --------
-    skvgg.plotting.NeighboursDisplay : What is nearest in all dimensions.
-    sklearn.manifold.TSNE : Another map than that of PCA.
+    skvgg.plotting.NeighboursDisplay : Nearest images in all dimensions.
+    sklearn.manifold.TSNE : An alternative to PCA.
 
     Notes
     -----
-    Thumbnails do not cover each other: images are taken in turn, each the one that is
-    farthest on the map from those taken before, as long as there is room.
+    Thumbnails never overlap. They are chosen one by one, each as far as possible on the
+    map from those chosen before, as long as there is room.
 
     Examples
     --------
@@ -129,28 +130,27 @@ class EmbeddingDisplay:
         cmap: Any = None,
         ax: Any = None,
     ) -> EmbeddingDisplay:
-        """Compute features, bring them to two dimensions and draw the map.
+        """Compute features, reduce them to two dimensions and plot the map.
 
-        Each image goes through the network once, and not at all if its row is in the
-        `memory` of the transformer.
+        Each image goes through the network at most once. Features in the `memory` of
+        the transformer are not recomputed.
 
         Parameters
         ----------
         estimator : estimator
             A :class:`~skvgg.VGG19Features` or another transformer of images; a
-            pipeline, whose last step is left out if it is no transformer; a fitted
+            pipeline, whose last step is ignored if it is not a transformer; a fitted
             :class:`~skvgg.VGG19Classifier` or :class:`~skvgg.VGG19Regressor`; or a
-            fitted search. A transformer that is not fitted is not changed: a copy is
-            fitted on X.
+            fitted search. If the transformer is not fitted, a clone is fitted on X.
         X : images
-            As :meth:`skvgg.VGG19Features.transform` takes them.
+            Images as in :meth:`skvgg.VGG19Features.transform`.
         y : array-like of shape (n_samples,), default=None
-            Classes of the images, at most 20, to be told by colour. A transformer that
-            is fitted gets them, `method` does not.
+            Classes of the images, at most 20, shown as colors. They are passed to the
+            `fit` of the transformer, but not to `method`.
         method : transformer, default=None
-            Its `fit_transform` gives two columns, such as
-            :class:`sklearn.manifold.TSNE`. None is the first two components of
-            :class:`sklearn.decomposition.PCA`. It is not changed.
+            A transformer whose `fit_transform` returns two columns, such as
+            :class:`sklearn.manifold.TSNE`. None uses the first two components of
+            :class:`sklearn.decomposition.PCA`. The method is cloned.
         max_images, thumbnail_size, cmap, ax
             As in :meth:`plot`.
 
@@ -161,11 +161,11 @@ class EmbeddingDisplay:
         Raises
         ------
         ValueError
-            If `estimator` has no transformer, `method` does not give two columns, y
-            holds no classes, or an image cannot be used; the message names its index
-            and path.
+            If `estimator` has no transformer, `method` does not return two columns, y
+            does not contain classes, or an image cannot be used. The message names the
+            index and path of the image.
         FileNotFoundError
-            If an image's file does not exist.
+            If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
@@ -193,19 +193,20 @@ class EmbeddingDisplay:
         thumbnail_size: float = 28,
         cmap: Any = None,
     ) -> EmbeddingDisplay:
-        """Draw the map.
+        """Plot the map.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         max_images : int, default=100
-            Thumbnails, at most, and as many as there is room for; the other images are
-            points.
+            Maximum number of thumbnails. Thumbnails are drawn where there is room; all
+            other images are points.
         thumbnail_size : float, default=28
             Longer side of a thumbnail, in points (1/72 of an inch).
         cmap : str or Colormap, default=None
-            Colours of the classes. None is "tab10", or "tab20" for more than ten.
+            Colors of the classes. None uses "tab10", or "tab20" for more than ten
+            classes.
 
         Returns
         -------
@@ -224,7 +225,7 @@ class EmbeddingDisplay:
         check_count(max_images, "max_images")
         if not thumbnail_size > 0:
             raise ValueError(
-                f"thumbnail_size={thumbnail_size!r}; expected more than 0."
+                f"thumbnail_size={thumbnail_size!r}; expected a positive number."
             )
         self.ax_ = get_axes(ax, caller, (8, 6))
         self.figure_ = self.ax_.figure
@@ -239,7 +240,7 @@ class EmbeddingDisplay:
         return self
 
     def _colors(self, cmap: Any) -> tuple[list[tuple[str, Any]], list[Any]]:
-        """Return the colour of each class, and of each image."""
+        """Return the colors of the classes, and of the images."""
         import matplotlib as mpl
 
         if self.labels is None:
@@ -247,7 +248,7 @@ class EmbeddingDisplay:
         classes, codes = np.unique(self.labels, return_inverse=True)
         many = len(classes) > 10
         chosen = mpl.colormaps.get_cmap(cmap or ("tab20" if many else "tab10"))
-        if chosen.N < 256:  # a list of colours
+        if chosen.N < 256:  # a list of colors
             palette = [chosen(i % chosen.N) for i in range(len(classes))]
         else:
             palette = list(chosen(np.linspace(0, 1, len(classes))))
@@ -274,7 +275,7 @@ class EmbeddingDisplay:
             text.set_parse_math(False)
 
     def _choose(self, max_images: int, thumbnail_size: float) -> np.ndarray:
-        """Return which images have room, each far from those before."""
+        """Return the indices of images with enough room for a thumbnail."""
         self.figure_.canvas.figure.draw_without_rendering()
         dpi = self.figure_.canvas.figure.dpi
         places = self.ax_.transData.transform(self.embedding) * 72 / dpi
@@ -302,7 +303,7 @@ class EmbeddingDisplay:
                 pad=_FRAME / 2 / 10,
                 bboxprops={"edgecolor": colors[index], "linewidth": _FRAME},
             )
-            box.set_in_layout(False)  # so that the axes stay as measured
+            box.set_in_layout(False)  # keeps the measured layout of the axes
             self.ax_.add_artist(box)
             boxes.append(box)
         return boxes
@@ -317,8 +318,8 @@ def _check_classes(y: Any) -> np.ndarray:
     n_classes = len(np.unique(labels))
     if n_classes > _MAX_CLASSES:
         raise ValueError(
-            f"y has {n_classes} classes, of which no more than {_MAX_CLASSES} can be "
-            "told apart by colour. Draw fewer classes, or pass y=None."
+            f"y has {n_classes} classes, but only {_MAX_CLASSES} can be distinguished "
+            "by color. Plot fewer classes, or pass y=None."
         )
     return labels
 
@@ -327,7 +328,7 @@ def _check_map(embedding: Any, n_images: int, method: Any) -> np.ndarray:
     embedding = check_rows(embedding)
     if embedding.shape != (n_images, 2):
         raise ValueError(
-            f"{method!r:.200} gives an array of shape {embedding.shape}; expected "
-            f"{(n_images, 2)}: set n_components=2."
+            f"{method!r:.200} returned an array of shape {embedding.shape}; expected "
+            f"{(n_images, 2)}. Set n_components=2."
         )
     return embedding

@@ -1,4 +1,4 @@
-"""Thumbnails in rows and columns, with text below each that fits."""
+"""A grid of thumbnails with text below each."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 
 import numpy as np
 
-#: Width of a column in inches, in a figure made for the gallery.
+#: Width of a column in inches, in a new figure.
 _COLUMN = 1.6
 
-#: Width of such a figure at least, in inches, so that there is room for the title.
+#: Minimum width of a new figure in inches, so that the title fits.
 _NARROWEST = 4.2
 
-#: Columns below which the legend has its entries one below the other.
+#: With fewer columns, the entries of the legend are in one column.
 _FEW_COLUMNS = 4
 
-#: Height of a line of text, as a share of the width of a column.
+#: Height of a line of text, relative to the width of a column.
 _LINE = 0.12
 
-#: The same, as a share of the size of its font.
+#: Height of a line of text, relative to the font size.
 _SPACING = 1.3
 
-#: What is left free on each side of a thumbnail, as a share of the width of a column.
+#: Space on each side of a thumbnail, relative to the width of a column.
 _GAP = 0.04
 
-#: Size of the font at most, in points.
+#: Maximum font size, in points.
 _FONT_SIZE = 9
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A thumbnail, the lines of text below it, and the colour of its frame."""
+    """A thumbnail, the lines of text below it, and the color of its frame."""
 
     pixels: np.ndarray
     lines: tuple[str, ...]
@@ -42,7 +42,7 @@ class Tile:
 def gallery_size(n_rows: int, n_columns: int, n_lines: int) -> tuple[float, float]:
     """Return the width and the height of a figure for a gallery, in inches."""
     height = n_rows * _row_height(n_lines) * _COLUMN
-    return max(n_columns * _COLUMN, _NARROWEST), height + 0.6  # a title, a legend
+    return max(n_columns * _COLUMN, _NARROWEST), height + 0.6  # title and legend
 
 
 def draw_gallery(
@@ -53,19 +53,19 @@ def draw_gallery(
     Parameters
     ----------
     ax : matplotlib Axes
-        Where.
+        Axes to draw on.
     rows : sequence of sequence of Tile
-        At least one.
+        At least one row.
     title : str
-        Drawn above.
+        Title of the axes.
     legend : dict of str to str
-        What the colours of frames mean, by colour.
+        Meanings of frame colors, by color.
 
     Returns
     -------
     images : list of matplotlib AxesImage
     texts : list of matplotlib Text
-        One a tile, in the same order.
+        One per tile, in the same order.
     """
     n_lines = max(len(tile.lines) for row in rows for tile in row)
     height = _row_height(n_lines)
@@ -123,8 +123,8 @@ def _draw_texts(
     ax: Any, placed: Sequence[tuple[float, float, Tile]], n_lines: int
 ) -> list[Any]:
     """Draw the lines below each thumbnail, shortened to its width."""
-    figure = ax.figure.canvas.figure  # not a part of it
-    figure.draw_without_rendering()  # so that it is known where things lie
+    figure = ax.figure.canvas.figure  # the figure that contains subfigures
+    figure.draw_without_rendering()  # computes the layout
     (left, top), (right, bottom) = ax.transData.transform([(0, 0), (1, 1)])
     line = abs(top - bottom) * _LINE * 72 / figure.dpi
     font_size = min(line / _SPACING, _FONT_SIZE)
@@ -147,12 +147,12 @@ def _draw_texts(
 
 
 def _shorten(text: Any, line: str, width: float) -> str:
-    """Return a line no wider than some pixels, if need be without its middle.
+    """Return a line that fits into a width in pixels; its middle may be cut.
 
     Parameters
     ----------
     text : matplotlib Text
-        Its font is that of the line. Is changed.
+        A text with the font of the line; it is changed.
     """
     shortened, n_kept = line, len(line)
     while n_kept > 2:

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a layer's map a score rests on.
+"""Grad-CAM: the locations in the map of a layer that a score depends on.
 
 R. R. Selvaraju et al., "Grad-CAM: Visual explanations from deep networks via
 gradient-based localization", ICCV 2017.
@@ -32,7 +32,7 @@ _WITH_MAPS = tuple(layer.name for layer in LAYERS if layer.is_spatial)
 
 
 def check_layer(features: VGG19Features, layer: str) -> None:
-    """Raise if no map of the layer leads to what the features consist of."""
+    """Raise an error if the features do not depend on the map of a layer."""
     if layer not in _WITH_MAPS:
         raise ValueError(
             f"layer={layer!r} has no map; expected one of {', '.join(_WITH_MAPS)}."
@@ -40,21 +40,21 @@ def check_layer(features: VGG19Features, layer: str) -> None:
     layers = [output.layer for output in _settings_of(features).outputs]
     if not any(_is_reached(name, layer) for name in layers):
         raise ValueError(
-            f"layer={layer!r} lies above the layers that the features consist of, "
-            f"{', '.join(layers)}, so no prediction depends on it. Choose one of them, "
-            "or one below."
+            f"layer={layer!r} is above the layers of the features, "
+            f"{', '.join(layers)}, so predictions do not depend on it. Choose one of "
+            "these layers, or a layer below."
         )
 
 
 def read_image(features: VGG19Features, image: Any) -> tuple[Any, np.ndarray]:
-    """Return an image as one that `transform` takes, and its pixels.
+    """Return an image as input of `transform`, and its pixels.
 
     Returns
     -------
     X : images
         One image.
     pixels : ndarray of shape (height, width, 3), uint8 or float32
-        RGB in 0..255, as the network is given them.
+        RGB in 0..255, the input of the network.
     """
     settings = _settings_of(features)
     X = [image]
@@ -66,28 +66,28 @@ def read_image(features: VGG19Features, image: Any) -> tuple[Any, np.ndarray]:
 def grad_cam(
     features: VGG19Features, pixels: np.ndarray, layer: str, row_gradient: np.ndarray
 ) -> np.ndarray:
-    """Return the map of a layer, weighted by how a score depends on its channels.
+    """Return the map of a layer, weighted by the gradient of a score.
 
     Parameters
     ----------
     features : VGG19Features
-        Its outputs above `layer`, or of it, are those that the score depends on.
+        The score depends on its outputs at `layer` or above.
     pixels : ndarray of shape (height, width, 3)
-        From :func:`read_image`.
+        Result of :func:`read_image`.
     layer : str
-        A convolution or pooling.
+        A convolution or pooling layer.
     row_gradient : ndarray of shape (n_features,)
         Gradient of the score with respect to the row of `features`.
 
     Returns
     -------
     ndarray of shape (map height, map width), float32
-        Not negative.
+        Nonnegative map.
 
     Raises
     ------
     ValueError
-        If the gradient is zero for all outputs that `layer` leads to.
+        If the gradient is zero for all outputs at `layer` or above.
     """
     settings = _settings_of(features)
     parts = np.split(
@@ -101,8 +101,8 @@ def grad_cam(
     }
     if not any(part.any() for part in slopes.values()):
         raise ValueError(
-            f"The score depends on layers below {layer!r} only. Choose one of them, or "
-            "one below."
+            f"The score depends only on layers below {layer!r}. Choose one of these "
+            "layers, or a layer below."
         )
     network, preprocessing = _load_network(features, settings)
     wanted = [Output(layer, None)]
@@ -141,14 +141,14 @@ def _load_network(
 def _map_gradient(
     network: VGG19, maps: np.ndarray, layer: str, slopes: dict[Output, np.ndarray]
 ) -> np.ndarray:
-    """Return the gradient of the score with respect to a layer's map.
+    """Return the gradient of the score with respect to the map of a layer.
 
     Parameters
     ----------
     maps : ndarray of shape (map height, map width, channels)
-        The layer's map.
+        The map of the layer.
     slopes : dict of Output to ndarray
-        How the score changes with the features of each output.
+        Gradient of the score with respect to the features of each output.
     """
     tf = import_tensorflow()
     above = [output for output in slopes if output.layer != layer]

@@ -1,4 +1,4 @@
-"""How loss and score changed over the epochs of a fit."""
+"""Loss and score over the epochs of a fit."""
 
 from __future__ import annotations
 
@@ -13,57 +13,58 @@ from skvgg.plotting._axes import check_matplotlib, get_axes
 
 _LOSS, _SCORE = "tab:blue", "tab:orange"
 
-#: How far below the axes the legend is, in inches: below the label of the epochs.
+#: Distance between axes and legend in inches, which leaves room for the axis label.
 _BELOW = 0.5
 
 
 class HistoryDisplay:
-    """Loss and score by epoch, on the samples trained on and on those held out.
+    """Training and validation loss and score over the epochs.
 
-    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+    It is recommended to use :meth:`from_estimator` to create a display. All parameters
+    are stored as attributes.
 
     Parameters
     ----------
     histories : dict of str to dict of str to list of float
-        Each stage of the training by its name, in their order: for each epoch "loss", a
-        score such as "accuracy", and of samples held out "val_loss" and the score as
-        "val_accuracy".
+        The stages of training by name, in order. Each stage has one value per epoch
+        for "loss", a score such as "accuracy", and with validation samples "val_loss"
+        and "val_accuracy".
     best_validation_score : float, default=None
-        The score of the weights that were kept, if the training stopped early. None is
-        the best one of the last stage.
+        Validation score of the restored weights, if training stopped early. None
+        uses the best score of the last stage.
 
     Attributes
     ----------
     histories : dict of str to dict of str to ndarray of shape (n_epochs,), float64
-        Each stage of the training by its name.
+        The stages of training by name.
     score_name : str or None
         "accuracy", "r2", "top_3_accuracy", ...; None if there is no score.
     best_epoch : int or None
-        The first epoch of the last stage with the best validation score, or with that
-        of the weights that were kept; 0 if these are from before the first. None if
-        nothing was held out.
+        The first epoch of the last stage with the best validation score, or with the
+        score of the restored weights; 0 if these are from before the first epoch.
+        None without validation samples.
     best_score : float or None
-        That score.
+        Validation score of the best epoch.
     ax_ : matplotlib Axes
-        The axes of the losses.
+        Axes with the losses.
     score_ax_ : matplotlib Axes or None
-        Those of the scores, over the same epochs.
+        Axes with the scores, over the same epochs.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure containing the axes.
     lines_ : dict of str to list of matplotlib Line2D
-        The lines of "loss", "val_loss", ..., one a stage.
+        The lines of "loss", "val_loss", ..., one per stage.
     best_line_ : matplotlib Line2D or None
-        The mark of the best epoch.
+        The marker of the best epoch.
 
     See Also
     --------
     sklearn.model_selection.LearningCurveDisplay : Scores by the number of samples.
-    skvgg.TFLearnMLPClassifier : Its `history_` is what is drawn.
+    skvgg.TFLearnMLPClassifier : Has the attribute `history_`.
 
     Notes
     -----
-    Losses and scores on the samples trained on are measured before each step, those on
-    the samples held out after each epoch: the latter are an epoch ahead.
+    Training losses and scores are measured before each step, and validation losses and
+    scores after each epoch. So the validation curves are one epoch ahead.
 
     Examples
     --------
@@ -98,18 +99,18 @@ class HistoryDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
-        """Draw the history of a fitted estimator.
+        """Plot the history of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator
             A fitted :class:`~skvgg.TFLearnMLPClassifier`,
             :class:`~skvgg.TFLearnMLPRegressor`, :class:`~skvgg.VGG19Classifier` or
-            :class:`~skvgg.VGG19Regressor`; a pipeline whose last step is one; or a
-            search over such. Of those that fine-tune, the head is a stage of its own if
-            it has hidden layers.
+            :class:`~skvgg.VGG19Regressor`; a pipeline with one as its last step; or a
+            search over one of these. For the VGG19 estimators, a head with hidden
+            layers is a separate stage.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
 
         Returns
         -------
@@ -118,9 +119,9 @@ class HistoryDisplay:
         Raises
         ------
         ValueError
-            If `estimator` is of another kind, or its fit had no epochs.
+            If `estimator` is of another type, or its fit had no epochs.
         sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If `estimator` is not fitted.
         ImportError
             If matplotlib is not installed.
         """
@@ -129,15 +130,15 @@ class HistoryDisplay:
         last = _last_step(estimator)
         if not hasattr(last, "history_"):
             raise ValueError(
-                f"{type(last).__name__} keeps no history_. Expected a fitted "
+                f"{type(last).__name__} has no history_. Expected a fitted "
                 "TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Classifier or "
-                "VGG19Regressor, or a pipeline whose last step is one."
+                "VGG19Regressor, or a pipeline with one as its last step."
             )
         histories = _stages_of(last)
         if not histories:
             raise ValueError(
                 f"The fit of {type(last).__name__} had no epochs: with trainable=None "
-                "and no hidden layers, the head is solved for at once."
+                "and no hidden layers, the head is fitted without gradient descent."
             )
         return cls(
             histories,
@@ -176,12 +177,12 @@ class HistoryDisplay:
         return None if scores is None or np.isnan(scores).all() else scores
 
     def plot(self, ax: Any = None) -> HistoryDisplay:
-        """Draw losses and scores over the epochs, and mark the best one.
+        """Plot losses and scores over the epochs, and mark the best epoch.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
 
         Returns
         -------
@@ -212,7 +213,7 @@ class HistoryDisplay:
 
     @property
     def _starts(self) -> list[int]:
-        """The epochs before each stage."""
+        """The number of epochs before each stage."""
         lengths = [len(history["loss"]) for history in self.histories.values()]
         return [0, *np.cumsum(lengths)[:-1].tolist()]
 
@@ -238,7 +239,7 @@ class HistoryDisplay:
                 self.lines_[name_of_line] = lines
 
     def _draw_stages(self) -> None:
-        """Draw where a stage begins, and what it is called."""
+        """Draw the start and the name of each stage."""
         names = list(self.histories)
         for before, after, start in zip(
             names[:-1], names[1:], self._starts[1:], strict=True
@@ -303,7 +304,7 @@ def _label_of(name: str) -> str:
 
 
 def _last_step(estimator: Any) -> Any:
-    """Return the estimator at the end of searches and pipelines."""
+    """Return the final estimator of nested searches and pipelines."""
     best = getattr(estimator, "best_estimator_", None)
     if best is not None:
         return _last_step(best)
@@ -313,7 +314,7 @@ def _last_step(estimator: Any) -> Any:
 
 
 def _stages_of(estimator: Any) -> Mapping[str, Mapping[str, Sequence[float]]]:
-    """Return the histories of an estimator that have epochs, by what was trained."""
+    """Return the histories of an estimator that have epochs, by stage."""
     head = getattr(estimator, "head_", None)
     if head is None:
         stages = {"head": estimator.history_}

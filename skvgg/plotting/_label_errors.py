@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by confident learning.
+"""Find probable label errors by confident learning.
 
 C. Northcutt, L. Jiang, I. Chuang, "Confident learning: Estimating uncertainty in
 dataset labels", JAIR 70, 2021.
@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import numpy as np
 
-#: By how much probabilities differ at least: that of cleanlab.
+#: Smallest difference between probabilities, the same as in cleanlab.
 _TOLERANCE = 1e-6
 
 
 def find_label_errors(codes: np.ndarray, y_proba: np.ndarray) -> np.ndarray:
-    """Return which labels are probably wrong, the least probable label first.
+    """Return the indices of probable label errors, least probable label first.
 
-    A sample belongs to a class with confidence if its probability is at least the
-    mean of that of the samples with that label (section 3.1); if there are several
-    such classes, to the most probable one. Suspected are the samples that belong to
-    another class than that of their label, off the diagonal of the confident joint
-    (section 3.2, method 2), unless the label's class is the most probable one. As in
-    cleanlab, the most probable class is sought among all.
+    A sample confidently belongs to a class if its probability is at least the mean
+    probability of the samples with that label (section 3.1). If there are several such
+    classes, it belongs to the most probable class, which as in cleanlab may be any
+    class. A label is suspected if the sample belongs to another class, that is, off the
+    diagonal of the confident joint (section 3.2, method 2), unless the label is the
+    most probable class.
 
     Parameters
     ----------
     codes : ndarray of shape (n_samples,), int
         Column of each sample's label.
     y_proba : ndarray of shape (n_samples, n_classes), float64
-        Probabilities, predicted by models that have not seen the sample.
+        Out-of-sample predicted probabilities.
 
     Returns
     -------
     ndarray of shape (n_suspected,), int
-        Indices of samples.
+        Indices of the samples.
     """
     own = y_proba[np.arange(len(codes)), codes]
     is_confident = y_proba >= _thresholds(codes, own, y_proba.shape[1]) - _TOLERANCE
@@ -48,9 +48,9 @@ def find_label_errors(codes: np.ndarray, y_proba: np.ndarray) -> np.ndarray:
 
 
 def _thresholds(codes: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the mean probability of each class among the samples labelled so.
+    """Return the mean probability of each class over the samples with that label.
 
-    It is infinite for a class without samples.
+    It is infinite for classes without samples.
     """
     counts = np.bincount(codes, minlength=n_classes)
     sums = np.bincount(codes, own, minlength=n_classes)

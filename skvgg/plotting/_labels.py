@@ -1,4 +1,4 @@
-"""Labels of images: one each, none missing, all of them classes."""
+"""Checks of labels: one per image, no missing values, only classes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from skvgg._images import Images
 
 
 def check_labels(y: Any, name: str) -> np.ndarray:
-    """Return the labels of images, one each, or raise.
+    """Check labels and return them as an array.
 
     Raises
     ------
     ValueError
-        If y has several columns, or numbers that are no classes.
+        If y has several columns, missing values, or continuous values.
     """
     y = column_or_1d(y)
     missing = [i for i, label in enumerate(y.tolist()) if _is_missing(label)]
     if missing:
         raise ValueError(
             f"{name}[{missing[0]}] is {y.tolist()[missing[0]]!r}; expected a label. "
-            "Drop the image, or label it."
+            "Drop the image, or add a label."
         )
     check_classification_targets(y)
     return y
@@ -35,7 +35,7 @@ def _is_missing(label: Any) -> bool:
 
 
 def check_classes(labels: Any) -> np.ndarray:
-    """Return the classes that columns stand for, or raise if one is there twice."""
+    """Check that classes are unique and return them as an array."""
     classes = column_or_1d(labels)
     values, counts = np.unique(classes, return_counts=True)
     if (counts > 1).any():
@@ -48,31 +48,31 @@ def check_classes(labels: Any) -> np.ndarray:
 
 
 def encode_labels(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
-    """Return the place of each label among the classes, or raise.
+    """Return the index of the class of each label.
 
     Raises
     ------
     ValueError
-        If there is a label that is no class. The message names its index.
+        If a label is not one of the classes. The message names its index.
     """
     columns = {label: column for column, label in enumerate(classes.tolist())}
     codes = [columns.get(label, -1) for label in y.tolist()]
     if -1 in codes:
         index = codes.index(-1)
         raise ValueError(
-            f"{name}[{index}] is {y.tolist()[index]!r}, which is none of the classes "
-            f"{', '.join(map(repr, columns))}. Pass all of them as labels, in the "
-            "order of the columns of y_proba."
+            f"{name}[{index}] is {y.tolist()[index]!r}, which is not one of the "
+            f"classes {', '.join(map(repr, columns))}. Pass all classes as labels, in "
+            "the order of the columns of y_proba."
         )
     return np.array(codes)
 
 
 def check_same_length(images: Images, y: Any, name: str) -> None:
-    """Raise if there is not one label an image."""
+    """Raise an error unless there is one label per image."""
     try:
         check_consistent_length(images, y)
     except ValueError as error:
         raise ValueError(
             f"X has {len(images)} images and {name} has {len(y)} labels; expected one "
-            "label an image."
+            "label per image."
         ) from error

@@ -1,4 +1,4 @@
-"""Scores of layers and poolings, and their image."""
+"""Display of the scores of layers and poolings."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ from skvgg.plotting._axes import check_matplotlib, get_axes
 from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
 
-#: Distance on the axis of layers, whose ticks lie 1 apart, between points of two
-#: poolings, so that their error bars can be told apart.
+#: Offset between the points of two poolings, so that error bars do not overlap. The
+#: ticks of layers are 1 apart.
 _OFFSET = 0.08
 
 
 class LayerScoreDisplay:
-    """Cross-validated score of each layer of VGG19, pooled in each way.
+    """Cross-validated scores of layers of VGG19 and poolings.
 
-    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+    It is recommended to use :meth:`from_estimator` to create a display. All parameters
+    are stored as attributes.
 
     Parameters
     ----------
     scores : array-like of shape (n_layers, n_poolings, n_folds)
         The score of each fold. A layer without height and width has the same scores
-        under each pooling.
+        for each pooling.
     layers : sequence of str
         Names of the layers.
     poolings : sequence of str
         "avg", "max" or both.
     step : str, default="vgg19features"
-        Name of the step of the pipeline that is a :class:`~skvgg.VGG19Features`.
+        Name of the pipeline step that is a :class:`~skvgg.VGG19Features`.
     score_name : str, default="Score"
-        What the score is called in the image.
+        Name of the score in the axis label.
 
     Attributes
     ----------
     scores : ndarray of shape (n_layers, n_poolings, n_folds), float64
         The score of each fold.
     layers, poolings : tuple of str
-        What the axes of `scores` stand for.
+        Layers and poolings along the axes of `scores`.
     mean_scores, std_scores : ndarray of shape (n_layers, n_poolings), float64
         Mean and standard deviation over the folds.
     best_layer : str
-        The layer with the highest mean; the first of several.
+        The layer with the highest mean score; the first one in a tie.
     best_pooling : str or None
-        Its pooling; None for a layer without height and width.
+        The pooling of the best layer; None for a layer without height and width.
     best_score : float
-        Its mean.
+        Mean score of the best layer and pooling.
     best_params : dict of str to str or None
-        Both, for the `set_params` of the pipeline.
+        Best layer and pooling as parameters for `set_params` of the pipeline.
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the scores.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure containing the axes.
     errorbars_ : list of matplotlib ErrorbarContainer
-        One a pooling.
+        One per pooling.
     best_line_ : matplotlib Line2D
-        The mark around the best.
+        The marker of the best layer and pooling.
 
     See Also
     --------
-    sklearn.model_selection.ValidationCurveDisplay : Scores over a number.
-    skvgg.VGG19Features : Its `memory_layers` let a grid search over layers run at the
-        same price.
+    sklearn.model_selection.ValidationCurveDisplay : Scores over a parameter.
+    skvgg.VGG19Features : With its parameter `memory_layers`, a grid search over layers
+        is as fast.
 
     Notes
     -----
-    The best of many candidates looks better than it is: score the pipeline with
-    `best_params` on images that were not in X.
+    The best score of many candidates is optimistic. Evaluate the pipeline with
+    `best_params` on images that are not in X.
 
     Examples
     --------
     >>> import numpy as np
-    from numpy.typing import ArrayLike
     >>> import matplotlib.pyplot as plt
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
@@ -133,37 +133,36 @@ class LayerScoreDisplay:
         ax: Any = None,
         errorbar_kw: Mapping[str, Any] | None = None,
     ) -> LayerScoreDisplay:
-        """Score a pipeline on each layer and pooling, and draw the scores.
+        """Score a pipeline for each layer and pooling, and plot the scores.
 
-        Each image goes through the network once, and not at all if its rows are in
-        the `memory` of the transformer. All layers and poolings are scored on the
+        Each image goes through the network at most once. Features in the `memory` of
+        the transformer are not recomputed. All layers and poolings are scored on the
         same folds.
 
         Parameters
         ----------
         pipeline : Pipeline
-            Its first step is a :class:`~skvgg.VGG19Features`, whose `layer` and
-            `pooling` are not used; the others learn on its rows. It need not be
-            fitted, and is not changed.
+            A pipeline whose first step is a :class:`~skvgg.VGG19Features` and whose
+            other steps use its features. The `layer` and `pooling` of the first step
+            are ignored. The pipeline is cloned and need not be fitted.
         X : images
-            As :meth:`skvgg.VGG19Features.transform` takes them.
+            Images as in :meth:`skvgg.VGG19Features.transform`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets.
         layers : "stages" or sequence of str, default="stages"
-            Layers to score. "stages" stands for "block1_pool" to "block5_pool".
-            "flatten", "fc1" and "fc2" are scored as they are, without a pooling.
+            Layers to score. "stages" means "block1_pool" to "block5_pool". "flatten",
+            "fc1" and "fc2" are scored without pooling.
         poolings : sequence of {"avg", "max"}, default=("avg", "max")
-            Ways to reduce outputs that have height and width.
+            Poolings for layers with height and width.
         groups, cv, scoring, n_jobs, params, error_score
-            As in :func:`sklearn.model_selection.cross_val_score`. `params` are those
-            of the steps after the transformer. A `cv` that draws at random draws
-            once.
+            As in :func:`sklearn.model_selection.cross_val_score`. `params` are passed
+            to the steps after the transformer. Random splits are drawn once.
         score_name : str, default=None
-            What the image calls the score. None takes the name in `scoring`.
+            Name of the score in the axis label. None uses the name in `scoring`.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         errorbar_kw : dict, default=None
-            Passed on to :meth:`matplotlib.axes.Axes.errorbar`.
+            Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -172,8 +171,8 @@ class LayerScoreDisplay:
         Raises
         ------
         ValueError
-            If `pipeline` does not begin with a :class:`~skvgg.VGG19Features`, or
-            layers or poolings are unknown or the weights lack them.
+            If `pipeline` does not start with a :class:`~skvgg.VGG19Features`, or if
+            layers or poolings are unknown or missing in the weights.
         ImportError
             If matplotlib is not installed.
         """
@@ -238,14 +237,14 @@ class LayerScoreDisplay:
     def plot(
         self, ax: Any = None, *, errorbar_kw: Mapping[str, Any] | None = None
     ) -> LayerScoreDisplay:
-        """Draw the mean and the standard deviation of the scores over the layers.
+        """Plot the mean and standard deviation of the scores for each layer.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         errorbar_kw : dict, default=None
-            Passed on to :meth:`matplotlib.axes.Axes.errorbar`.
+            Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -296,7 +295,7 @@ class LayerScoreDisplay:
 
 
 def _name_of(scoring: Any) -> str:
-    """Return what a score is called, as scikit-learn's displays call it."""
+    """Return the name of a score, formatted as in scikit-learn's displays."""
     if not isinstance(scoring, str):
         return "Score"
     return scoring.removeprefix("neg_").replace("_", " ").capitalize()

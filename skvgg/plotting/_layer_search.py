@@ -1,4 +1,4 @@
-"""Scores of the layers of a network, from one forward pass an image."""
+"""Scores of the layers of a network, with one forward pass per image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from skvgg.plotting._pipeline import split_pipeline
 
 
 def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of layers; "stages" stands for the five poolings."""
+    """Check and return the names of layers; "stages" means the five poolings."""
     if isinstance(layers, str):
         layers = STAGES if layers == "stages" else (layers,)
     return _check_names("layers", layers, LAYER_NAMES)
@@ -34,7 +34,7 @@ def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
 def check_poolings(
     poolings: PoolingName | Sequence[PoolingName],
 ) -> tuple[PoolingName, ...]:
-    """Return the ways to reduce a layer's output."""
+    """Check and return the poolings."""
     if isinstance(poolings, str):
         poolings = (poolings,)
     return _check_names("poolings", poolings, POOLINGS)
@@ -46,10 +46,10 @@ def _check_names(
     names = tuple(names)
     unknown = [name for name in names if name not in known]
     if unknown or not names or len(set(names)) < len(names):
-        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or with repeats"
+        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or has duplicates"
         raise ValueError(
-            f"{parameter}={names!r} is {problem}. Expected one or several different "
-            f"ones of {', '.join(map(str, known))}."
+            f"{parameter}={names!r} is {problem}. Expected one or more of "
+            f"{', '.join(map(str, known))}, without duplicates."
         )
     return tuple(map(str, names))
 
@@ -68,9 +68,9 @@ def score_layers(
     params: Mapping[str, Any] | None,
     error_score: Any,
 ) -> np.ndarray:
-    """Return cross-validated scores of a pipeline on each layer, pooled in each way.
+    """Return cross-validated scores of a pipeline for each layer and pooling.
 
-    Features depend neither on y nor on the folds, so they are computed before.
+    Features depend neither on y nor on the folds, so they are computed first.
 
     Returns
     -------
@@ -106,9 +106,9 @@ def score_layers(
 def _one_pass(
     features: VGG19Features, X: Any, layers: Sequence[str]
 ) -> Iterator[VGG19Features]:
-    """Return a fitted copy that computes all layers when it is first asked for one.
+    """Yield a fitted clone that computes all layers on the first request.
 
-    The rows are kept where the memory of `features` is, else until the end.
+    Features are stored in the memory of `features`, or in a temporary folder.
     """
     extractor = clone(features).set_params(layer=layers, memory_layers=layers)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -118,14 +118,14 @@ def _one_pass(
 
 
 class _SplitOnce:
-    """A splitter that draws its folds once, and gives the same ever after.
+    """A splitter that draws its folds once and then returns the same folds.
 
     Parameters
     ----------
     splitter : cross-validator
-        What draws them.
+        The splitter that draws the folds.
     X : images
-        What it is given, though it is asked to split rows of features.
+        Passed to the splitter in place of the features.
     """
 
     def __init__(self, splitter: Any, X: Any) -> None:
@@ -140,7 +140,7 @@ class _SplitOnce:
     def split(
         self, X: Any, y: Any = None, groups: Any = None, **metadata: Any
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Return the indices of the rows to train and to test on, fold by fold."""
+        """Return the training and test indices of each fold."""
         if self._folds is None:
             if groups is not None:
                 metadata["groups"] = groups
@@ -148,5 +148,5 @@ class _SplitOnce:
         return iter(self._folds)
 
     def get_metadata_routing(self) -> Any:
-        """Return what the splitter wants to be told."""
+        """Return the metadata routing of the splitter."""
         return get_routing_for_object(self._splitter)

@@ -1,4 +1,4 @@
-"""The images that a classifier is worst at, and those whose label is suspected."""
+"""Display of the images with the largest loss, and of probable label errors."""
 
 from __future__ import annotations
 
@@ -24,73 +24,72 @@ from skvgg.plotting._probabilities import check_proba, cross_val_proba, log_loss
 from skvgg.plotting._tables import check_count, import_pandas
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 
-#: Colour of the frames of suspected label errors.
+#: Color of the frames of suspected label errors.
 _SUSPECTED = "tab:red"
 
 
 class MistakesDisplay:
-    """The images with the worst loss, and the labels that are probably wrong.
+    """Images with the largest loss, and probable label errors.
 
-    It is best made by :meth:`from_estimator` or :meth:`from_predictions`. The data are
-    kept as attributes.
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions` to
+    create a display. All parameters are stored as attributes.
 
     Parameters
     ----------
     images : sequence of images
-        A path, bytes, an open binary file, a PIL image or an array each; or an array
-        of all.
+        Paths, bytes, open binary files, PIL images or arrays; or one array of all
+        images.
     y_true : array-like of shape (n_samples,)
         Labels of the images.
     y_proba : array-like of shape (n_samples, n_classes)
-        Probabilities of the classes, in 0..1, from models that have not learned from
-        the image.
+        Out-of-sample predicted probabilities of the classes, in 0..1.
     classes : array-like of shape (n_classes,)
-        What the columns of `y_proba` stand for.
+        Classes in the order of the columns of `y_proba`.
     max_pixels : int or None, default=89478485
-        Larger images are refused.
+        Larger images raise an error.
 
     Attributes
     ----------
     images : sequence of images
-        Nothing is decoded before it is drawn.
+        The images, which are decoded when they are drawn.
     y_true, y_pred : ndarray of shape (n_samples,)
         Label of each image, and its most probable class.
     y_proba : ndarray of shape (n_samples, n_classes), float64
         Probabilities of the classes.
     classes : ndarray of shape (n_classes,)
-        What the columns of `y_proba` stand for.
+        Classes in the order of the columns of `y_proba`.
     self_confidence : ndarray of shape (n_samples,), float64
-        Probability of each image's label.
+        Predicted probability of the label of each image.
     losses : ndarray of shape (n_samples,), float64
         Cross-entropy of each image in nats; probabilities are clipped at 2.2e-16, as
         in :func:`sklearn.metrics.log_loss`.
     label_errors : ndarray of shape (n_suspected,), int
-        Indices of the images whose label is probably wrong, the least probable label
-        first.
+        Indices of images whose label is probably wrong, least probable label first.
     indices_ : ndarray of shape (n_drawn,), int
-        Indices of the images drawn.
+        Indices of the drawn images.
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the thumbnails.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure containing the axes.
     ims_ : list of matplotlib AxesImage
         The thumbnails.
     texts_ : list of matplotlib Text
-        What is below each.
+        The texts below the thumbnails.
 
     See Also
     --------
-    sklearn.metrics.ConfusionMatrixDisplay : How often which classes are confused.
-    skvgg.plotting.SaliencyDisplay : What a prediction rests on.
+    sklearn.metrics.ConfusionMatrixDisplay : Confusion matrix of the classes.
+    skvgg.plotting.SaliencyDisplay : Grad-CAM map of a prediction.
 
     Notes
     -----
-    Label errors are found by confident learning [1]_: an image is suspected if its
-    probability of another class is at least the mean of that of the images labelled so,
-    and higher than that of its own label. (If it is so for several classes, the most
-    probable of all classes is meant.) On the same probabilities, that is what
-    ``cleanlab.filter.find_label_issues`` with ``filter_by="confident_learning"``
-    returns. The better the classifier, the fewer are right labels: look at the images.
+    Label errors are found by confident learning [1]_. A label is suspected if the
+    probability of another class is at least the mean probability of the images with
+    that label, and higher than the probability of the image's own label. (If this holds
+    for several classes, the most probable of all classes counts.) For the same
+    probabilities, ``cleanlab.filter.find_label_issues`` with
+    ``filter_by="confident_learning"`` returns the same images. A better classifier
+    suspects fewer correct labels; always look at the images.
 
     References
     ----------
@@ -155,26 +154,26 @@ class MistakesDisplay:
         n_columns: int = 6,
         ax: Any = None,
     ) -> MistakesDisplay:
-        """Predict each image by a model that has not learned from it, and draw.
+        """Compute cross-validated predictions and plot the mistakes.
 
-        Each image goes through the network once, and not at all if its rows are in
-        the `memory` of the transformer. (Layers that are fine-tuned are computed for
-        each fold, those below them once.)
+        Each image goes through the network at most once. Features in the `memory` of
+        the transformer are not recomputed. (Trainable layers are computed for each
+        fold, the layers below them once.)
 
         Parameters
         ----------
         estimator : estimator
-            A classifier of images with `predict_proba`: a pipeline that begins with a
+            A classifier of images with `predict_proba`: a pipeline that starts with a
             :class:`~skvgg.VGG19Features`, a :class:`~skvgg.VGG19Classifier`, or a
-            search over such. It need not be fitted, and is not changed.
+            search over one of these. It is cloned and need not be fitted.
         X : images
-            As :meth:`skvgg.VGG19Features.transform` takes them.
+            Images as in :meth:`skvgg.VGG19Features.transform`.
         y : array-like of shape (n_samples,)
             Labels.
         groups, cv, n_jobs, params
-            As in :func:`sklearn.model_selection.cross_val_predict`. `groups` go to
-            `cv`. `params` are those of `fit`; of a pipeline, those of the steps after
-            the transformer.
+            As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed
+            to `cv`, and `params` to `fit`; for a pipeline, to the steps after the
+            transformer.
         n_images, balanced, n_columns, ax
             As in :meth:`plot`.
 
@@ -185,10 +184,10 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If `estimator` has no `predict_proba`, y has no classes, or an image cannot
-            be used; the message names its index and path.
+            If `estimator` has no `predict_proba`, y does not contain classes, or an
+            image cannot be used. The message names the index and path of the image.
         FileNotFoundError
-            If an image's file does not exist.
+            If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
@@ -215,20 +214,20 @@ class MistakesDisplay:
         n_columns: int = 6,
         ax: Any = None,
     ) -> MistakesDisplay:
-        """Draw the images with the worst loss, from probabilities.
+        """Plot the images with the largest loss, given probabilities.
 
         Parameters
         ----------
         X : images
-            As :meth:`skvgg.VGG19Features.transform` takes them.
+            Images as in :meth:`skvgg.VGG19Features.transform`.
         y_true : array-like of shape (n_samples,)
             Labels.
         y_proba : array-like of shape (n_samples, n_classes)
-            Probabilities, from models that have not learned from the image, as
-            ``cross_val_predict(..., method="predict_proba")`` gives them.
+            Out-of-sample predicted probabilities, such as the result of
+            ``cross_val_predict(..., method="predict_proba")``.
         labels : array-like of shape (n_classes,), default=None
-            What the columns of `y_proba` stand for. None stands for the labels in
-            `y_true`, sorted.
+            Classes in the order of the columns of `y_proba`. None uses the sorted
+            labels in `y_true`.
         n_images, balanced, n_columns, ax
             As in :meth:`plot`.
 
@@ -239,10 +238,10 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If `y_proba` holds no probabilities of the classes, or an image cannot be
-            used; the message names its index and path.
+            If `y_proba` does not contain probabilities of the classes, or an image
+            cannot be used. The message names the index and path of the image.
         FileNotFoundError
-            If an image's file does not exist.
+            If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
@@ -295,15 +294,15 @@ class MistakesDisplay:
         return encode_labels(self.y_true, self.classes, "y_true")
 
     def to_frame(self) -> Any:
-        """Return the images whose label is probably wrong.
+        """Return a table of the probable label errors.
 
         Returns
         -------
         DataFrame of shape (n_suspected, 5)
-            A row for each of `label_errors`, in that order; its index is that of the
-            image in X. Columns: "given_label", "predicted_label", "self_confidence"
-            (probability of the given label), "predicted_probability", and "path", which
-            is None for images without one.
+            One row for each of `label_errors`, in that order. The index is that of the
+            images in X. Columns: "given_label", "predicted_label", "self_confidence"
+            (probability of the given label), "predicted_probability", and "path" (None
+            for images without a path).
 
         Raises
         ------
@@ -333,24 +332,23 @@ class MistakesDisplay:
         balanced: bool = False,
         n_columns: int = 6,
     ) -> MistakesDisplay:
-        """Draw thumbnails, the worst loss first.
+        """Plot thumbnails, largest loss first.
 
-        Below each are its label and, unless that is the same, the class predicted, each
-        with its probability. Suspected label errors have a red frame.
+        The text below each thumbnail shows the label and, if it differs, the predicted
+        class, with their probabilities. Suspected label errors have a red frame.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         n_images : int, default=12
-            Images to draw, at most.
+            Maximum number of images to draw.
         balanced : bool, default=False
-            Whether to draw wrong predictions only, in turn from each pair of label and
-            predicted class, so that one frequent confusion does not take all places.
-            Otherwise an image may be among them whose class is predicted rightly, but
-            with little probability.
+            If True, only wrong predictions are drawn, alternating between pairs of
+            label and predicted class, so that one frequent confusion does not fill the
+            plot. If False, correct predictions with a low probability may be included.
         n_columns : int, default=6
-            Images side by side.
+            Number of images per row.
 
         Returns
         -------
@@ -360,7 +358,7 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If an image cannot be used, or `balanced` is set and no prediction is wrong.
+            If an image cannot be used, or `balanced=True` and no prediction is wrong.
         ImportError
             If matplotlib is not installed.
         """
@@ -378,13 +376,13 @@ class MistakesDisplay:
         self.ims_, self.texts_ = draw_gallery(
             self.ax_,
             rows,
-            "Worst loss first: label → prediction, and probabilities",
+            "Largest loss first: label → prediction, with probabilities",
             {_SUSPECTED: "suspected label error"} if is_suspected else {},
         )
         return self
 
     def _worst(self, n_images: int, balanced: bool) -> np.ndarray:
-        """Return the indices of the images to draw, the worst loss first."""
+        """Return the indices of the images to draw, largest loss first."""
         by_loss = np.argsort(-self.losses, kind="stable")
         if not balanced:
             return by_loss[:n_images]
@@ -392,8 +390,9 @@ class MistakesDisplay:
         wrong = by_loss[codes[by_loss] != predicted[by_loss]]
         if len(wrong) == 0:
             raise ValueError(
-                "All images are predicted rightly, so there are no pairs of classes to "
-                "balance. Use balanced=False to see those with the worst loss."
+                "All images are predicted correctly, so there are no pairs of classes "
+                "to balance. Use balanced=False to see the images with the largest "
+                "loss."
             )
         n_before: Counter[tuple[int, int]] = Counter()
         turns = np.empty(len(wrong), int)

@@ -1,4 +1,4 @@
-"""The nearest images of an image by features, and near duplicates."""
+"""Display of the nearest images by features, and of near duplicates."""
 
 from __future__ import annotations
 
@@ -17,79 +17,79 @@ from skvgg.plotting._parts import Parts, check_features, join_labels, naming
 from skvgg.plotting._pipeline import read_as, rows_of
 from skvgg.plotting._tables import check_count, import_pandas
 
-#: What the colours of frames mean.
+#: Colors of frames: query image, near duplicate, and near duplicate across parts.
 _QUERY, _NEAR, _ACROSS = "black", "tab:orange", "tab:red"
 
 
 class NeighboursDisplay:
-    """The nearest images of images by features, and the pairs that are near duplicates.
+    """Nearest images by features, and pairs of near duplicates.
 
-    It is best made by :meth:`from_estimator` or :meth:`from_features`. The data are
-    kept as attributes.
+    It is recommended to use :meth:`from_estimator` or :meth:`from_features` to create a
+    display. All parameters are stored as attributes.
 
     Parameters
     ----------
     images : sequence of images
-        A path, bytes, an open binary file, a PIL image or an array each; or an array
-        of all.
+        Paths, bytes, open binary files, PIL images or arrays; or one array of all
+        images.
     distances, neighbors : array-like of shape (n_samples, n_neighbors)
-        Distances and indices of the nearest other images, the nearest first.
+        Distances and indices of the nearest other images, nearest first.
     pairs : array-like of shape (n_pairs, 2)
-        Indices of near duplicates, the smaller one first.
+        Indices of near duplicates, the smaller index first.
     pair_distances : array-like of shape (n_pairs,)
-        Their distances.
+        Distances of the pairs.
     images_test : sequence of images, default=()
-        Images of the second part. The indices of all other data go on through these:
-        ``len(images) + 3`` stands for ``images_test[3]``.
+        Images of the second part. Their indices follow those of the first part:
+        ``len(images) + 3`` is ``images_test[3]``.
     labels : sequence of length n_samples, default=None
         Labels of the images of both parts.
     metric : str or callable, default="cosine"
-        The distance.
+        The distance metric.
     max_pixels : int or None, default=89478485
-        Larger images are refused.
+        Larger images raise an error.
 
     Attributes
     ----------
     images, images_test : sequence of images
-        Nothing is decoded before it is drawn.
+        The images, which are decoded when they are drawn.
     distances : ndarray of shape (n_samples, n_neighbors), float64
-        Distances to the nearest other images, the nearest first.
+        Distances to the nearest other images, nearest first.
     neighbors : ndarray of shape (n_samples, n_neighbors), int
-        Indices of these.
+        Indices of the nearest other images.
     pairs : ndarray of shape (n_pairs, 2), int
-        Indices of near duplicates, the smaller one first. Pairs across the parts come
-        first; among these, and among the others, the nearest.
+        Indices of near duplicates, the smaller index first. Pairs across the parts come
+        first. Within each group, pairs are sorted by distance.
     pair_distances : ndarray of shape (n_pairs,), float64
-        Their distances.
+        Distances of the pairs.
     is_across : ndarray of shape (n_pairs,), bool
-        Whether one of a pair is in the first part, and one in the second.
+        Whether the images of a pair are in different parts.
     labels : list or None
         Labels of the images of both parts.
     metric : str or callable
-        The distance.
+        The distance metric.
     indices_ : ndarray of shape (n_drawn,), int
-        Indices of the images whose neighbours are drawn.
+        Indices of the images whose neighbors are drawn.
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the thumbnails.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure containing the axes.
     ims_ : list of matplotlib AxesImage
         The thumbnails, row by row.
     texts_ : list of matplotlib Text
-        What is below each.
+        The texts below the thumbnails.
 
     See Also
     --------
-    skvgg.plotting.EmbeddingDisplay : All images at once.
-    sklearn.neighbors.NearestNeighbors : The search for neighbours.
+    skvgg.plotting.EmbeddingDisplay : Map of all images.
+    sklearn.neighbors.NearestNeighbors : Nearest neighbor search.
 
     Notes
     -----
     Two images are near duplicates if their distance is less than `threshold` times the
-    median, over all images of both parts, of the distance to the nearest other image.
-    That is the rule of cleanlab's ``Datalab``. A score on test images with a near
-    duplicate in the training part is too good: put both in one part, by the `groups`
-    of a splitter.
+    median distance to the nearest other image, over all images of both parts.
+    cleanlab's ``Datalab`` uses the same rule. Test images with a near duplicate in the
+    training set make scores too optimistic. Keep near duplicates in the same part, with
+    the `groups` of a splitter.
 
     Examples
     --------
@@ -154,32 +154,32 @@ class NeighboursDisplay:
         n_images: int = 5,
         ax: Any = None,
     ) -> NeighboursDisplay:
-        """Compute features, find the nearest images and draw them.
+        """Compute features, find the nearest images and plot them.
 
-        Each image goes through the network once, and not at all if its row is in the
-        `memory` of the transformer.
+        Each image goes through the network at most once. Features in the `memory` of
+        the transformer are not recomputed.
 
         Parameters
         ----------
         estimator : estimator
             A :class:`~skvgg.VGG19Features` or another transformer of images; a
-            pipeline, whose last step is left out if it is no transformer; a fitted
+            pipeline, whose last step is ignored if it is not a transformer; a fitted
             :class:`~skvgg.VGG19Classifier` or :class:`~skvgg.VGG19Regressor`; or a
-            fitted search. A transformer that is not fitted is not changed: a copy is
-            fitted on X.
+            fitted search. If the transformer is not fitted, a clone is fitted on X.
         X : images
-            As :meth:`skvgg.VGG19Features.transform` takes them.
+            Images as in :meth:`skvgg.VGG19Features.transform`.
         X_test : images, default=None
-            Images of another part, such as those held out. Neighbours are sought in
+            Images of a second part, such as the test set. Neighbors are searched in
             both parts.
         y, y_test : array-like of shape (n_samples,), default=None
-            Labels of the images, to be drawn. A transformer that is fitted gets `y`.
+            Labels to show below the images. `y` is passed to the `fit` of the
+            transformer.
         n_neighbors : int, default=5
-            Nearest images to find; fewer if there are fewer others.
+            Number of nearest images, at most all other images.
         metric : str or callable, default="cosine"
-            The distance, as in :class:`sklearn.neighbors.NearestNeighbors`.
+            Distance metric, as in :class:`sklearn.neighbors.NearestNeighbors`.
         threshold : float, default=0.13
-            Near duplicates are nearer than this times the median distance to the
+            Maximum distance of near duplicates, relative to the median distance to the
             nearest other image.
         indices, n_images, ax
             As in :meth:`plot`.
@@ -192,9 +192,9 @@ class NeighboursDisplay:
         ------
         ValueError
             If `estimator` has no transformer, there is only one image, or an image
-            cannot be used; the message names its index and path.
+            cannot be used. The message names the index and path of the image.
         FileNotFoundError
-            If an image's file does not exist.
+            If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
@@ -232,18 +232,18 @@ class NeighboursDisplay:
         n_images: int = 5,
         ax: Any = None,
     ) -> NeighboursDisplay:
-        """Find the nearest images by features that are there, and draw them.
+        """Find the nearest images from precomputed features, and plot them.
 
         Parameters
         ----------
         X : images
-            As :meth:`skvgg.VGG19Features.transform` takes them.
+            Images as in :meth:`skvgg.VGG19Features.transform`.
         features : array-like of shape (n_samples, n_features)
-            Their features.
+            Features of the images.
         X_test : images, default=None
-            Images of another part, such as those held out.
+            Images of a second part, such as the test set.
         features_test : array-like of shape (n_samples_test, n_features), default=None
-            Their features.
+            Features of `X_test`.
         y, y_test, n_neighbors, metric, threshold
             As in :meth:`from_estimator`.
         indices, n_images, ax
@@ -256,10 +256,10 @@ class NeighboursDisplay:
         Raises
         ------
         ValueError
-            If the features are not one row an image, there is only one image, or an
-            image cannot be used; the message names its index and path.
+            If the features do not have one row per image, there is only one image, or
+            an image cannot be used. The message names the index and path of the image.
         FileNotFoundError
-            If an image's file does not exist.
+            If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
@@ -268,7 +268,7 @@ class NeighboursDisplay:
         rows = check_features(features, images, "X")
         images_test: Images = ()
         if (X_test is None) != (features_test is None):
-            raise ValueError("Pass X_test and features_test, or neither.")
+            raise ValueError("Pass both X_test and features_test, or neither.")
         if X_test is not None:
             with naming("X_test"):
                 images_test, _ = read_as(None, X_test)
@@ -276,7 +276,7 @@ class NeighboursDisplay:
             if test_rows.shape[1] != rows.shape[1]:
                 raise ValueError(
                     f"features_test has {test_rows.shape[1]} columns; expected "
-                    f"{rows.shape[1]}, as features has."
+                    f"{rows.shape[1]}, the same as features."
                 )
             rows = np.vstack([rows, test_rows])
         labels = join_labels(images, images_test, y, y_test)
@@ -298,11 +298,11 @@ class NeighboursDisplay:
         n_neighbors = check_count(n_neighbors, "n_neighbors")
         if not isinstance(threshold, Real) or not threshold >= 0:
             raise ValueError(
-                f"threshold={threshold!r}; expected a number, 0 or more, by which the "
-                "median distance is multiplied."
+                f"threshold={threshold!r}; expected a nonnegative number. It is "
+                "relative to the median distance."
             )
         if len(rows) < 2:
-            raise ValueError("There is one image only, which has no neighbours.")
+            raise ValueError("There is only one image; expected at least two.")
         distances, neighbors = find_neighbors(rows, n_neighbors, metric)
         pairs, pair_distances = find_near_duplicates(
             rows, distances[:, 0], float(threshold), metric
@@ -328,15 +328,15 @@ class NeighboursDisplay:
         return Parts(self.images, self.images_test)
 
     def to_frame(self) -> Any:
-        """Return the near duplicates.
+        """Return a table of the near duplicates.
 
         Returns
         -------
         DataFrame of shape (n_pairs, n_columns)
-            A row for each of `pairs`, in that order. Columns: "part" ("X" or
-            "X_test") and "index" of one image within it, "other_part" and
-            "other_index" of the other, "distance", "is_across", with labels "label"
-            and "other_label", and "path" and "other_path", None for images without one.
+            One row for each of `pairs`, in that order. Columns: "part" ("X" or
+            "X_test") of one image and its "index" in it, "other_part" and "other_index"
+            of the other image, "distance", "is_across", if there are labels "label" and
+            "other_label", and "path" and "other_path" (None for images without a path).
 
         Raises
         ------
@@ -366,21 +366,22 @@ class NeighboursDisplay:
         indices: Sequence[int] | None = None,
         n_images: int = 5,
     ) -> NeighboursDisplay:
-        """Draw images and, to the right of each, the nearest others.
+        """Plot images with their nearest images to the right.
 
-        Below each are its part and index, its distance, and its label. Near duplicates
-        have an orange frame, and a red one if they are in the other part.
+        The text below each image shows its part and index, its distance and its label.
+        Near duplicates have an orange frame, or a red one if they are in different
+        parts.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         indices : sequence of int, default=None
-            Images whose neighbours are drawn. Those of X_test come after those of X:
-            ``len(X) + 3`` stands for ``X_test[3]``. None takes one image of each
-            near-duplicate pair, then those with the nearest neighbours.
+            Images whose neighbors are drawn. The indices of X_test follow those of X:
+            ``len(X) + 3`` is ``X_test[3]``. None selects one image of each pair of near
+            duplicates, then the images with the nearest neighbors.
         n_images : int, default=5
-            How many images are taken, at most, if `indices` is None.
+            Maximum number of images to draw if `indices` is None.
 
         Returns
         -------
@@ -390,7 +391,7 @@ class NeighboursDisplay:
         Raises
         ------
         ValueError
-            If there is no such image, or one cannot be used.
+            If an index is invalid, or an image cannot be used.
         ImportError
             If matplotlib is not installed.
         """
@@ -427,7 +428,7 @@ class NeighboursDisplay:
         self.ims_, self.texts_ = draw_gallery(
             self.ax_,
             rows,
-            f"Nearest images, and their {metric}distances",
+            f"Nearest images and their {metric}distances",
             {color: text for color, text in legend.items() if color in used},
         )
         return self
@@ -435,13 +436,13 @@ class NeighboursDisplay:
     def _check_indices(self, indices: Any, n_images: int) -> np.ndarray:
         n_all = len(self.neighbors)
         if indices is None:
-            # Of a pair across the parts, the image of the second part.
+            # For pairs across the parts, the image of the second part.
             wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
             return np.array(list(dict.fromkeys(map(int, wanted)))[:n_images])
         indices = np.atleast_1d(indices).tolist()
         wrong = [i for i in indices if not (is_whole(i) and 0 <= i < n_all)]
         if wrong or not indices:
-            problem = f"{wrong[0]!r} is none" if wrong else "it is empty"
+            problem = f"{wrong[0]!r} is invalid" if wrong else "it is empty"
             raise ValueError(
                 f"indices={indices!r:.200}: {problem}; expected indices of images, "
                 f"0 to {n_all - 1}."

@@ -1,4 +1,4 @@
-"""Images in two parts, X and X_test, with indices that go through both."""
+"""Images in two parts, X and X_test, with a common index."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Parts:
     images_test: Images
 
     def place(self, index: int) -> tuple[str, int]:
-        """Return the name of an image's part, and its index within that."""
+        """Return the name of the part of an image, and the index in that part."""
         n = len(self.images)
         return ("X", index) if index < n else ("X_test", index - n)
 
     def path(self, index: int) -> str | None:
-        """Return the path of an image, None if it has none."""
+        """Return the path of an image, or None."""
         part, place = self.place(index)
         images = self.images if part == "X" else self.images_test
         return paths_of(images, [place])[0]
@@ -36,7 +36,7 @@ class Parts:
     def thumbnails(
         self, indices: list[int], max_pixels: int | None
     ) -> dict[int, np.ndarray]:
-        """Return the thumbnails of images, by their indices."""
+        """Return the thumbnails of images, by index."""
         n = len(self.images)
         first = [index for index in indices if index < n]
         second = [index for index in indices if index >= n]
@@ -50,11 +50,11 @@ class Parts:
 def join_labels(
     images: Images, images_test: Images, y: Any, y_test: Any
 ) -> list[Any] | None:
-    """Return the labels of both parts, None if there are none."""
+    """Return the labels of both parts, or None without labels."""
     if y is None and y_test is None:
         return None
     if y is None or (y_test is None and len(images_test)):
-        raise ValueError("Pass the labels of both parts, y and y_test, or of neither.")
+        raise ValueError("Pass both y and y_test, or neither.")
     check_same_length(images, y, "y")
     labels = list(np.asarray(y).tolist())
     if y_test is not None:
@@ -65,19 +65,19 @@ def join_labels(
 
 
 def check_features(features: Any, images: Images, name: str) -> np.ndarray:
-    """Return features as one row an image, or raise."""
+    """Check that features have one row per image, and return them."""
     rows = check_rows(features, name)
     if len(rows) != len(images):
         raise ValueError(
             f"{name} has {len(images)} images and there are {len(rows)} rows of "
-            "features; expected one row an image."
+            "features; expected one row per image."
         )
     return rows
 
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Call X by another name in errors about images."""
+    """Replace X by another name in errors about images."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:

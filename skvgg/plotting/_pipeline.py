@@ -1,4 +1,4 @@
-"""Models taken apart: the transformer of images, and what learns on its rows."""
+"""Split models into the transformer of images and the steps on its features."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def split_pipeline(pipeline: Any) -> tuple[str, VGG19Features, Any]:
     Parameters
     ----------
     pipeline : Pipeline
-        Its first step is a :class:`VGG19Features`, or a pipeline of which that is so.
+        A pipeline whose first step is a :class:`VGG19Features` or such a pipeline.
 
     Returns
     -------
     name : str
-        The step of the transformer, as parameters of the pipeline are prefixed.
+        Name of the step of the transformer, as in parameters of the pipeline.
     features : VGG19Features
     rest : Pipeline
-        The steps after it, under the names that they have in `pipeline`.
+        The other steps, with the same names as in `pipeline`.
 
     Raises
     ------
     ValueError
-        If `pipeline` is something else, or has no other step.
+        If `pipeline` is something else, or has no other steps.
     """
     found = _find_features(pipeline)
     if found is None or found[2] == "passthrough":
         got = pipeline if found else f"{type(pipeline).__name__}: {pipeline!r:.200}"
         raise ValueError(
-            "Expected a pipeline whose first step is a VGG19Features and whose other "
-            "steps learn on its rows, such as make_pipeline(VGG19Features(), "
-            f"StandardScaler(), LogisticRegression()); got {got}."
+            "Expected a pipeline whose first step is a VGG19Features, followed by "
+            "other steps, such as make_pipeline(VGG19Features(), StandardScaler(), "
+            f"LogisticRegression()); got {got}."
         )
     return found
 
@@ -66,27 +66,27 @@ def _find_features(pipeline: Any) -> tuple[str, VGG19Features, Any] | None:
 
 
 def split_fitted(model: Any) -> tuple[VGG19Features, list[Any]]:
-    """Return the transformer of a fitted model, and the steps on its rows.
+    """Return the transformer of a fitted model, and the other steps.
 
     Parameters
     ----------
     model : estimator
-        A pipeline whose first step is a :class:`VGG19Features`; or an estimator that
-        has one as its attribute `features_` and what was fitted on its rows as
-        `head_`; or a search over such models.
+        A pipeline whose first step is a :class:`VGG19Features`; an estimator with a
+        transformer in `features_` and a fitted head in `head_`; or a search over one
+        of these.
 
     Returns
     -------
     features : VGG19Features
     steps : list of estimator
-        Transformers, and last a classifier or regressor.
+        Transformers, followed by a classifier or regressor.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If the model is not fitted.
     ValueError
-        If it is of another kind.
+        If the model is of another type.
     """
     check_is_fitted(model)
     model = getattr(model, "best_estimator_", model)
@@ -96,14 +96,14 @@ def split_fitted(model: Any) -> tuple[VGG19Features, list[Any]]:
     if not isinstance(first, VGG19Features) or not steps:
         raise ValueError(
             "Expected a fitted pipeline whose first step is a VGG19Features and whose "
-            "last one is a classifier or regressor; got "
+            "last step is a classifier or regressor; got "
             f"{type(model).__name__}: {model!r:.200}."
         )
     return first, steps
 
 
 def _steps_of(estimator: Any) -> list[Any]:
-    """Return the steps of nested pipelines, the others as they are."""
+    """Return the steps of nested pipelines as a flat list."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     if estimator is None or estimator == "passthrough":
         return []
@@ -113,7 +113,7 @@ def _steps_of(estimator: Any) -> list[Any]:
 
 
 def find_features(estimator: Any) -> VGG19Features | None:
-    """Return the first transformer of images within an estimator, if there is one."""
+    """Return the first VGG19Features within an estimator, or None."""
     if isinstance(estimator, VGG19Features):
         return estimator
     parts = estimator.get_params(deep=True).values()
@@ -121,14 +121,14 @@ def find_features(estimator: Any) -> VGG19Features | None:
 
 
 def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
-    """Return X as a sequence of images, and how large one may be.
+    """Return X as a sequence of images, and the maximum image size.
 
     Parameters
     ----------
     estimator : estimator or None
-        If it has a :class:`VGG19Features`, then images are read as that reads them.
+        If it has a :class:`VGG19Features`, images are read with its parameters.
     X : images
-        As that takes them, but in memory.
+        Images in memory.
 
     Returns
     -------
@@ -137,8 +137,8 @@ def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
     """
     if is_dask(X):
         raise ValueError(
-            f"X is a Dask collection ({type(X).__name__}), and a display needs images "
-            "in memory. Pass X.compute(), or fewer images."
+            f"X is a Dask collection ({type(X).__name__}), but displays need images "
+            "in memory. Pass X.compute(), or a part of the images."
         )
     features = None if estimator is None else find_features(estimator)
     if features is None:
@@ -150,18 +150,18 @@ def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
 
 @contextmanager
 def computed_once(estimator: Any, X: Any) -> Iterator[tuple[Any, Any]]:
-    """Give an estimator that can be fitted many times, and what to fit it on.
+    """Yield an estimator that is cheap to fit repeatedly, and its input.
 
-    If it begins with a :class:`VGG19Features`, those are the steps after that and the
-    rows, which depend neither on targets nor on folds. Else it is a copy that, for the
-    length of the context, remembers what it made of each image.
+    If `estimator` starts with a :class:`VGG19Features`, these are its other steps and
+    the features, which depend neither on targets nor on folds. Otherwise it is a clone
+    that caches the features of each image while the context is open.
 
     Parameters
     ----------
     estimator : estimator
-        Need not be fitted, and is not changed.
+        It is cloned and need not be fitted.
     X : images
-        As the estimator takes them.
+        Input of the estimator.
     """
     found = _find_features(estimator)
     if found is not None and found[2] != "passthrough":
@@ -172,7 +172,7 @@ def computed_once(estimator: Any, X: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _remembering(estimator: Any, folder: str) -> Any:
-    """Give all that has the `memory` of this package, and has none, one in a folder."""
+    """Set `memory` of the image estimators that have none to a folder."""
     params = estimator.get_params(deep=True)
     parts = {"": estimator, **{f"{name}__": part for name, part in params.items()}}
     return estimator.set_params(
@@ -185,24 +185,24 @@ def _remembering(estimator: Any, folder: str) -> Any:
 
 
 def _takes_images(part: Any) -> bool:
-    """Return whether something is a transformer of images, or fine-tunes one."""
+    """Return whether an object is an image estimator of this package."""
     return hasattr(part, "image_size") and hasattr(part, "memory")
 
 
 def transformer_of(estimator: Any) -> Any:
-    """Return what makes rows of images, of a model or as it is.
+    """Return the transformer of images in an estimator.
 
     Parameters
     ----------
     estimator : estimator
-        A transformer; a pipeline, whose last step is left out if it is none; a fitted
-        estimator with a transformer as its attribute `features_`; or a fitted search
-        over such.
+        A transformer; a pipeline, whose last step is ignored if it is not a
+        transformer; a fitted estimator with a transformer in `features_`; or a fitted
+        search over one of these.
 
     Raises
     ------
     ValueError
-        If it has none, or not before it is fitted.
+        If there is no transformer, or none before fitting.
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
     if isinstance(getattr(estimator, "features_", None), VGG19Features):
@@ -213,7 +213,7 @@ def transformer_of(estimator: Any) -> Any:
         return transformer_of(estimator[:-1])
     raise ValueError(
         "Expected a transformer of images such as VGG19Features, a pipeline that "
-        "begins with one, or a fitted VGG19Classifier or VGG19Regressor; got "
+        "starts with one, or a fitted VGG19Classifier or VGG19Regressor; got "
         f"{type(estimator).__name__}: {estimator!r:.200}."
     )
 
@@ -221,17 +221,17 @@ def transformer_of(estimator: Any) -> Any:
 def rows_of(
     estimator: Any, X: Any, y: Any = None
 ) -> tuple[np.ndarray, Callable[[Any], np.ndarray]]:
-    """Return the rows of images, each of which goes through the network once.
+    """Return the features of images, with one forward pass per image.
 
     Parameters
     ----------
     estimator : estimator
-        As for :func:`transformer_of`. If its transformer is fitted it is used as it
-        is, else a copy is fitted on X.
+        As for :func:`transformer_of`. If its transformer is not fitted, a clone is
+        fitted on X.
     X : images
-        As it takes them.
+        Input of the transformer.
     y : array-like or None
-        Targets of X, for transformers that learn from them.
+        Targets of X, passed to the `fit` of the transformer.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def rows_of(
     Raises
     ------
     ValueError
-        If rows are not finite numbers. The message names the image.
+        If features are not finite. The message names the image.
     """
     transformer = transformer_of(estimator)
     try:
@@ -260,20 +260,20 @@ def rows_of(
 
 
 def check_rows(rows: Any, name: str = "X") -> np.ndarray:
-    """Return rows as a table of finite numbers of float64, or raise."""
+    """Check that rows are 2-D and finite, and return them as float64."""
     if hasattr(rows, "toarray"):
         rows = rows.toarray()
     rows = np.asarray(rows, np.float64)
     if rows.ndim != 2:
         raise ValueError(
-            f"{name} has features of shape {rows.shape}; expected one row an "
-            "image, (n_samples, n_features)."
+            f"{name} has features of shape {rows.shape}; expected one row per image, "
+            "(n_samples, n_features)."
         )
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise ValueError(
-            f"{name}[{bad[0]}] has features that are NaN or infinite, as have "
-            f"{len(bad)} image(s) in all. Drop them; "
-            "skvgg.datasets.find_bad_images tells what is wrong with them."
+            f"{name}[{bad[0]}] has features that are NaN or infinite "
+            f"({len(bad)} such image(s) in total). Drop these images. "
+            "skvgg.datasets.find_bad_images finds out what is wrong with them."
         )
     return rows

@@ -1,4 +1,4 @@
-"""Probabilities of classes that no image's own label has had a part in."""
+"""Out-of-sample predicted probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.utils import indexable
 from skvgg.plotting._labels import check_labels
 from skvgg.plotting._pipeline import computed_once
 
-#: By how much the sum of the probabilities of a sample may differ from 1.
+#: Tolerance for the sum of the probabilities of a sample.
 _TOLERANCE = 1e-3
 
 
@@ -28,33 +28,33 @@ def cross_val_proba(
     n_jobs: int | None,
     params: Mapping[str, Any] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of each image from a model fitted on other folds.
+    """Return cross-validated probabilities of images.
 
-    Each image goes through the network once, as far as that does not depend on y.
+    Layers that do not depend on y are computed once per image.
 
     Parameters
     ----------
     estimator, X, y, groups, cv, n_jobs, params
-        As for :func:`sklearn.model_selection.cross_val_predict`. `groups` are those of
+        As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed to
         the splitter.
 
     Returns
     -------
     y_proba : ndarray of shape (n_samples, n_classes), float64
     classes : ndarray of shape (n_classes,)
-        What its columns stand for.
+        Classes in the order of the columns.
 
     Raises
     ------
     ValueError
-        If the estimator has no probabilities, or y no classes.
+        If the estimator has no `predict_proba`, or y does not contain classes.
     """
     if not hasattr(estimator, "predict_proba"):
         raise ValueError(
-            f"{_name_of(estimator)} has no predict_proba, which is needed: losses and "
-            "label errors are computed from probabilities. Use a classifier that has "
-            "it, such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, "
-            "or wrap yours: CalibratedClassifierCV(LinearSVC())."
+            f"{_name_of(estimator)} has no predict_proba, but losses and label errors "
+            "are computed from probabilities. Use a classifier with predict_proba, "
+            "such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, or "
+            "wrap your classifier: CalibratedClassifierCV(LinearSVC())."
         )
     y = check_labels(y, "y")
     indexable(X, y, groups)
@@ -74,28 +74,29 @@ def cross_val_proba(
 
 
 def _name_of(estimator: Any) -> str:
-    """Return the class of an estimator, or of the last step of a pipeline."""
+    """Return the class name of an estimator, or of the last step of a pipeline."""
     if isinstance(estimator, Pipeline):
         return _name_of(estimator.steps[-1][1])
     return type(estimator).__name__
 
 
 def check_proba(y_proba: Any, n_samples: int, n_classes: int) -> np.ndarray:
-    """Return probabilities as float64, or raise.
+    """Check probabilities and return them as float64.
 
     Raises
     ------
     ValueError
-        If the shape is another, or a row are no probabilities. The message names it.
+        If the shape is wrong, or a row does not contain probabilities. The message
+        names the row.
     """
     y_proba = np.asarray(y_proba, np.float64)
     if y_proba.shape != (n_samples, n_classes):
         hint = ""
         if y_proba.ndim == 1:
-            hint = " Of two classes, pass both: np.column_stack([1 - p, p])."
+            hint = " For two classes, pass both: np.column_stack([1 - p, p])."
         raise ValueError(
-            f"y_proba has shape {y_proba.shape}; expected one row an image and one "
-            f"column a class, {(n_samples, n_classes)}.{hint}"
+            f"y_proba has shape {y_proba.shape}; expected one row per image and one "
+            f"column per class, {(n_samples, n_classes)}.{hint}"
         )
     in_range = (y_proba >= 0).all(axis=1) & (y_proba <= 1 + _TOLERANCE).all(axis=1)
     adds_up = np.abs(y_proba.sum(axis=1) - 1) <= _TOLERANCE
@@ -103,7 +104,7 @@ def check_proba(y_proba: Any, n_samples: int, n_classes: int) -> np.ndarray:
     if len(bad):
         raise ValueError(
             f"y_proba[{bad[0]}] is {y_proba[bad[0]]}; expected probabilities in 0..1 "
-            "that add up to 1, as predict_proba gives them."
+            "that add up to 1, such as the output of predict_proba."
         )
     return y_proba
 

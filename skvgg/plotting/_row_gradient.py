@@ -1,4 +1,4 @@
-"""How the score of a row of features changes with the features, through all steps."""
+"""The gradient of a score with respect to a row of features, through all steps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from skvgg.plotting._scores import explain_score
 def explain_row(
     steps: Sequence[Any], row: np.ndarray, target: Any
 ) -> tuple[Any, np.ndarray]:
-    """Return whose score is explained, and its gradient with respect to a row.
+    """Return the explained target, and the gradient of its score.
 
     Parameters
     ----------
     steps : sequence of estimator
-        Fitted transformers, and last a classifier or regressor.
+        Fitted transformers, followed by a classifier or regressor.
     row : ndarray of shape (n_features,)
-        What the first step is given.
+        Input of the first step.
     target : label, int or None
         See :func:`skvgg.plotting._scores.explain_score`.
 
@@ -35,7 +35,7 @@ def explain_row(
     """
     *transformers, head = steps
     with warnings.catch_warnings():
-        # Steps may have been fitted on tables with names; here they get arrays.
+        # Steps may have been fitted on DataFrames; here they get arrays.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         given = [np.asarray(row, np.float64)]
         for step in transformers:
@@ -54,16 +54,16 @@ def _transform(step: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _pull_back(step: Any, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return a gradient with respect to what a step is given, from that of its output.
+    """Return the gradient with respect to the input of a step.
 
     Parameters
     ----------
     step : transformer
-        A fitted one.
+        A fitted transformer.
     x : ndarray of shape (n_inputs,)
-        What it is given.
+        Input of the step.
     gradient : ndarray of shape (n_outputs,)
-        The gradient with respect to its output.
+        Gradient with respect to the output of the step.
     """
     if isinstance(step, StandardScaler | RobustScaler | MaxAbsScaler):
         clips = getattr(step, "clip", False)

@@ -1,4 +1,4 @@
-"""What a prediction rests on, drawn over the image."""
+"""Display of a Grad-CAM map over an image."""
 
 from __future__ import annotations
 
@@ -15,52 +15,53 @@ from skvgg.plotting._row_gradient import explain_row
 
 
 class SaliencyDisplay:
-    """The places of an image that a prediction rests on, by Grad-CAM [1]_.
+    """Grad-CAM [1]_ map of the image regions that a prediction depends on.
 
-    It is best made by :meth:`from_estimator`. The data are kept as attributes.
+    It is recommended to use :meth:`from_estimator` to create a display. All parameters
+    are stored as attributes.
 
     Parameters
     ----------
     saliency : array-like of shape (map height, map width)
-        How much each place of the layer's map speaks for the target; not negative.
+        Nonnegative contribution of each location in the map to the score.
     image : array-like of shape (height, width, 3), uint8
-        The image, as the network saw it.
+        The input image of the network.
     target : label or int
         The class, or the index of the output, whose score is explained.
     layer : str
-        The layer whose map it is.
+        The layer of the map.
 
     Attributes
     ----------
     saliency : ndarray of shape (map height, map width), float32
-        The map, in units of the score times the number of its places.
+        The map, in units of the score times the number of locations.
     image : ndarray of shape (height, width, 3), uint8
-        RGB.
+        The RGB image.
     target : label or int
         The class, or the index of the output, whose score is explained.
     layer : str
-        The layer whose map it is.
+        The layer of the map.
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the image.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure containing the axes.
     im_ : matplotlib AxesImage
         The image.
     heatmap_ : matplotlib AxesImage
-        The map over it, resized to it.
+        The map, resized to the image.
 
     See Also
     --------
-    skvgg.plotting.LayerScoreDisplay : Which layers are worth how much.
+    skvgg.plotting.LayerScoreDisplay : Cross-validated scores of layers.
 
     Notes
     -----
-    The score of a class is its output before the softmax or logistic function. It is
-    that of the linear models and the multi-layer perceptrons of scikit-learn and
-    skvgg; of other classifiers it is the decision function or the logarithm of the
-    odds, whose gradient is measured by central differences. The map shows what speaks
-    for the target, not what speaks against it. Maps of early layers are fine but
-    follow edges; those of late layers are coarse but follow things.
+    For linear models and multi-layer perceptrons of scikit-learn and skvgg, the score
+    of a class is its output before the softmax or logistic function. For other
+    classifiers, it is the decision function or the log-odds, whose gradient is computed
+    by central differences. The map shows evidence for the target, not against it. Maps
+    of early layers are fine and follow edges; maps of late layers are coarse and follow
+    objects.
 
     References
     ----------
@@ -70,7 +71,6 @@ class SaliencyDisplay:
     Examples
     --------
     >>> import numpy as np
-    from numpy.typing import ArrayLike
     >>> import matplotlib.pyplot as plt
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
@@ -113,26 +113,25 @@ class SaliencyDisplay:
         cmap: Any = "inferno",
         alpha: float = 0.5,
     ) -> SaliencyDisplay:
-        """Explain what a fitted model says of an image, and draw it.
+        """Compute and plot the Grad-CAM map of a fitted model for an image.
 
         Parameters
         ----------
         model : estimator
             A fitted pipeline of a :class:`~skvgg.VGG19Features`, any transformers and
-            a classifier or regressor; or a fitted search over such.
+            a classifier or regressor; or a fitted search over such pipelines.
         image : image
-            One image, as :meth:`skvgg.VGG19Features.transform` takes many: a path,
-            bytes, an open binary file, a PIL image or an array.
+            One image: a path, bytes, an open binary file, a PIL image or an array.
         layer : str, default="block5_conv4"
-            A convolution or pooling whose map is weighted: one that the features
-            consist of, or one below.
+            The convolution or pooling layer of the map. It must not be above the layers
+            of the features.
         target : label or int, default=None
-            The class whose score is explained; None is the one that is predicted. For
-            a regressor with several outputs, the index of one; None is the first.
+            The class whose score is explained; None uses the predicted class. For a
+            regressor with several outputs, the index of an output; None uses the first.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         cmap : str or Colormap, default="inferno"
-            Colours of the map.
+            Colormap of the map.
         alpha : float, default=0.5
             Opacity of the map, in 0..1.
 
@@ -143,8 +142,8 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If `model`, `layer` or `target` is wrong, the image cannot be used, or
-            the score has a gradient of zero, as that of trees.
+            If `model`, `layer` or `target` is invalid, the image cannot be used, or
+            the gradient of the score is zero, as for trees.
         sklearn.exceptions.NotFittedError
             If `model` is not fitted.
         ImportError
@@ -167,14 +166,14 @@ class SaliencyDisplay:
     def plot(
         self, ax: Any = None, *, cmap: Any = "inferno", alpha: float = 0.5
     ) -> SaliencyDisplay:
-        """Draw the map over the image.
+        """Plot the map over the image.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         cmap : str or Colormap, default="inferno"
-            Colours of the map.
+            Colormap of the map.
         alpha : float, default=0.5
             Opacity of the map, in 0..1.
 
@@ -200,7 +199,7 @@ class SaliencyDisplay:
         return self
 
     def _resized(self) -> np.ndarray:
-        """Return the map in the size of the image."""
+        """Return the map, resized to the image."""
         height, width, _ = self.image.shape
         resized = Image.fromarray(self.saliency).resize(
             (width, height), Image.Resampling.BILINEAR

@@ -1,4 +1,4 @@
-"""The score that is explained, and how it changes with what a head is given."""
+"""The explained score, and its gradient with respect to the input of a head."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from sklearn.base import is_classifier, is_regressor
 from skvgg.plotting._dense import DenseHead, as_dense_layers, as_linear
 from skvgg.plotting._differences import difference_gradient
 
-#: Taken for the logarithm of zero, so that differences of two such are numbers.
+#: A finite replacement for the logarithm of zero, so that differences are finite.
 _LOG_OF_ZERO = float(np.log(np.finfo(np.float64).tiny))
 
 
 def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarray]:
-    """Return whose score is explained, and its gradient.
+    """Return the explained target, and the gradient of its score.
 
-    The score of a class is what its output is before the softmax or the logistic
-    function, in dense layers and linear models; else the decision function, or the
-    logarithm of the odds. That of a regressor is its output.
+    For dense layers and linear models, the score of a class is the output before the
+    softmax or logistic function. For other classifiers, it is the decision function or
+    the log-odds. The score of a regressor is its output.
 
     Parameters
     ----------
     head : estimator
         A fitted classifier or regressor.
     x : ndarray of shape (n_features,), float64
-        What it is given.
+        Input of the head.
     target : label, int or None
-        A class; or an output, by its index. None is the class predicted, or output 0.
+        A class, or the index of an output. None uses the predicted class, or output 0.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarra
     Raises
     ------
     ValueError
-        If there is no such target, or no score that depends on x smoothly.
+        If the target is invalid, or no score depends smoothly on x.
     """
     if not is_classifier(head) and not is_regressor(head):
         raise ValueError(
@@ -63,12 +63,11 @@ def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarra
         raise ValueError(f"The scores of {head!r:.200} are not finite near this row.")
     if not gradient.any():
         raise ValueError(
-            f"The score of {target!r} has a gradient of zero: it does not change when "
-            f"the features that {type(head).__name__} is given change a little. So it "
-            "is with trees and nearest neighbours, whose scores are constant but for "
-            "jumps, and with a linear model whose coefficients are all zero. Explain a "
-            "model with smooth scores, such as LogisticRegression or "
-            "TFLearnMLPClassifier."
+            f"The score of {target!r} has a gradient of zero: it does not change with "
+            f"small changes of the input of {type(head).__name__}. Trees and nearest "
+            "neighbors have piecewise constant scores, and the coefficients of a "
+            "linear model may all be zero. Use a model with smooth scores, such as "
+            "LogisticRegression or TFLearnMLPClassifier."
         )
     return target, gradient
 
@@ -82,7 +81,7 @@ def _gradient(
 
 
 def _scores(head: Any, rows: np.ndarray) -> np.ndarray:
-    """Return what is made of rows, of shape (n, 1) or (n, n_outputs)."""
+    """Return the scores of rows, of shape (n, 1) or (n, n_outputs)."""
     if is_regressor(head):
         scores = head.predict(rows)
     elif hasattr(head, "decision_function"):
@@ -102,7 +101,7 @@ def _scores(head: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _log_odds(log_p: np.ndarray) -> np.ndarray:
-    """Return log(p / (1 - p)), whose digits are those of p also where p is near 1."""
+    """Return log(p / (1 - p)) without loss of precision for p near 1."""
     log_p = np.where(np.isneginf(log_p), _LOG_OF_ZERO, log_p)
     others = [
         logsumexp(np.delete(log_p, column, axis=1), axis=1)
@@ -114,30 +113,30 @@ def _log_odds(log_p: np.ndarray) -> np.ndarray:
 def _check_output(target: Any, n_outputs: int) -> int:
     if target not in range(n_outputs):
         raise ValueError(
-            f"target={target!r}; of a regressor with {n_outputs} output(s) it is the "
-            f"index of one, 0 to {n_outputs - 1}."
+            f"target={target!r} is invalid; for a regressor with {n_outputs} "
+            f"output(s), expected the index of an output, 0 to {n_outputs - 1}."
         )
     return int(target)
 
 
 def _predicted(head: Any, x: np.ndarray, scores: np.ndarray) -> Any:
-    """Return the class predicted; of several labels the one with the best score."""
+    """Return the predicted class; for several labels, the one with the best score."""
     predicted = head.predict(x[None])[0]
     return predicted if np.ndim(predicted) == 0 else head.classes_[scores.argmax()]
 
 
 def _find_class(head: Any, target: Any, n_outputs: int) -> tuple[int, int]:
-    """Return in which column the score of a class is, and with which sign."""
+    """Return the column of the score of a class, and its sign."""
     classes = head.classes_
     if not isinstance(classes, np.ndarray):
         raise ValueError(
-            f"{type(head).__name__} predicts several targets, each with classes of its "
-            "own; explain a classifier of one of them."
+            f"{type(head).__name__} predicts several targets with separate classes. "
+            "Use a classifier for one of the targets."
         )
     places = [i for i, label in enumerate(classes.tolist()) if label == target]
     if not places:
         raise ValueError(
-            f"target={target!r} is no class of the model; they are "
+            f"target={target!r} is not a class of the model; expected one of "
             f"{', '.join(map(repr, classes.tolist()))}."
         )
     (place,) = places
@@ -145,7 +144,7 @@ def _find_class(head: Any, target: Any, n_outputs: int) -> tuple[int, int]:
         return 0, 1 if place == 1 else -1
     if n_outputs != len(classes):
         raise ValueError(
-            f"{type(head).__name__} gives {n_outputs} scores for {len(classes)} "
-            "classes; one a class is needed, as decision_function_shape='ovr' gives."
+            f"{type(head).__name__} returns {n_outputs} scores for {len(classes)} "
+            "classes; expected one per class, as with decision_function_shape='ovr'."
         )
     return place, 1

@@ -1,4 +1,4 @@
-"""Tables that displays give, and small checks of what they are asked for."""
+"""Helpers for the tables and the parameters of displays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def import_pandas(caller: str) -> Any:
 
 
 def check_count(number: Any, name: str) -> int:
-    """Return how many of something are wanted, or raise."""
+    """Check that a parameter is a positive integer, and return it as int."""
     if not is_whole(number) or number < 1:
-        raise ValueError(f"{name}={number!r}; expected a whole number, 1 or more.")
+        raise ValueError(f"{name}={number!r}; expected an integer, 1 or more.")
     return int(number)

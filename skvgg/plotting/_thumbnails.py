@@ -1,4 +1,4 @@
-"""Small copies of images of any kind, to be drawn."""
+"""Thumbnails of images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SIDE = 150
 def make_thumbnails(
     images: Images, indices: Iterable[int], max_pixels: int | None, side: int = SIDE
 ) -> list[np.ndarray]:
-    """Return small copies of some images, as the network is given them.
+    """Return thumbnails of images, decoded in the same way as for the network.
 
     Parameters
     ----------
     images : sequence of images
-        From :func:`skvgg._images.as_images`.
+        Result of :func:`skvgg._images.as_images`.
     indices : iterable of int
-        Which of them.
+        Indices of the images.
     max_pixels : int or None
-        Larger images are refused.
+        Larger images raise an error.
     side : int
-        Height and width in pixels. The image keeps its proportions; the rest is white.
+        Height and width in pixels. The aspect ratio is kept, with white padding.
 
     Returns
     -------
@@ -38,14 +38,14 @@ def make_thumbnails(
     Raises
     ------
     ValueError
-        If an image cannot be decoded. The message names its index and its path.
+        If an image cannot be decoded. The message names its index and path.
     FileNotFoundError
-        If its file does not exist.
+        If the file of an image does not exist.
 
     Warns
     -----
     UserWarning
-        If the values of an image look like those of a narrower range.
+        If the values of an image seem to have a narrower range than 0..255.
     """
     framing = Framing((side, side), "pad", "lanczos", fill_value=(255, 255, 255))
     thumbnails, oddity = [], None
@@ -60,6 +60,6 @@ def make_thumbnails(
 
 
 def paths_of(images: Images, indices: Iterable[int]) -> list[str | None]:
-    """Return the paths of some images, None where an image has none."""
+    """Return the paths of images; None for images without a path."""
     paths = (path_of(images[index]) for index in indices)
     return [None if path is None else os.fsdecode(path) for path in paths]

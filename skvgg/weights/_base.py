@@ -1,4 +1,4 @@
-"""What every source of weights gives, and the check that all of them pass."""
+"""The base class of weight sources, and the checks that all weights pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from skvgg._definition.architecture import CONV_NAMES, WITHOUT_DENSE
 from skvgg._definition.preprocessing import CAFFE, Preprocessing
 
-#: What tells weights apart without reading them; hashable.
+#: Hashable identity of weights, found without reading them.
 Identity = tuple[Any, ...]
 
 #: Kernel and bias of each layer; kernels as (3, 3, in, out) or (in, out).
@@ -25,7 +25,7 @@ class Weights:
     """The parameters of a VGG19 and the preprocessing that they were trained with."""
 
     parameters: LayerArrays
-    #: What an error calls them.
+    #: Name of the weights in error messages.
     source: str
     preprocessing: Preprocessing = CAFFE
 
@@ -37,17 +37,17 @@ class Weights:
 
 
 class Source(ABC):
-    """Where weights come from.
+    """A source of weights.
 
     Attributes
     ----------
     has_dense : bool
-        Whether there may be fully connected layers.
+        Whether the source may have fully connected layers.
     fits_any_size : bool
-        Whether the fully connected layers are made for any size of images.
+        Whether the fully connected layers fit any image size.
     takes_reading : bool
         Whether :meth:`fingerprint` has to read a file, so that its result is worth
-        keeping.
+        caching.
     """
 
     has_dense: bool = True
@@ -55,36 +55,36 @@ class Source(ABC):
     takes_reading: bool = False
 
     def anchored(self) -> Source:
-        """Return the same source, whatever the working directory will be."""
+        """Return the source, made independent of the working directory."""
         return self
 
     @abstractmethod
     def check(self) -> None:
-        """Raise if the weights cannot be had, as far as that is cheap to find out."""
+        """Raise an error if the weights are unavailable, if this is cheap to check."""
 
     @abstractmethod
     def identify(self) -> Identity:
-        """Return what tells the weights apart without reading them."""
+        """Return the identity of the weights without reading them."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return what tells the content of the weights: equal only if they are."""
+        """Return a fingerprint of the content of the weights."""
 
     @abstractmethod
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
-        """Return the layers in `shapes`, all of them checked.
+        """Load and check the layers in `shapes`.
 
         Parameters
         ----------
         shapes : mapping of str to tuple of int
-            The layers wanted and the shapes of their kernels.
+            Names of the layers to load and the shapes of their kernels.
         verbose : int, default=0
-            1 shows the progress of a download.
+            1 shows a progress bar for downloads.
         """
 
 
 def first_bytes(path: Path, n: int) -> bytes:
-    """Return how a file starts; nothing if there is no such file."""
+    """Return the first `n` bytes of a file; none if the file does not exist."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:
@@ -92,7 +92,7 @@ def first_bytes(path: Path, n: int) -> bytes:
 
 
 def check_parameters(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise a ValueError that names the first layer that is not VGG19's."""
+    """Raise a ValueError that names the first layer that does not fit VGG19."""
     for name, shape in shapes.items():
         if name not in weights.parameters:
             raise ValueError(_missing(weights, name))
@@ -108,8 +108,8 @@ def check_parameters(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) ->
                 )
             if not np.isfinite(array).all():
                 raise ValueError(
-                    f"weights={weights.source}: the {what} of layer {name!r} holds NaN "
-                    "or infinity. The file is damaged; fetch it again."
+                    f"weights={weights.source}: the {what} of layer {name!r} contains "
+                    "NaN or infinity. The file is damaged; download it again."
                 )
 
 
@@ -119,11 +119,11 @@ def _missing(weights: Weights, name: str) -> str:
     ):
         return (
             f"weights={weights.source} end before the fully connected layer {name!r}. "
-            "Choose weights that have it, or earlier layers: "
+            "Use weights that have this layer, or choose earlier layers: "
             f"VGG19Features({weights.source}, {WITHOUT_DENSE})"
         )
     found = ", ".join(weights.parameters) or "none"
     return (
-        f"weights={weights.source} are not those of a VGG19: no layer {name!r} (layers "
-        f"found: {found}). Is it another network?"
+        f"weights={weights.source} are not those of a VGG19: layer {name!r} is missing "
+        f"(found: {found}). Is it another network?"
     )

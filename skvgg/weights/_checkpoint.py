@@ -1,8 +1,8 @@
-"""TensorFlow checkpoints, such as ``DNN.save`` of TFLearn writes them.
+"""TensorFlow checkpoints, as written by TFLearn's ``DNN.save``.
 
-The layers carry the names of Keras' VGG19, and their kernel and bias the names
-``W`` and ``b``; the fully connected layers carry either Keras' names or those
-that TFLearn gives by itself. The graph of the network is not needed.
+Layers have the names of Keras' VGG19, with ``W`` and ``b`` for kernel and bias. The
+fully connected layers have either Keras' names or the default names of TFLearn. The
+graph of the network is not needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from skvgg._definition.architecture import DENSE_NAMES
 from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.weights._base import LayerArrays
 
-#: Names of the fully connected layers where none was given, in TFLearn.
+#: TFLearn's default names of the fully connected layers.
 _TFLEARN_DENSE_NAMES = dict(
     zip(DENSE_NAMES, ("FullyConnected", "FullyConnected_1"), strict=True)
 )
@@ -33,7 +33,7 @@ def files(path: Path) -> list[Path]:
 
 
 def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of those of the layers `names` that the file has."""
+    """Return kernel and bias of the layers in `names` that the file has."""
     reader = import_tensorflow().train.load_checkpoint(str(_prefix(path)))
     variables = reader.get_variable_to_shape_map()
     parameters: dict[str, tuple[np.ndarray, np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""Weights in a file: which format it has, and what tells its content apart."""
+"""Weights in files: find the format, and compute fingerprints."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FORMATS = {
 
 
 class FileSource(Source):
-    """A file of any of the :data:`FORMATS`.
+    """A file in one of the :data:`FORMATS`.
 
     Parameters
     ----------
     path : path
-        Of the file, or the prefix of a checkpoint's files.
+        Path of the file, or prefix of a checkpoint.
     """
 
     takes_reading = True
@@ -39,7 +39,7 @@ class FileSource(Source):
         self._path = Path(path)
         if not self._path.name:  # "", "." and "/"
             raise ValueError(
-                f"weights={os.fspath(path)!r} names no file. Expected 'imagenet', "
+                f"weights={os.fspath(path)!r} is not a file name. Expected 'imagenet', "
                 "'hed', None, or the path of a file."
             )
 
@@ -52,19 +52,19 @@ class FileSource(Source):
         return FileSource(self._path.absolute())
 
     def check(self) -> None:
-        """Raise if there is no such file, or one of no known format."""
+        """Raise an error if the file does not exist or its format is unknown."""
         _find_reader(self._path)
 
     def identify(self) -> Identity:
-        """Return path, size, and times of change; the file is not opened.
+        """Return path, size, ``st_mtime`` and ``st_ctime``, without opening the file.
 
-        The second of these times, ``st_ctime``, cannot be set, so another file moved
-        into the place is noticed whatever its times are.
+        Programs cannot set ``st_ctime``, so a replaced file is noticed even if its
+        modification time is the same.
         """
         return identify_file(self._path)
 
     def fingerprint(self) -> str:
-        """Return a digest of the file, read once a process if it does not change."""
+        """Return a digest of the file, read once per process unless it changes."""
         return fingerprint_of_file(self._path, b"file", self.identify())
 
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
@@ -75,7 +75,7 @@ class FileSource(Source):
 
 
 def identify_file(path: Path) -> Identity:
-    """Return what changes whenever a file does: path, size and times of change."""
+    """Return path, size, ``st_mtime`` and ``st_ctime`` of the files at `path`."""
     path = path.absolute()
     stats = [file.stat() for file in _files(path)]
     times = ((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
@@ -84,9 +84,9 @@ def identify_file(path: Path) -> Identity:
 
 @lru_cache(maxsize=8)
 def fingerprint_of_file(path: Path, kind: bytes, identity: Identity) -> str:
-    """Return a digest of a file's content and of what kind of weights it stands for.
+    """Return a digest of the content of a file and of the kind of its weights.
 
-    `identity` says when to read the file again.
+    The file is read again when `identity` changes.
     """
     del identity
     digest = hashlib.sha256(kind)
@@ -97,44 +97,44 @@ def fingerprint_of_file(path: Path, kind: bytes, identity: Identity) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files that make up the weights at `path`, opening none."""
+    """Return the files that make up the weights at `path`, without opening them."""
     if _checkpoint.matches(path):
         return _checkpoint.files(path)
     if not path.exists():
         raise FileNotFoundError(
             f"weights={str(path)!r}: no such file (looked in {os.getcwd()!r}). "
-            "Expected 'imagenet', 'hed', None, or the path of a file; a TensorFlow "
-            "checkpoint is named without its '.index'."
+            "Expected 'imagenet', 'hed', None, or the path of a file; pass TensorFlow "
+            "checkpoints without '.index'."
         )
     return [path]
 
 
 def _find_reader(path: Path) -> ModuleType:
-    _files(path)  # raises if there is none
+    _files(path)  # raises if the file does not exist
     for reader in FORMATS.values():
         if reader.matches(path):
             return reader
     raise ValueError(
         _refuse_pickle(path)
-        or f"weights={str(path)!r}: of none of the known formats "
-        f"({', '.join(FORMATS)})."
+        or f"weights={str(path)!r}: unknown file format. Expected one of the formats "
+        f"{', '.join(FORMATS)}."
     )
 
 
 def _refuse_pickle(path: Path) -> str | None:
-    """Return what to do instead if a file may hold a pickle."""
+    """Return an error message if the file may contain a pickle, else None."""
     start = first_bytes(path, 6)
     is_torch = any(name.endswith("data.pkl") for name in _npz.members(path))
     if start[:1] == b"\x80" or is_torch:
         return (
-            f"weights={str(path)!r}: a pickle, as torch.save writes it, and reading a "
-            "pickle can run code. Convert it once, where you trust it: "
+            f"weights={str(path)!r}: this is a pickle, as written by torch.save, and "
+            "loading a pickle can run code. If you trust it, convert it once: "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), "
             "'vgg19.safetensors')."
         )
     if start == b"\x93NUMPY":
         return (
-            f"weights={str(path)!r}: a .npy file holds one array or a pickle. Write "
+            f"weights={str(path)!r}: a .npy file contains one array or a pickle. Save "
             "the layers with skvgg.weights.save('vgg19.npz', parameters)."
         )
     return None
@@ -153,9 +153,9 @@ def _read(path: Path, names: list[str]) -> Weights:
         preprocessing = _preprocessing_of(reader, path)
     except ImportError:
         raise
-    except Exception as error:  # h5py and TensorFlow raise nearly anything
+    except Exception as error:  # h5py and TensorFlow raise various errors
         raise ValueError(
             f"weights={str(path)!r}: cannot be read ({error}). The file may be "
-            "truncated; fetch it again."
+            "truncated; download it again."
         ) from error
     return Weights(parameters, repr(str(path)), preprocessing)

@@ -1,9 +1,9 @@
-"""HDF5 files of Keras: ``.h5`` of any age, ``.weights.h5``.
+"""HDF5 files of all versions of Keras: ``.h5`` and ``.weights.h5``.
 
-Two layouts exist. Up to Keras 2 each layer is a group with an attribute
-``weight_names``; since Keras 3 it is a group ``vars`` with the members 0 and 1
-and, in newer versions, the layer's name as an attribute. Both are found at any
-depth, so that a VGG19 within another model is found too.
+There are two layouts. Up to Keras 2, each layer is a group with an attribute
+``weight_names``. Since Keras 3, it is a group ``vars`` with the members 0 and 1 and, in
+newer versions, the name of the layer as an attribute. Both are found at any depth, so a
+VGG19 within another model is found too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of those of the layers `names` that the file has."""
+    """Return kernel and bias of the layers in `names` that the file has."""
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -43,7 +43,7 @@ def _to_array(dataset: Any) -> np.ndarray:
 
 
 def _layers_of(item: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the layers, usually none or one, whose weights `item` holds."""
+    """Return the layers whose weights are in `item`, usually none or one."""
     if "weight_names" in item.attrs:
         return _keras2_layers(item)
     if item.name.endswith("/vars") and "1" in item:
@@ -57,7 +57,7 @@ def _keras2_layers(group: Any) -> dict[str, tuple[Any, Any]]:
         for name in group.attrs["weight_names"]
     ]
     pairs = list(zip(names[::2], names[1::2], strict=False))
-    if len(pairs) == 1:  # the member may be called anything: 'block1_conv1_W_1:0'
+    if len(pairs) == 1:  # the member may have any name: 'block1_conv1_W_1:0'
         return {_basename(group.name): (group[names[0]], group[names[1]])}
     return {
         kernel.rsplit("/", 2)[-2]: (group[kernel], group[bias])

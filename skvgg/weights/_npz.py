@@ -1,4 +1,4 @@
-"""Our own files: ``.npz`` as :func:`save` writes them."""
+"""The ``.npz`` files written by :func:`save`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _PREPROCESSING = "preprocessing"
 
 
 def matches(path: Path) -> bool:
-    """Return whether `path` is a zip file with a layer's kernel in it."""
+    """Return whether `path` is a zip file that contains the kernel of a layer."""
     return any(name.endswith("/kernel.npy") for name in members(path))
 
 
 def members(path: Path) -> list[str]:
-    """Return the names in a zip file; none if it is another file."""
+    """Return the names of the members of a zip file; none for other files."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return []
     try:
@@ -41,7 +41,7 @@ def members(path: Path) -> list[str]:
 
 
 def read(path: Path, names: Iterable[str]) -> LayerArrays:
-    """Return kernel and bias of those of the layers `names` that the file has."""
+    """Return kernel and bias of the layers in `names` that the file has."""
     with np.load(path, allow_pickle=False) as file:
         return {
             name: (file[f"{name}/kernel"], file[f"{name}/bias"])
@@ -51,7 +51,7 @@ def read(path: Path, names: Iterable[str]) -> LayerArrays:
 
 
 def preprocessing_in(path: Path) -> Preprocessing:
-    """Return the preprocessing that :func:`save` was given."""
+    """Return the preprocessing passed to :func:`save`."""
     with np.load(path, allow_pickle=False) as file:
         text = str(file[_PREPROCESSING])
     if text.startswith("{"):
@@ -66,27 +66,28 @@ def save(
     parameters: LayerArrays | Source,
     preprocessing: str = "caffe",
 ) -> None:
-    """Write weights to a file that ``VGG19Features(weights=path)`` reads.
+    """Save weights to a file for ``VGG19Features(weights=path)``.
 
     Parameters
     ----------
     path : path
-        Of the file, by custom with the extension ``.npz``. It is replaced if
-        it exists, in one step: an error leaves it as it was.
+        Path of the file, usually with the extension ``.npz``. An existing file is
+        replaced in one step; an error leaves it unchanged.
     parameters : mapping of str to (ndarray, ndarray), or Source
-        Fine-tuned weights, ``model.features_.weights``, of which all convolutions are
-        written, fully connected layers if any was trained, and what they were trained
-        with; or for each layer its kernel, (3, 3,
-        channels in, channels out) or (features in, units), and its bias. fc1 takes its
-        inputs in the order (height, width, channel).
+        Either the kernel and bias of each layer, or fine-tuned weights such as
+        ``model.features_.weights``. Kernels have shape (3, 3, input channels, output
+        channels) or (input features, units); fc1 expects its inputs in the order
+        (height, width, channel). Of fine-tuned weights, all convolutions, the
+        preprocessing and any trained fully connected layers are saved.
     preprocessing : {"caffe", "torch", "none"}, default="caffe"
-        What the weights were trained with, and ``preprocessing="auto"`` will be.
-        Unused for a Source, which knows.
+        The preprocessing that the weights were trained with.
+        ``preprocessing="auto"`` then selects it. Ignored for a Source, which has its
+        own.
 
     Raises
     ------
     ValueError
-        If `preprocessing` is another one.
+        If `preprocessing` is unknown.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def save(
     """
     if preprocessing not in PREPROCESSINGS:
         raise ValueError(
-            f"preprocessing={preprocessing!r}; expected one of "
+            f"preprocessing={preprocessing!r} is unknown; expected one of "
             f"{', '.join(PREPROCESSINGS)}."
         )
     if isinstance(parameters, Source):
@@ -121,13 +122,13 @@ def save(
 
 
 def _read_source(source: Source) -> tuple[LayerArrays, str]:
-    """Return the layers of a source, and its preprocessing as it is written."""
+    """Return the layers of a source, and its preprocessing as text."""
     size = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
-    # Fully connected layers if they were trained: without them that would be lost.
+    # Trained fully connected layers would be lost otherwise.
     parameters: LayerArrays = getattr(source, "parameters", {})
     trained = [name for name in parameters if name in DENSE_NAMES]
     shapes = parameter_shapes([*CONV_NAMES, *trained], size)
-    if "fc1" in trained:  # made for other sizes, if the base is random
+    if "fc1" in trained:  # may be of another image size, if the base is random
         shapes["fc1"] = parameters["fc1"][0].shape
     loaded = source.load(shapes)
     for name, preprocessing in PREPROCESSINGS.items():

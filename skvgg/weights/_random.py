@@ -1,4 +1,4 @@
-"""He-normal random weights, the baseline of every pretrained network."""
+"""He-normal random weights, a baseline for pretrained networks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
 from skvgg.weights._base import Identity, Source, Weights
 
-#: Raise it when the same seed gives other weights.
+#: Increase it when the same seed gives different weights.
 VERSION = 1
 
 
 class RandomSource(Source):
-    """Weights drawn with a seed; None stands for one that is not known yet."""
+    """Weights drawn with a seed; None means that the seed is not known yet."""
 
     fits_any_size = True
 
@@ -22,14 +22,14 @@ class RandomSource(Source):
         self._seed = seed
 
     def check(self) -> None:
-        """Do nothing: they can always be had."""
+        """Do nothing: random weights are always available."""
 
     def identify(self) -> Identity:
         """Return the seed."""
         return (None, self._seed)
 
     def fingerprint(self) -> str:
-        """Return the seed and the version of the drawing."""
+        """Return the seed and the version of the random weights."""
         return f"random {self._seed} {VERSION}"
 
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
@@ -42,9 +42,9 @@ class RandomSource(Source):
 def _draw(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Weights:
     """Draw kernels from N(0, 2 / fan_in); biases are zero.
 
-    The deviation is that of He et al., "Delving deep into rectifiers" (ICCV
-    2015), equation 10. Each layer has a stream of its own, so a layer's
-    weights do not depend on which others are drawn.
+    The standard deviation follows He et al., "Delving deep into rectifiers" (ICCV
+    2015), equation 10. Each layer has its own random stream, so its weights do not
+    depend on the other layers.
     """
     parameters = {}
     for name, shape in shapes.items():

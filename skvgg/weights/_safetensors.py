@@ -1,8 +1,8 @@
-"""Safetensors files of the VGG19 of torchvision and of timm.
+"""Safetensors files of VGG19 from torchvision and timm.
 
-Both number the layers of ``features`` in order, convolutions, ReLUs and poolings
-alike; torchvision's fully connected layers are ``classifier.0`` and
-``classifier.3``, timm's ``pre_logits.fc1`` and ``pre_logits.fc2``.
+Both number all layers of ``features`` in order: convolutions, ReLUs and poolings. The
+fully connected layers are ``classifier.0`` and ``classifier.3`` in torchvision, and
+``pre_logits.fc1`` and ``pre_logits.fc2`` in timm.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of those of the layers `names` that the file has."""
+    """Return kernel and bias of the layers in `names` that the file has."""
     try:
         from safetensors import safe_open
     except ImportError as error:
         raise ImportError(
-            f"weights={str(path)!r} need the package safetensors: pip install "
-            "safetensors."
+            f"weights={str(path)!r} needs the package safetensors: "
+            "pip install safetensors"
         ) from error
     parameters = {}
     with safe_open(path, framework="numpy") as file:
         keys = set(file.keys())
         if "features.1.running_mean" in keys:
-            raise ValueError("it has batch normalisation, which VGG19 has not")
+            raise ValueError("it has batch normalization, which VGG19 does not have")
         for name, prefix in _prefixes(keys):
             if name in names and f"{prefix}.bias" in keys:
                 weight = file.get_tensor(f"{prefix}.weight").astype(np.float32)
@@ -59,7 +59,7 @@ def read(path: Path, names: list[str]) -> LayerArrays:
 
 
 def _prefixes(keys: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield our names of layers and theirs."""
+    """Yield pairs of our layer names and theirs."""
     number = 0
     for layer in LAYERS:
         if layer.kind == "conv":
@@ -82,7 +82,8 @@ def _conv_kernel(weight: np.ndarray) -> np.ndarray:
 def _dense_kernel(weight: np.ndarray, name: str) -> np.ndarray:
     """(out, in) -> (in, out), with the inputs of fc1 in our order.
 
-    PyTorch flattens (channel, height, width), TensorFlow (height, width, channel).
+    PyTorch flattens (channel, height, width); TensorFlow flattens (height, width,
+    channel).
     """
     weight = weight.reshape(weight.shape[0], -1)
     side = round((weight.shape[1] / _CHANNELS) ** 0.5)

@@ -1,4 +1,4 @@
-"""Trained weights in memory, over those that the training began with."""
+"""Fine-tuned weights in memory, on top of the weights before training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from skvgg.weights._base import Identity, LayerArrays, Source, Weights, check_pa
 
 
 class TunedWeights(Source):
-    """Weights whose deeper layers were trained; the others stay where they were.
+    """Weights with trained deeper layers; all other layers come from their source.
 
-    What :meth:`skvgg.VGG19Classifier.to_features` uses. It can be passed to
-    :class:`skvgg.VGG19Features` as `weights`. A pickle holds the trained layers and
-    the fingerprint of the weights below them, and needs those where it is loaded.
+    Used by :meth:`skvgg.VGG19Classifier.to_features`, and accepted by
+    :class:`skvgg.VGG19Features` as `weights`. A pickle contains the trained layers and
+    the fingerprint of the base weights. The base weights must be available where it is
+    loaded.
 
     Parameters
     ----------
     base : Source
-        The weights that the training began with.
+        The weights before training.
     base_fingerprint : str
-        Their fingerprint; other weights in their place are refused.
+        Fingerprint of the base weights; other weights raise an error.
     parameters : mapping of str to (ndarray, ndarray)
-        Kernel and bias of each layer that was trained, float32.
+        Kernel and bias of each trained layer, float32.
     preprocessing : Preprocessing
-        What the layers were trained with, and ``preprocessing="auto"`` will be.
+        The preprocessing that the layers were trained with.
+        ``preprocessing="auto"`` then selects it.
 
     Examples
     --------
@@ -76,12 +78,12 @@ class TunedWeights(Source):
         parameters : mapping of str to (ndarray, ndarray)
             Kernel and bias of each layer to replace.
         preprocessing : Preprocessing or None
-            What they were trained with; None if that is as it was.
+            Their preprocessing; None keeps the current one.
 
         Returns
         -------
         TunedWeights
-            New weights over the same base.
+            New weights with the same base.
         """
         return TunedWeights(
             self.base,
@@ -91,47 +93,47 @@ class TunedWeights(Source):
         )
 
     def check(self) -> None:
-        """Raise if the base cannot be had."""
+        """Raise an error if the base weights are unavailable."""
         self.base.check()
 
     def identify(self) -> Identity:
-        """Return what tells the trained layers, and the base without reading it."""
+        """Return a digest of the trained layers, and the identity of the base."""
         return ("tuned", self._digest, *self.base.identify())
 
     def fingerprint(self) -> str:
-        """Return a digest of the trained layers and of the base's fingerprint."""
+        """Return a digest of the trained layers, and the fingerprint of the base."""
         return f"tuned {self._digest} {self.base_fingerprint}"
 
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
-        """Return trained layers, and the other ones from the base.
+        """Load trained layers, and all other layers from the base.
 
         Parameters
         ----------
         shapes : mapping of str to tuple of int
-            The layers wanted and the shapes of their kernels.
+            Names of the layers to load and the shapes of their kernels.
         verbose : int, default=0
-            1 shows the progress of a download.
+            1 shows a progress bar for downloads.
 
         Returns
         -------
         Weights
-            `parameters`, a kernel and a bias by the name of the layer, and
+            `parameters`, the kernel and bias of each layer by name, and
             `preprocessing`.
 
         Raises
         ------
         ValueError
-            If the base is not the one that the training began with.
+            If the base weights differ from those before training.
         """
         parameters = {n: self.parameters[n] for n in shapes if n in self.parameters}
         missing = {n: shape for n, shape in shapes.items() if n not in parameters}
         if missing:
             if self.base.fingerprint() != self.base_fingerprint:
                 raise ValueError(
-                    "The weights under the trained layers are not those that the "
-                    f"training began with: their fingerprint is "
-                    f"{self.base.fingerprint()!r}, expected {self.base_fingerprint!r}. "
-                    "Put the former file back, or train again."
+                    "The weights of the frozen layers have changed since training: "
+                    f"their fingerprint is {self.base.fingerprint()!r}, expected "
+                    f"{self.base_fingerprint!r}. Restore the original file, or train "
+                    "again."
                 )
             parameters |= self.base.load(missing, verbose).parameters
         weights = Weights(parameters, "<tuned>", self.preprocessing)
@@ -163,7 +165,7 @@ class TunedWeights(Source):
     def __hash__(self) -> int:
         return hash(self.fingerprint())
 
-    # Nothing of it changes, so that clones may share it.
+    # The weights are immutable, so clones share them.
 
     def __copy__(self) -> TunedWeights:
         return self
