@@ -13,7 +13,7 @@ WEIGHTS ?=
 JOBS ?= 2
 
 # What another Python, or other versions of the dependencies, are tried with.
-QUICK := tests/test_persistence.py tests/test_sklearn_contract.py tests/test_images.py \
+QUICK := tests/test_sklearn_contract.py tests/test_images.py \
 	tests/test_store.py tests/test_typing.py tests/test_structure.py
 # A file of versions that pip is to install.
 CONSTRAINTS ?=

@@ -144,6 +144,16 @@ def test_a_name_with_a_carriage_return_is_one_cell(paths, saved):
     np.testing.assert_array_equal(np.load("again.npy"), np.load("rows.npy"))
 
 
+def test_a_name_that_is_not_utf8_is_found_again_by_its_table(paths):
+    odd = os.fsdecode(b"photos/china/odd\xff.png")
+    os.rename(paths[0], odd)
+    images = [odd, *paths[1:3]]
+    assert main(["extract", *images, "-o", "rows.npy", *SMALL, "--quiet"]) == 0
+    again = ["extract", "rows.npy.images.csv", "-o", "again.npy", *SMALL, "--quiet"]
+    assert main(again) == 0
+    np.testing.assert_array_equal(np.load("again.npy"), np.load("rows.npy"))
+
+
 def test_relative_paths_of_a_table_start_from_its_folder(
     paths, saved, tmp_path, monkeypatch
 ):

@@ -14,11 +14,19 @@ from PIL import Image, ImageOps
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_val_predict,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
@@ -26,6 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from skvgg import (
+    BadImageWarning,
     TFLearnMLPClassifier,
     TFLearnMLPRegressor,
     VGG19Classifier,
@@ -270,6 +279,43 @@ def test_images_are_fine_tuned_on_in_each_fold(some, passes):
     np.testing.assert_allclose(display.y_proba, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_candidates_of_a_search_send_each_image_through_the_network_once(some, passes):
+    X, y = some
+    grid = {
+        "vgg19features": [small(), small()],
+        "logisticregression__C": [0.01, 0.1],
+    }
+    MistakesDisplay.from_estimator(GridSearchCV(linear(), grid, cv=2), X, y, cv=2)
+    assert sum(passes) == len(X)
+    assert grid["vgg19features"][0].memory is None
+
+
+def test_labels_reach_the_estimator_as_they_are(some):
+    X, y = some
+    model = linear().set_params(logisticregression__class_weight={"china": 1000})
+    display = MistakesDisplay.from_estimator(model, X, y, cv=StratifiedKFold(2))
+    rows = small().fit_transform(X)
+    for train, test in StratifiedKFold(2).split(X, y):
+        fitted = clone(model[1:]).fit(rows[train], y[train])
+        expected = fitted.predict_proba(rows[test])
+        np.testing.assert_allclose(display.y_proba[test], expected, atol=1e-6)
+
+
+def test_a_class_that_a_fold_does_not_train_on_is_reported(some):
+    X, y = some[0][:9], ["a"] * 4 + ["b"] * 4 + ["c"]
+    with pytest.warns(RuntimeWarning, match=r"Fold 2 has no training images .* 'c'"):
+        display = MistakesDisplay.from_estimator(linear(), X, y, cv=KFold(3))
+    np.testing.assert_array_equal(display.y_proba[6:, 2], 0)
+
+
+@pytest.mark.parametrize("shape", ["column", "frame"])
+def test_labels_may_be_a_column(some, shape):
+    X, y = some
+    column = y[:, None] if shape == "column" else pd.DataFrame({"label": y})
+    display = MistakesDisplay.from_estimator(linear(), X, column, cv=2)
+    np.testing.assert_array_equal(display.y_true, y)
+
+
 def test_groups_and_parameters_of_fit_are_passed_on(some):
     X, y = some
     groups = np.arange(len(y)) // 4
@@ -346,6 +392,28 @@ def test_flattened_images_are_drawn_as_the_transformer_reads_them():
     index = display.indices_[0]
     (expected,) = make_thumbnails([X[index].reshape(8, 8)], [0], None)
     np.testing.assert_array_equal(display.ims_[0].get_array(), expected)
+
+
+def test_folds_that_overlap_or_miss_images_are_refused(some):
+    with pytest.raises(ValueError, match=r"X\[\d+\] into \d test folds; expected each"):
+        MistakesDisplay.from_estimator(linear(), *some, cv=ShuffleSplit(3))
+
+
+def test_missing_labels_of_pandas_are_named(some):
+    y = pd.Series(some[1], dtype="string")
+    y[3] = pd.NA
+    with pytest.raises(ValueError, match=r"y\[3\] is <NA>; expected a label"):
+        MistakesDisplay.from_estimator(linear(), some[0], y)
+
+
+def test_an_unreadable_image_is_named_before_the_folds(paths):
+    bad = [*paths[:9], b"no image", *paths[9:]]
+    model = make_pipeline(small(on_error="nan"), HistGradientBoostingClassifier())
+    with (
+        pytest.warns(BadImageWarning),
+        pytest.raises(ValueError, match=r"X\[9\] has features that are NaN"),
+    ):
+        MistakesDisplay.from_estimator(model, bad, [0, 1] * 20 + [0])
 
 
 def test_mistakes_refuse_what_they_cannot_use(some, paths):
@@ -477,6 +545,18 @@ def test_neighbours_are_those_of_scikit_learn(parts):
     np.testing.assert_allclose(display.distances, distances, atol=1e-6)
     nearest = distances[:, 0] > 1e-5  # what is exact is in any order
     np.testing.assert_array_equal(display.neighbors[nearest, 0], neighbors[nearest, 0])
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_copies_of_all_images_are_found(metric, scale):
+    rows = scale * np.random.default_rng(0).random((40, 512))
+    rows = np.concatenate([rows, rows])
+    distances, _ = find_neighbors(rows, 1, metric)
+    pairs, _ = find_near_duplicates(rows, distances[:, 0], 0.13, metric)
+    np.testing.assert_array_equal(
+        np.unique(pairs, axis=0), [[i, i + 40] for i in range(40)]
+    )
 
 
 def test_duplicates_across_the_parts_come_first(parts, tmp_path):
@@ -788,6 +868,19 @@ def test_many_classes_and_odd_names_are_drawn(some):
     display.plot(cmap="viridis")
     colors = {tuple(color) for color in display.points_.get_facecolors()}
     assert len(colors) == 13
+
+
+def test_a_map_that_cannot_be_drawn_leaves_no_figure(some):
+    display = EmbeddingDisplay.from_estimator(small(), *some)
+    plt.close("all")
+    with pytest.raises(ValueError, match="nope"):
+        display.plot(cmap="nope")
+    broken = EmbeddingDisplay(embedding=[[0, 0], [1, 1]], images=[b"no", b"image"])
+    with pytest.raises(ValueError, match=r"X\[0\]"):
+        broken.plot()
+    with pytest.raises(ValueError, match="thumbnail_size='x'; expected a positive"):
+        display.plot(thumbnail_size="x")
+    assert plt.get_fignums() == []
 
 
 def test_maps_refuse_what_they_cannot_use(some, paths):

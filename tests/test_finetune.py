@@ -331,6 +331,7 @@ def test_the_rate_rises_and_falls():
     assert len([*_warm_up_and_fall(1, 1)]) == 1
 
 
+@pytest.mark.slow
 def test_winograds_convolution_learns_the_same(cuts, monkeypatch):
     """In batches of 16: the last one is filled up with zeros."""
     X, y = cuts
@@ -864,6 +865,7 @@ VGG19Classifier(None, **params, random_state=0, verbose=int(sys.argv[1])).fit(X,
 """
 
 
+@pytest.mark.slow
 def test_a_fit_says_nothing_or_shows_one_bar():
     done = run_python("import warnings; warnings.simplefilter('ignore')" + SILENT, 0)
     assert (done.stdout, done.stderr) == ("", "")

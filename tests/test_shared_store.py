@@ -440,6 +440,7 @@ def test_a_password_in_the_url_is_refused_and_not_shown(url, tiles):
         ("redis://", "not the URL of a Redis server.*redis://host:6379/0"),
         ("redis:///0", "not the URL of a Redis server"),
         ("unix://", "not the URL of a Redis server"),
+        ("redis://h/0?decode_responses=True", "decode_responses: rows are bytes"),
         ("redis://h/0?nonsense=1", "an option that redis-py does not acc.*'nonsense'"),
         ("unix:///path?nonsense=1", "an option that redis-py does not.*'nonsense'"),
         ("redis://h/0?socket_timeout=abc", "an option that redis-py.*'socket_timeout'"),

@@ -113,6 +113,19 @@ def test_a_closed_store_is_one_file_little_larger_than_its_arrays(tmp_path):
     assert 1 < store.nbytes() / (200 * 4096 * 4) <= 1.1
 
 
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_a_store_has_the_permissions_that_the_umask_gives(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        store = filled(tmp_path / "store")
+        files = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+        modes = {path.name: path.stat().st_mode & 0o777 for path in files}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o666 & ~umask}, modes
+    store.close()
+
+
 def test_deleting_gives_back_the_room(tmp_path):
     store = filled(tmp_path, 500)
     full = store.nbytes()

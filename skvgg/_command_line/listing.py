@@ -84,7 +84,8 @@ def _of_folder(folder: Path) -> Listing:
 
 
 def _of_table(table: Path, path_column: str, label_column: str) -> Listing:
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    # File names that are not UTF-8 are written and read with surrogate escapes.
+    with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         try:
             rows = list(reader)

@@ -230,6 +230,8 @@ class RedisStore:
         try:
             pool = self._client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # does not connect
+            if pool.connection_kwargs.get("decode_responses"):
+                raise ValueError("decode_responses: rows are bytes")
         except (TypeError, ValueError) as error:
             reason = str(error).rpartition("__init__() ")[2].rstrip(".")
             raise ValueError(

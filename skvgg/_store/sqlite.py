@@ -130,6 +130,8 @@ def make_file(
     """
     draft = f"{path}.{os.getpid()}-{threading.get_ident()}.draft"
     try:
+        # SQLite would create the file with 0644, whatever the umask lets groups do.
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
         with contextlib.closing(_sqlite(Path(draft).as_uri())) as connection:
             connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

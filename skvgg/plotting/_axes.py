@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -39,3 +41,19 @@ def get_axes(ax: Any, caller: str, figsize: tuple[float, float] | None = None) -
     from matplotlib import pyplot as plt
 
     return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+@contextmanager
+def axes_to_draw_on(
+    ax: Any, caller: str, figsize: tuple[float, float] | None = None
+) -> Iterator[Any]:
+    """Yield the axes of :func:`get_axes`; close a new figure if drawing fails."""
+    axes = get_axes(ax, caller, figsize)
+    try:
+        yield axes
+    except BaseException:
+        if ax is None:
+            from matplotlib import pyplot as plt
+
+            plt.close(axes.figure)
+        raise

@@ -59,6 +59,10 @@ def find_near_duplicates(
     distances : ndarray of shape (n_pairs,), float64
     """
     limit = threshold * max(float(np.median(nearest)), _SMALLEST_MEDIAN)
+    if metric in ("euclidean", "l2"):
+        # scikit-learn expands the square, so copies have a distance of rounding errors.
+        longest = float(np.linalg.norm(rows, axis=1).max())
+        limit = max(limit, 4 * np.sqrt(np.finfo(np.float64).eps) * longest)
     search = NearestNeighbors(radius=limit, metric=metric).fit(rows)
     near_distances, near_indices = search.radius_neighbors()
     first = np.repeat(np.arange(len(rows)), [len(near) for near in near_indices])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import axes_to_draw_on, check_matplotlib
 from skvgg.plotting._labels import check_labels, check_same_length
 from skvgg.plotting._pipeline import check_rows, read_as, rows_of
 from skvgg.plotting._tables import check_count
@@ -223,13 +224,24 @@ class EmbeddingDisplay:
         caller = f"{type(self).__name__}.plot"
         check_matplotlib(caller)
         check_count(max_images, "max_images")
-        if not thumbnail_size > 0:
+        if not isinstance(thumbnail_size, Real) or not thumbnail_size > 0:
             raise ValueError(
                 f"thumbnail_size={thumbnail_size!r}; expected a positive number."
             )
-        self.ax_ = get_axes(ax, caller, (8, 6))
-        self.figure_ = self.ax_.figure
         classes, colors = self._colors(cmap)
+        with axes_to_draw_on(ax, caller, (8, 6)) as axes:
+            self.ax_: Any = axes
+            self.figure_: Any = axes.figure
+            self._draw(classes, colors, max_images, thumbnail_size)
+        return self
+
+    def _draw(
+        self,
+        classes: list[tuple[str, Any]],
+        colors: list[Any],
+        max_images: int,
+        thumbnail_size: float,
+    ) -> None:
         self.points_ = self.ax_.scatter(*self.embedding.T, s=12, c=colors)
         self.ax_.margins(0.08)
         for set_label, number in ((self.ax_.set_xlabel, 1), (self.ax_.set_ylabel, 2)):
@@ -237,7 +249,6 @@ class EmbeddingDisplay:
         self._draw_legend(classes)
         self.indices_ = self._choose(max_images, thumbnail_size)
         self.boxes_ = self._draw_thumbnails(colors, thumbnail_size)
-        return self
 
     def _colors(self, cmap: Any) -> tuple[list[tuple[str, Any]], list[Any]]:
         """Return the colors of the classes, and of the images."""

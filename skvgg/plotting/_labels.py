@@ -31,7 +31,10 @@ def check_labels(y: Any, name: str) -> np.ndarray:
 
 
 def _is_missing(label: Any) -> bool:
-    return label is None or label != label
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA
+        return True
 
 
 def check_classes(labels: Any) -> np.ndarray:

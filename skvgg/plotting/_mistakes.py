@@ -194,6 +194,7 @@ class MistakesDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         images, max_pixels = read_as(estimator, X)
         check_same_length(images, y, "y")
+        y = check_labels(y, "y")
         y_proba, classes = cross_val_proba(
             estimator, X, y, groups=groups, cv=cv, n_jobs=n_jobs, params=params
         )

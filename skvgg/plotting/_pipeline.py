@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -175,13 +175,28 @@ def _remembering(estimator: Any, folder: str) -> Any:
     """Set `memory` of the image estimators that have none to a folder."""
     params = estimator.get_params(deep=True)
     parts = {"": estimator, **{f"{name}__": part for name, part in params.items()}}
-    return estimator.set_params(
-        **{
-            f"{prefix}memory": folder
-            for prefix, part in parts.items()
-            if _takes_images(part) and part.memory is None
-        }
-    )
+    memories = {
+        f"{prefix}memory": folder
+        for prefix, part in parts.items()
+        if _takes_images(part) and part.memory is None
+    }
+    candidates = {
+        name: _remembering_all(value, folder)
+        for name, value in params.items()
+        if name.endswith(("param_grid", "param_distributions"))
+    }
+    return estimator.set_params(**memories, **candidates)
+
+
+def _remembering_all(candidates: Any, folder: str) -> Any:
+    """Return the candidates of a search, whose image estimators use a folder."""
+    if isinstance(candidates, Mapping):
+        return {name: _remembering_all(v, folder) for name, v in candidates.items()}
+    if isinstance(candidates, list | tuple):
+        return [_remembering_all(value, folder) for value in candidates]
+    if isinstance(candidates, BaseEstimator):
+        return _remembering(clone(candidates), folder)
+    return candidates
 
 
 def _takes_images(part: Any) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.model_selection import check_cv, cross_val_predict
+from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
-from sklearn.utils import indexable
+from sklearn.utils import _safe_indexing, indexable
 
 from skvgg.plotting._labels import check_labels
-from skvgg.plotting._pipeline import computed_once
+from skvgg.plotting._pipeline import check_rows, computed_once
 
 #: Tolerance for the sum of the probabilities of a sample.
 _TOLERANCE = 1e-3
@@ -47,7 +48,13 @@ def cross_val_proba(
     Raises
     ------
     ValueError
-        If the estimator has no `predict_proba`, or y does not contain classes.
+        If the estimator has no `predict_proba`, y does not contain classes, or `cv`
+        does not put each image into one test fold.
+
+    Notes
+    -----
+    Unlike :func:`sklearn.model_selection.cross_val_predict`, this fits on the labels as
+    they are, so parameters may name them, such as `class_weight` of a classifier.
     """
     if not hasattr(estimator, "predict_proba"):
         raise ValueError(
@@ -60,17 +67,56 @@ def cross_val_proba(
     indexable(X, y, groups)
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     folds = list(splitter.split(X, y, groups))
+    _check_partition(folds, len(y), cv)
+    classes = np.unique(y)
+    y_proba = np.zeros((len(y), len(classes)))
     with computed_once(estimator, X) as (rest, rows):
-        y_proba = cross_val_predict(
+        if rows is not X:
+            check_rows(rows)
+        models = cross_validate(
             rest,
             rows,
             y,
             cv=folds,
             n_jobs=n_jobs,
             params=params,
-            method="predict_proba",
+            scoring=_no_score,
+            return_estimator=True,
+            error_score="raise",
+        )["estimator"]
+        for number, (model, (_, test)) in enumerate(zip(models, folds, strict=True)):
+            columns = np.searchsorted(classes, model.classes_)
+            if len(columns) < len(classes):
+                absent = np.delete(classes, columns).tolist()
+                warnings.warn(
+                    f"Fold {number} has no training images of the class(es) "
+                    f"{', '.join(map(repr, absent))}, so their probability is 0 in "
+                    "this fold. Use a stratified cv, or drop classes with few images.",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            proba = model.predict_proba(_safe_indexing(rows, test))
+            y_proba[np.ix_(test, columns)] = proba
+    return y_proba, classes
+
+
+def _no_score(estimator: Any, X: Any, y: Any) -> float:
+    """Score nothing: only the fitted estimators are needed."""
+    return 0.0
+
+
+def _check_partition(
+    folds: list[tuple[np.ndarray, np.ndarray]], n_samples: int, cv: Any
+) -> None:
+    """Raise an error unless each sample is in one test fold."""
+    tested = np.concatenate([test for _, test in folds])
+    n_times = np.bincount(tested, minlength=n_samples)
+    if (n_times != 1).any():
+        index = int(np.flatnonzero(n_times != 1)[0])
+        raise ValueError(
+            f"cv={cv!r} puts X[{index}] into {n_times[index]} test folds; expected "
+            "each image in exactly one, as with KFold, StratifiedKFold or GroupKFold."
         )
-    return y_proba, np.unique(y)
 
 
 def _name_of(estimator: Any) -> str:
