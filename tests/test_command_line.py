@@ -218,7 +218,7 @@ def test_a_table_that_cannot_be_written_is_named(paths, capsys):
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        "skvgg: error: 'rows.npy.images.csv': cannot be written (Is a"
+        "skvgg: error: 'rows.npy.images.csv' cannot be written (Is a"
     )
     assert main(["check", "rows.npy"]) == 0
 
@@ -229,7 +229,7 @@ def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
     assert main(command) == 0
     assert "rows.npy is already complete" in capsys.readouterr().err
     assert main([*command, "--resize", "pad"]) == 2
-    assert "resize of the transformer was 'stretch', and is 'pad'" in (
+    assert "resize of the transformer was 'stretch' and is now 'pad'" in (
         capsys.readouterr().err
     )
 

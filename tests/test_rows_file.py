@@ -519,7 +519,7 @@ def test_a_bad_image_is_named_mended_and_gone_on_from(files, tiles, tmp_path):
     path = tmp_path / "rows.npy"
     with pytest.raises(ValueError, match=r"^X\[7\] \('.*07\.png'\): not an") as caught:
         transform_to_file(features(), files, path, chunk_size=5)
-    assert "5 of 12 rows are kept" in caught.value.__notes__[0]
+    assert "5 of 12 rows are saved" in caught.value.__notes__[0]
     Image.fromarray(tiles[0][7]).save(files[7])
     transform_to_file(features(), files, path)
     np.testing.assert_allclose(
@@ -857,7 +857,7 @@ def test_what_was_computed_stays_when_a_disk_fills(tmp_path, suffix):
         assert "needs 1,280,000 bytes" in said
         assert (n_before, n_after) == (1, 40)
     else:
-        assert f"{1000 * (n_before - 1)} of 40000 rows are kept" in said
+        assert f"{1000 * (n_before - 1)} of 40000 rows are saved" in said
         assert n_before + n_after == 41
         assert n_before > 10
 
