@@ -13,6 +13,7 @@ others get float32 pixels that are already preprocessed.
 from __future__ import annotations
 
 import argparse
+import copy
 import multiprocessing
 import os
 import subprocess
@@ -198,12 +199,13 @@ def reference():
     return lambda x: model(torch.from_numpy(x.astype(float))).numpy(), channels_first
 
 
-def onnx_model():
+def onnx_model(parameters=None, layers=LAYERS, outputs=("fc1",), size=SIZE):
+    """Return VGG19 as an ONNX model; what has height and width comes out averaged."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, tensors, x = [], [], "pixels"
-    parameters = load_parameters().parameters
-    for layer in LAYERS:
+    parameters = load_parameters().parameters if parameters is None else parameters
+    for layer in layers:
         name, before = layer.name, f"{layer.name}_before"
         if layer.kind == "pool":
             sizes = {"kernel_shape": [2, 2], "strides": [2, 2]}
@@ -224,43 +226,128 @@ def onnx_model():
             nodes.append(helper.make_node(op, inputs, [before], **options))
             nodes.append(helper.make_node("Relu", [before], [name]))
         x = name
+    rows = []
+    for layer in (layer for layer in layers if layer.name in outputs):
+        row = layer.name
+        if layer.is_spatial:
+            row = f"{row}_avg"
+            average = helper.make_node(
+                "GlobalAveragePool", [layer.name], [f"{row}_map"]
+            )
+            nodes += [average, helper.make_node("Flatten", [f"{row}_map"], [row])]
+        rows.append((row, [layer.width]))
     inputs, outputs = (
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", *shape])]
-        for n, shape in (("pixels", [3, SIZE, SIZE]), (x, [4096]))
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
+            for name, shape in values
+        ]
+        for values in ([("pixels", [3, size, size])], rows)
     )
     graph = helper.make_graph(nodes, "vgg19", inputs, outputs, tensors)
     opsets = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
-@contender("ONNX Runtime")
-def _():
+def onnx_session(model, pixels=None):
+    """Return what runs a model in ONNX Runtime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(onnx_model().SerializeToString())
-    return lambda x: session.run(None, {"pixels": x})[0], channels_first
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return lambda x: session.run(None, {"pixels": x})
 
 
-def openvino_runner(precision):
+def onnx_int8_session(model, pixels):
+    """Return what runs a model in 8 bits, calibrated with pixels."""
+    import onnx
+    from onnxruntime import quantization
+
+    class Batches(quantization.CalibrationDataReader):
+        def __init__(self):
+            parts = np.array_split(pixels, -(-len(pixels) // 16))
+            self._rest = iter([{"pixels": part} for part in parts])
+
+        def get_next(self):
+            return next(self._rest, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = f"{folder}/int8.onnx"
+        quantization.quantize_static(
+            copy.deepcopy(model),  # it is changed
+            target,
+            Batches(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return onnx_session(onnx.load(target))
+
+
+def openvino_request(model, precision):
+    """Return what runs a model, of ONNX or of OpenVINO, in a precision."""
     import io
 
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(io.BytesIO(onnx_model().SerializeToString()))
+    if not isinstance(model, openvino.Model):
+        model = core.read_model(io.BytesIO(model.SerializeToString()))
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(model, "CPU", hints).create_infer_request()
-    return lambda x: request.infer({0: x})[0].copy(), channels_first
+
+    def run(x):
+        results = request.infer({0: x})
+        return [results[i].copy() for i in range(len(results))]
+
+    return run
+
+
+def openvino_int8_request(model, pixels):
+    """Return what runs a model in 8 bits, calibrated with pixels."""
+    import io
+
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(io.BytesIO(model.SerializeToString()))
+    images = [pixels[i : i + 1] for i in range(len(pixels))]
+    quantized = nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+    return openvino_request(quantized, "f32")
+
+
+def only_output(run):
+    return lambda x: run(x)[0]
+
+
+def calibration_pixels():
+    return channels_first(make_pixels(16))
+
+
+@contender("ONNX Runtime")
+def _():
+    return only_output(onnx_session(onnx_model())), channels_first
+
+
+@contender("ONNX Runtime int8")
+def _():
+    run = onnx_int8_session(onnx_model(), calibration_pixels())
+    return only_output(run), channels_first
 
 
 @contender(PEER)
 def _():
-    return openvino_runner("f32")
+    return only_output(openvino_request(onnx_model(), "f32")), channels_first
 
 
 @contender("OpenVINO bfloat16")
 def _():
-    return openvino_runner("bf16")
+    return only_output(openvino_request(onnx_model(), "bf16")), channels_first
+
+
+@contender("OpenVINO int8")
+def _():
+    run = openvino_int8_request(onnx_model(), calibration_pixels())
+    return only_output(run), channels_first
 
 
 @contender("MNN")
