@@ -455,6 +455,13 @@ def test_other_urls_are_refused(tiles, tmp_path, monkeypatch, url, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_certificate_must_be_of_the_host_unless_the_url_says_otherwise():
+    for query, expected in (("", True), ("?ssl_check_hostname=false", False)):
+        store = RedisStore(f"rediss://localhost:1/0{query}")
+        options = store._client.connection_pool.connection_kwargs
+        assert options["ssl_check_hostname"] is expected
+
+
 def test_the_scheme_may_be_in_capitals(url, tiles, passes):
     capitals = url.replace("redis", "REDIS")
     small(capitals).transform(tiles[0][:2])

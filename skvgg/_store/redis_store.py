@@ -243,12 +243,15 @@ class RedisStore:
     @cached_property
     def _client(self) -> Any:
         redis = _import_redis()
+        # redis-py before 6 does not check the name in the certificate by default.
+        tls = self._url.startswith("rediss://")
         return redis.Redis.from_url(
             self._url,
             password=os.environ.get(PASSWORD_VARIABLE),
             protocol=2,
             # Retry once: the server may have closed an idle connection.
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
+            **({"ssl_check_hostname": True} if tls else {}),
             **_PATIENCE,
         )
 
