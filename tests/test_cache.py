@@ -188,7 +188,7 @@ def test_the_stages_take_12_kb_an_image(tiles, tmp_path):
     [
         ("block1_pool", "'memory_layers' parameter"),
         (["block9_pool"], r"memory_layers=\['block9_pool'\] is unknown"),
-        (["fc1"], r"go with memory_layers=.*'fc1'"),
+        (["fc1"], r"work with memory_layers=.*'fc1'"),
     ],
 )
 def test_wrong_memory_layers_are_refused(tiles, keras_notop, tmp_path, layers, message):

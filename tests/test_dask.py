@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,18 +54,25 @@ def environment():
     os.environ.update(before)
 
 
-@pytest.fixture(scope="module")
-def cluster(environment):
-    """A client of two processes of one thread."""
+@contextmanager
+def client_of(n_workers):
+    """Yield a client of processes with one thread each."""
     with (
         distributed.LocalCluster(
-            n_workers=2,
+            n_workers=n_workers,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",
             host="127.0.0.1",
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def cluster(environment):
+    """A client of two processes of one thread."""
+    with client_of(2) as client:
         yield client
 
 
@@ -308,9 +316,9 @@ def hide_skvgg():
     sys.meta_path.insert(0, Hidden())
 
 
-def test_a_cluster_without_skvgg_is_refused(cluster, paths):
-    cluster.run(hide_skvgg)
-    try:
+def test_a_cluster_without_skvgg_is_refused(environment, paths):
+    with client_of(1) as client:
+        client.run(hide_skvgg)
         with (
             parallel_config("dask"),
             pytest.raises(
@@ -318,5 +326,3 @@ def test_a_cluster_without_skvgg_is_refused(cluster, paths):
             ),
         ):
             small().transform(paths)
-    finally:
-        cluster.restart()
