@@ -197,6 +197,7 @@ def read_small_image(path):
 
 def run(name, model, paths, labels, splits):
     """Return the accuracy on the test part of each split, and tell what it took."""
+    print(f"{name:26} ", end="", flush=True)
     started, before = time.perf_counter(), count_rows(model)
     scores = np.array(
         [
@@ -204,7 +205,7 @@ def run(name, model, paths, labels, splits):
             for train, test in splits
         ]
     )
-    line = f"{name:26} {time.perf_counter() - started:4.0f} s"
+    line = f"{time.perf_counter() - started:4.0f} s"
     if isinstance(model, GridSearchCV):
         passes, rows = count_rows(model) - before
         line += f"; {rows:,} rows used, {passes:,} passes through the network"
