@@ -261,7 +261,7 @@ def draw(model, paths, labels, scores, published, file):
 
 def draw_scores(ax, scores, published):
     rows = [
-        *((name, mean, error) for name, (mean, error) in scores.items()),
+        *((name, *of_name) for name, of_name in scores.items()),
         *((f"{name}\n(published)", mean, None) for name, mean in published.items()),
     ]
     for place, (name, mean, error) in enumerate(rows):

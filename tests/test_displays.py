@@ -548,7 +548,7 @@ def test_neighbours_are_those_of_scikit_learn(parts):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", ["euclidean", "l2", "minkowski", "cosine"])
 def test_copies_of_all_images_are_found(metric, scale):
     rows = scale * np.random.default_rng(0).random((40, 512))
     rows = np.concatenate([rows, rows])

@@ -6,7 +6,6 @@ import argparse
 import csv
 import io
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -169,24 +168,13 @@ def check_output(target: Path) -> None:
     PermissionError
         If its folder is not writable.
     """
-    folder = target.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{str(target)!r}: there is no folder {str(folder)!r}. Create it first. "
-            "Nothing was computed."
-        )
+    from skvgg._rows_file import check_folder
+
+    check_folder(target)
     if target.is_dir():
         raise IsADirectoryError(
             f"{str(target)!r} is a folder; expected a file. Nothing was computed."
         )
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise PermissionError(
-            f"{str(target)!r}: the folder {str(folder)!r} is not writable "
-            f"({error.strerror}). Choose another one. Nothing was computed."
-        ) from error
 
 
 def write_table(

@@ -7,7 +7,7 @@ in the journal, so every line is reliable.
 
 from skvgg._rows_file.checking import Checked, Writer, check, kept
 from skvgg._rows_file.formats import format_of
-from skvgg._rows_file.places import Places, alone
+from skvgg._rows_file.places import Places, alone, check_folder
 from skvgg._rows_file.run import Run
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Writer",
     "alone",
     "check",
+    "check_folder",
     "format_of",
     "kept",
 ]

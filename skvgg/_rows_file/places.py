@@ -59,6 +59,35 @@ class Places:
             self.part.unlink(missing_ok=True)
 
 
+def check_folder(path: Path) -> None:
+    """Check that files can be created in the folder of a path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    PermissionError
+        If the folder is not writable.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{str(path)!r}: there is no folder {str(folder)!r}. Create it first. "
+            "Nothing was computed."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno not in _FORBIDDEN:
+            raise
+        raise PermissionError(
+            f"{str(path)!r}: the folder {str(folder)!r} is not writable "
+            f"({os.strerror(error.errno)}). Get permission to write to "
+            f"{str(folder.absolute())!r}, or choose another path. Nothing was computed."
+        ) from error
+
+
 @contextmanager
 def alone(places: Places) -> Iterator[None]:
     """Lock the file against other processes, and check that it can be written.
@@ -74,14 +103,8 @@ def alone(places: Places) -> Iterator[None]:
     """
     import filelock
 
-    folder = places.path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{str(places.path)!r}: there is no folder {str(folder)!r}. Create it "
-            "first."
-        )
-    with _naming_folder(folder), tempfile.TemporaryFile(dir=folder):
-        pass  # filelock would mistake missing permission for another process
+    # filelock would mistake missing permission for another process.
+    check_folder(places.path)
     lock = filelock.FileLock(places.lock)
     try:
         lock.acquire(timeout=0)
@@ -95,20 +118,6 @@ def alone(places: Places) -> Iterator[None]:
     finally:
         places.lock.unlink(missing_ok=True)  # while this process holds it
         lock.release()
-
-
-@contextmanager
-def _naming_folder(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FORBIDDEN:
-            raise
-        raise PermissionError(
-            f"no permission to write to the folder {str(folder.absolute())!r} "
-            f"({os.strerror(error.errno)}). Choose another path for the rows. Nothing "
-            "was computed."
-        ) from error
 
 
 @contextmanager

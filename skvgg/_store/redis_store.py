@@ -230,8 +230,6 @@ class RedisStore:
         try:
             pool = self._client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # does not connect
-            if pool.connection_kwargs.get("decode_responses"):
-                raise ValueError("decode_responses: rows are bytes")
         except (TypeError, ValueError) as error:
             reason = str(error).rpartition("__init__() ")[2].rstrip(".")
             raise ValueError(
@@ -239,6 +237,11 @@ class RedisStore:
                 f"({reason}). After '?', expected connection options, such as "
                 "redis://host:6379/0?socket_timeout=20"
             ) from error
+        if pool.connection_kwargs.get("decode_responses"):
+            raise ValueError(
+                "memory is a URL with the option decode_responses: rows are bytes, so "
+                "remove it."
+            )
 
     @cached_property
     def _client(self) -> Any:

@@ -58,13 +58,13 @@ def find_near_duplicates(
         Each pair has the smaller index first.
     distances : ndarray of shape (n_pairs,), float64
     """
+    search = NearestNeighbors(metric=metric).fit(rows)
     limit = threshold * max(float(np.median(nearest)), _SMALLEST_MEDIAN)
-    if metric in ("euclidean", "l2"):
+    if search.effective_metric_ in ("euclidean", "l2"):
         # scikit-learn expands the square, so copies have a distance of rounding errors.
         longest = float(np.linalg.norm(rows, axis=1).max())
         limit = max(limit, 4 * np.sqrt(np.finfo(np.float64).eps) * longest)
-    search = NearestNeighbors(radius=limit, metric=metric).fit(rows)
-    near_distances, near_indices = search.radius_neighbors()
+    near_distances, near_indices = search.radius_neighbors(radius=limit)
     first = np.repeat(np.arange(len(rows)), [len(near) for near in near_indices])
     second = np.concatenate(near_indices).astype(int)
     distances = np.concatenate(near_distances)

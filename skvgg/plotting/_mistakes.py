@@ -158,7 +158,8 @@ class MistakesDisplay:
 
         Each image goes through the network at most once. Features in the `memory` of
         the transformer are not recomputed. (Trainable layers are computed for each
-        fold, the layers below them once.)
+        fold, the layers below them once. A search over parameters that change the
+        features, such as `layer`, computes each variant once.)
 
         Parameters
         ----------

@@ -209,11 +209,16 @@ class NeighboursDisplay:
         if X_test is not None:
             with naming("X_test"):
                 rows = np.vstack([rows, transform(X_test)])
-        display = cls._of(
-            images, images_test, rows, labels, n_neighbors, metric, threshold
-        )
-        display.max_pixels = max_pixels
-        return display.plot(ax, indices=indices, n_images=n_images)
+        return cls._of(
+            images,
+            images_test,
+            rows,
+            labels,
+            n_neighbors,
+            metric,
+            threshold,
+            max_pixels,
+        ).plot(ax, indices=indices, n_images=n_images)
 
     @classmethod
     def from_features(
@@ -264,7 +269,7 @@ class NeighboursDisplay:
             If matplotlib is not installed.
         """
         check_matplotlib(f"{cls.__name__}.from_features")
-        images, _ = read_as(None, X)
+        images, max_pixels = read_as(None, X)
         rows = check_features(features, images, "X")
         images_test: Images = ()
         if (X_test is None) != (features_test is None):
@@ -281,7 +286,14 @@ class NeighboursDisplay:
             rows = np.vstack([rows, test_rows])
         labels = join_labels(images, images_test, y, y_test)
         return cls._of(
-            images, images_test, rows, labels, n_neighbors, metric, threshold
+            images,
+            images_test,
+            rows,
+            labels,
+            n_neighbors,
+            metric,
+            threshold,
+            max_pixels,
         ).plot(ax, indices=indices, n_images=n_images)
 
     @classmethod
@@ -294,6 +306,7 @@ class NeighboursDisplay:
         n_neighbors: int,
         metric: Any,
         threshold: float,
+        max_pixels: int | None,
     ) -> NeighboursDisplay:
         n_neighbors = check_count(n_neighbors, "n_neighbors")
         if not isinstance(threshold, Real) or not threshold >= 0:
@@ -316,6 +329,7 @@ class NeighboursDisplay:
             pair_distances=pair_distances,
             labels=labels,
             metric=metric,
+            max_pixels=max_pixels,
         )
 
     @property

@@ -12,7 +12,6 @@ from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
 
-from skvgg.plotting._labels import check_labels
 from skvgg.plotting._pipeline import check_rows, computed_once
 
 #: Tolerance for the sum of the probabilities of a sample.
@@ -37,7 +36,7 @@ def cross_val_proba(
     ----------
     estimator, X, y, groups, cv, n_jobs, params
         As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed to
-        the splitter.
+        the splitter. y is an array of labels that have been checked.
 
     Returns
     -------
@@ -48,8 +47,8 @@ def cross_val_proba(
     Raises
     ------
     ValueError
-        If the estimator has no `predict_proba`, y does not contain classes, or `cv`
-        does not put each image into one test fold.
+        If the estimator has no `predict_proba`, or `cv` does not put each image into
+        one test fold.
 
     Notes
     -----
@@ -63,7 +62,6 @@ def cross_val_proba(
             "such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, or "
             "wrap your classifier: CalibratedClassifierCV(LinearSVC())."
         )
-    y = check_labels(y, "y")
     indexable(X, y, groups)
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     folds = list(splitter.split(X, y, groups))
