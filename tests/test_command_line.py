@@ -1,5 +1,6 @@
 """The command skvgg: files, exit codes and what it says."""
 
+import argparse
 import csv
 import importlib
 import io
@@ -25,6 +26,7 @@ from sklearn.svm import SVC
 import skvgg
 from skvgg import VGG19Classifier, VGG19Features
 from skvgg._command_line import main
+from skvgg._command_line.say import as_options
 
 from .conftest import features
 
@@ -213,14 +215,43 @@ def test_extract_takes_tables_and_files(paths, capsys):
     )
 
 
-def test_a_table_that_cannot_be_written_is_named(paths, capsys):
+def test_a_table_that_cannot_be_written_is_named_before_anything_runs(paths, capsys):
     Path("rows.npy.images.csv").mkdir()
+    assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("skvgg: error: 'rows.npy.images.csv' is a folder")
+    assert not Path("rows.npy").exists()
+
+
+def test_rows_stay_when_their_table_cannot_be_written(paths, capsys):
+    Path("rows.npy.images.csv.part").mkdir()
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
         "skvgg: error: 'rows.npy.images.csv' cannot be written (Is a"
     )
     assert main(["check", "rows.npy"]) == 0
+
+
+def test_errors_name_options_and_not_parameters(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", "--quiet", "--weights"]
+    for weights, options, said in (
+        ("hed", ["--layer", "fc1,fc2"], ["--weights hed have", "--layer fc1,fc2"]),
+        ("none", ["--image-size", "16x32"], ["--image-size 16x32 is too small"]),
+        (f"{Path.cwd()}/a b.h5", [], [f"--weights '{Path.cwd()}/a b.h5': no such"]),
+    ):
+        assert main([*command, weights, *options]) == 2
+        error = capsys.readouterr().err
+        for text in said:
+            assert text in error
+        assert "weights=" not in error
+
+
+def test_as_options_leaves_other_parameters():
+    options = argparse.Namespace(weights="hed", pooling=None, image_size=96)
+    text = "pooling=None, image_size=96, weights=None and random_state=0"
+    expected = "no --pooling, --image-size 96, --weights none and random_state=0"
+    assert as_options(text, options) == expected
 
 
 def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
@@ -253,6 +284,7 @@ SLOW = """
 import sys, time
 from skvgg import VGG19Features
 from skvgg._command_line import main
+from skvgg._command_line.say import as_options
 transform = VGG19Features.transform
 def slow(self, X):
     rows = transform(self, X)
@@ -293,6 +325,7 @@ class Interrupting:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupting())
 from skvgg._command_line import main
+from skvgg._command_line.say import as_options
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -493,7 +526,7 @@ def test_a_file_name_that_is_no_text_is_written_as_it_is(paths):
         (["extract", "photos", "-o", "rows.txt"], "'rows.txt' has the suffix '.txt'"),
         (["extract", "photos", "-o", "no/rows.npy"], "'no/rows.npy': there is no fol"),
         (["check", "rows.npy"], "'rows.npy': no such file"),
-        (["extract", "photos", "-o", "r.npy", "--layer", "fc9"], "layer='fc9' is unkn"),
+        (["extract", "photos", "-o", "r.npy", "--layer", "fc9"], "--layer fc9 is unkn"),
     ],
 )
 def test_errors_are_one_line_that_names_the_file(paths, capsys, arguments, message):

@@ -325,6 +325,16 @@ def test_a_folder_is_refused_with_a_hint(tmp_path):
         read([tmp_path])
 
 
+def test_one_image_with_channels_first_is_no_surprise(tiles):
+    threes = tiles[0][:3, ..., 0]
+    with pytest.warns(UserWarning, match=r"shape \(3, .* is read as three gray images"):
+        gray = read(threes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read(threes[..., None]), gray)
+        read(tiles[0][:2, ..., 0])
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -247,6 +248,16 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(server):
     assert downloaded(server) == set()
     server.breaks_off = False
     assert _imagenet.fetch(include_top=False).is_file()
+
+
+def test_a_server_that_does_not_answer_is_one_short_reason(server, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(_imagenet, "BASE_URL", f"http://127.0.0.1:{port}/")
+    refused = r"failed \(\[Errno \d+\] Connection refused\)\. Three ways"
+    with pytest.raises(ConnectionError, match=refused):
+        _imagenet.fetch(include_top=False)
 
 
 def test_a_download_that_was_killed_is_cleared_away_after_a_day(server):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from skvgg._command_line.listing import (
     Listing,
     add_images,
+    check_output,
     find_images,
     positive,
     reason_of,
@@ -17,7 +18,7 @@ from skvgg._command_line.listing import (
     seen_from,
     write_table,
 )
-from skvgg._command_line.say import OK, SOME_BAD, say
+from skvgg._command_line.say import OK, SOME_BAD, as_options, say
 
 if TYPE_CHECKING:
     from skvgg.features import VGG19Features
@@ -122,12 +123,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
+    from skvgg._rows_file import check_folder
     from skvgg._runtime.warn import holding_warnings
     from skvgg.exceptions import BadImageWarning
     from skvgg.files import transform_to_file
 
     listing = find_images(options)
     table = options.output.with_name(f"{options.output.name}.images.csv")
+    check_folder(options.output)
+    check_output(table)
     refuse_overwriting(table, options.images)
     bad: dict[int, str] = {}
     with holding_warnings() as held:
@@ -145,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
                 if isinstance(warning, BadImageWarning):
                     bad = warning.bad_images
                 else:
-                    say("warning", warning)
+                    say("warning", as_options(str(warning), options))
     _write_images(table, listing, bad)
     if not bad:
         return OK

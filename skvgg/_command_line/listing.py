@@ -7,6 +7,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,7 +189,8 @@ def write_table(
         part.write_bytes(text.encode("utf-8", errors="surrogateescape"))
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise OSError(
             f"{str(path)!r} cannot be written ({error.strerror}). All rows are saved; "
             "run the same command again to write this table."

@@ -89,7 +89,12 @@ def run(options: argparse.Namespace) -> int:
     n_bad = 0
     with (
         _opened(options.output) as write,
-        progress_bar(total=len(paths), unit="image", disable=options.quiet) as bar,
+        progress_bar(
+            total=len(paths),
+            unit="image",
+            desc=None if options.output == "-" else Path(options.output).name,
+            disable=options.quiet,
+        ) as bar,
     ):
         write(["path", "prediction", *model.probability_names, "error"])
         for start in range(0, len(paths), options.chunk_size):

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from skvgg._runtime.warn import warn
+
 ENCODED = bytes | bytearray | memoryview
 #: One item per image: an array of pixels, or a sequence of images in any form.
 Images = np.ndarray | Sequence[Any]
@@ -249,6 +251,12 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
             else ""
         )
         raise ValueError(f"X has shape {X.shape}; {expected}.{hint}")
+    if X.ndim == 3 and len(X) == 3:
+        warn(
+            f"X has shape {X.shape} and is read as three gray images. If it is one RGB "
+            "image with the channels first, use X.transpose(1, 2, 0)[None]; if it is "
+            "three gray images, X[..., None] avoids this warning."
+        )
     check_dtype(X, "X")
     return X
 

