@@ -106,7 +106,7 @@ def test_options_are_those_of_the_transformer(paths):
     assert Path("cache").is_dir()
 
 
-def test_a_bad_picture_does_not_end_the_run_unless_asked(paths, capsys):
+def test_a_bad_image_does_not_end_the_run_unless_asked(paths, capsys):
     Path(paths[3]).write_bytes(b"no image")
     command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
     assert main([*command, "--strict"]) == 2
