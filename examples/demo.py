@@ -76,7 +76,7 @@ def main(argv=None):
     models = {
         "most frequent class": DummyClassifier(),
         "gray pixels (32 x 32), SVC": make_pixel_classifier(),
-        "random VGG19, tuned alike": make_search("none", args.out),
+        "VGG19, random weights": make_search("none", args.out),
         OURS: make_search(args.weights, args.out),
     }
     n_test = len(splits[0][1])
