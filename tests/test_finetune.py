@@ -786,6 +786,14 @@ def test_fully_connected_layers_that_were_trained_are_saved(tmp_path):
                 np.testing.assert_array_equal(a, b)
 
 
+def test_tuned_weights_refuse_layers_that_vgg19_does_not_have():
+    below = weights.as_source(None, 0)
+    kernel, bias = np.zeros((3, 3, 512, 512)), np.zeros(512)
+    for name in ("block5_conv5", "block5_pool"):
+        with pytest.raises(ValueError, match=rf"{name}' is unknown.*block5_conv4, fc1"):
+            weights.TunedWeights(below, "", {name: (kernel, bias)}, None)
+
+
 def test_tuned_weights_know_the_preprocessing_that_they_were_trained_with(
     cuts, tmp_path
 ):

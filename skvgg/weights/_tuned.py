@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights._base import Identity, LayerArrays, Source, Weights, check_parameters
 
@@ -32,6 +33,11 @@ class TunedWeights(Source):
     preprocessing : Preprocessing
         The preprocessing that the layers were trained with.
         ``preprocessing="auto"`` then selects it.
+
+    Raises
+    ------
+    ValueError
+        If a trained layer is not a layer of VGG19 that has weights.
 
     Examples
     --------
@@ -58,6 +64,12 @@ class TunedWeights(Source):
         parameters: LayerArrays,
         preprocessing: Preprocessing,
     ) -> None:
+        for name in parameters:
+            if name not in (*CONV_NAMES, *DENSE_NAMES):
+                raise ValueError(
+                    f"The trained layer {name!r} is unknown; expected one of "
+                    f"{', '.join((*CONV_NAMES, *DENSE_NAMES))}."
+                )
         self.base = base
         self.base_fingerprint = base_fingerprint
         self.parameters = {
