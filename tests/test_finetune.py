@@ -23,8 +23,8 @@ from skvgg._definition.architecture import Output
 from skvgg._extraction import views
 from skvgg._extraction.recipe import Recipe
 from skvgg._finetune import base, stored
-from skvgg._finetune.base import _warm_up_and_fall
 from skvgg._finetune.plan import Plan
+from skvgg._finetune.task import warm_up_and_fall
 from skvgg._network import vgg19, winograd_training
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.exceptions import BadImageWarning
@@ -214,7 +214,7 @@ def test_steps_are_those_of_keras(cuts):
         optimizers.append((adam, variables))
     Y = np.eye(2, dtype=np.float32)[np.unique(y, return_inverse=True)[1]]
     losses = []
-    for factor in _warm_up_and_fall(6, 1):
+    for factor in warm_up_and_fall(6, 1):
         with tf.GradientTape(persistent=True) as tape:
             logits = model(x)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(Y, logits))
@@ -324,11 +324,11 @@ def test_reduced_precision_learns_the_same(cuts):
 
 
 def test_the_rate_rises_and_falls():
-    factors = [*_warm_up_and_fall(100, 50)]
+    factors = [*warm_up_and_fall(100, 50)]
     assert factors[:10] == pytest.approx(np.linspace(0.1, 1, 10))
     halves = [(1 + math.cos(math.pi * i / 91)) / 2 for i in range(1, 91)]
     assert factors[10:] == pytest.approx(halves)
-    assert len([*_warm_up_and_fall(1, 1)]) == 1
+    assert len([*warm_up_and_fall(1, 1)]) == 1
 
 
 @pytest.mark.slow
@@ -437,7 +437,8 @@ def test_warm_start_keeps_random_weights_without_a_seed(cuts, trainable):
     clf = small(trainable=None, warm_start=True, **params).fit(X, y)
     before = clf.predict_proba(X)
     clf.set_params(trainable=trainable).fit(X, y)
-    np.testing.assert_allclose(clf.predict_proba(X), before, atol=1e-4)
+    # Maps are rounded to float16; other weights would give other probabilities.
+    np.testing.assert_allclose(clf.predict_proba(X), before, atol=2e-3)
 
 
 # Weights of images

@@ -8,7 +8,7 @@ import tempfile
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, get_args
 
@@ -34,7 +34,8 @@ from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import FLIPS, View, make_views
 from skvgg._finetune.heads import linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
-from skvgg._finetune.stored import Batches, Stored, check_disk
+from skvgg._finetune.stored import Stored, check_disk
+from skvgg._finetune.task import Task, warm_up_and_fall
 from skvgg._finetune.tuner import HeadSpec, Tuner, TuningSpec
 from skvgg._head import training
 from skvgg._head.base import (
@@ -68,51 +69,6 @@ from skvgg._typing import (
 )
 from skvgg.features import VGG19Features
 from skvgg.weights import Source, TunedWeights, WeightsLike, as_source
-
-#: Fraction of all steps in which the learning rate rises to its maximum, at most one
-#: epoch.
-_WARM_UP = 0.1
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The data of a fit.
-
-    Attributes
-    ----------
-    plan : Plan
-        Which layers are frozen and which are trained.
-    settings : Settings
-        Settings of the pass through the frozen layers.
-    source : Source
-        Initial weights.
-    fingerprint : str
-        Fingerprint of the initial weights.
-    stored : Stored
-        Outputs of the frozen layers.
-    rows : list of list of ndarray
-        For each view and output, the rows of all images.
-    train, validation : ndarray of int
-        Indices of training and validation images.
-    targets : Targets
-        Encoding of the targets.
-    Y : ndarray of shape (n, n_outputs)
-        Encoded targets of all images.
-    w : ndarray of shape (n,), float32
-        Weights of all images, with a mean of 1 over `train`.
-    """
-
-    plan: Plan
-    settings: Settings
-    source: Source
-    fingerprint: str
-    stored: Stored
-    rows: list[list[np.ndarray]]
-    train: np.ndarray
-    validation: np.ndarray
-    targets: Targets
-    Y: np.ndarray
-    w: np.ndarray
 
 
 class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
@@ -357,7 +313,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         folder: str | None,
         bar: tqdm,
         continues: bool,
-    ) -> _Task:
+    ) -> Task:
         """Check all inputs, and run the images through the frozen layers."""
         weights = self.features_.weights if continues else self.weights
         features = self._make_features(weights)
@@ -396,7 +352,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             images, settings, plan, source, fingerprint, cache, folder, bar
         )
         rows = [stored.rows(view) for view in range(stored.n_views)]
-        return _Task(
+        return Task(
             plan,
             settings,
             source,
@@ -482,7 +438,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     # The head
 
-    def _fit_head(self, task: _Task) -> None:
+    def _fit_head(self, task: Task) -> None:
         """Fit the head on fixed features; store it and its penalties."""
         blocks = [np.hstack(rows)[task.train] for rows in task.rows]
         X = np.concatenate(blocks)
@@ -507,7 +463,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     # The layers below it
 
-    def _tune(self, task: _Task, bar: tqdm) -> None:
+    def _tune(self, task: Task, bar: tqdm) -> None:
         """Train the layers that are not frozen, and store the result."""
         self.history_, self.loss_curve_, self.n_iter_ = {}, [], 0
         self._trained_on = None
@@ -523,7 +479,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         with eagerly(), tensor_float_32(self.precision == "tensorfloat32"):
             self._train_layers(task, bar)
 
-    def _train_layers(self, task: _Task, bar: tqdm) -> None:
+    def _train_layers(self, task: Task, bar: tqdm) -> None:
         """Train some layers together with the head."""
         targets = task.targets
         scaling, head_parameters = get_learned(self.head_)
@@ -559,11 +515,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             image_size,
         )
         rng = np.random.RandomState(self.seed_)
-        frozen = _frozen_rows(task)
-        samples = _samples(task, task.train, frozen, scaling, rng)
+        samples = task.samples(task.train, scaling, rng)
         stopping, validation = None, None
         if self.early_stopping:
-            validation = _samples(task, task.validation, frozen, scaling, None)
+            validation = task.samples(task.validation, scaling)
             targets.check_score(validation.Y, validation.w)
             stopping = training.EarlyStopping(
                 f"val_{targets.score_name}", self.n_iter_no_change, self.tol
@@ -589,12 +544,12 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             callbacks=[move_on],
             rng=rng,
             verbose=0,
-            rate_factors=_warm_up_and_fall(self.max_iter * n_batches, n_batches),
+            rate_factors=warm_up_and_fall(self.max_iter * n_batches, n_batches),
         )
         if stopping is not None and stopping.best_parameters is not None:
             tuner.set_parameters(stopping.best_parameters)
             self.best_validation_score_ = stopping.best_score
-        plain = _samples(task, task.train, frozen, scaling, None)
+        plain = task.samples(task.train, scaling)
         self._warn_if_nothing_learned(plain, tuner, targets)
         layers, head_parameters = tuner.get_parameters()
         _check_finite(layers, head_parameters)
@@ -617,7 +572,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             rate = f"a smaller learning_rate_init than {self.learning_rate_init:g}"
             self._say_nothing_learned(loss, guessing, f"{rate}, trainable=None")
 
-    def _warn_if_head_learned_nothing(self, task: _Task) -> None:
+    def _warn_if_head_learned_nothing(self, task: Task) -> None:
         """Do the same for a linear head; other heads warn in their fit."""
         if check_hidden_layer_sizes(self.head):
             return
@@ -639,7 +594,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def _keep_layers(
         self,
-        task: _Task,
+        task: Task,
         layers: dict[str, tuple[np.ndarray, np.ndarray]],
         preprocessing: Preprocessing,
     ) -> None:
@@ -721,39 +676,6 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-def _frozen_rows(task: _Task) -> list[np.ndarray]:
-    """Return the rows of the frozen outputs of all images, for each view."""
-    outputs, frozen = task.plan.outputs, task.plan.frozen_outputs
-    none = np.empty((len(task.Y), 0), np.float32)
-    blocks = []
-    for rows in task.rows:
-        by_output = dict(zip(outputs, rows, strict=True))
-        blocks.append(np.hstack([none, *(by_output[output] for output in frozen)]))
-    return blocks
-
-
-def _samples(
-    task: _Task, images: np.ndarray, frozen: list[np.ndarray], scaling: Any, rng: Any
-) -> training.Samples:
-    """Return samples for training, or for evaluation if `rng` is None."""
-    Y = task.Y[images]
-    if scaling.outputs is not None:
-        Y = scaling.outputs(Y)
-    X = Batches(task.stored, images, frozen, rng)
-    return training.Samples(X, Y.astype(np.float32), task.w[images])
-
-
-def _warm_up_and_fall(n_steps: int, n_batches: int) -> Iterator[float]:
-    """Yield factors of the learning rate: linear warm-up, then cosine decay."""
-    n_up = max(1, min(n_batches, round(_WARM_UP * n_steps)))
-    for step in range(n_steps):
-        if step < n_up:
-            yield (step + 1) / n_up
-        else:
-            done = (step - n_up + 1) / (n_steps - n_up + 1)
-            yield (1 + math.cos(math.pi * done)) / 2
 
 
 def _named(settings: Settings) -> tuple[tuple[str, int], ...]:
