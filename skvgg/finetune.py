@@ -115,7 +115,8 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
         Whether `fit` continues from the layers and the head of the last fit. It then
-        skips the first phase and resets the optimizer.
+        skips the first phase and resets the optimizer. With ``trainable=None``, it fits
+        the head again, on the layers of the last fit.
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where to cache the outputs of the frozen layers and the features of predicted
         images, as in :class:`VGG19Features`, for reuse in other fits, folds and
@@ -425,7 +426,8 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
         Whether `fit` continues from the layers and the head of the last fit. It then
-        skips the first phase and resets the optimizer.
+        skips the first phase and resets the optimizer. With ``trainable=None``, it fits
+        the head again, on the layers of the last fit.
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where to cache the outputs of the frozen layers and the features of predicted
         images, as in :class:`VGG19Features`, for reuse in other fits, folds and

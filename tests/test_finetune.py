@@ -415,6 +415,7 @@ def test_warm_start_goes_on_from_the_last_layers(cuts, passes):
         ({"pooling": "max"}, "'block1_pool_max'"),
         ({"pooling": None}, "'block1_pool', 16384"),
         ({"head": (4,)}, r"hidden layers of the head \(\); now they would be \(4,\)"),
+        ({"weights": "hed"}, "whose weights were not 'hed'"),
     ],
 )
 @pytest.mark.parametrize("trainable", [None, "block2"])
@@ -430,15 +431,28 @@ def test_warm_start_refuses_what_the_last_head_cannot_take(
     np.testing.assert_array_equal(clf.predict_proba(X), before)
 
 
-@pytest.mark.parametrize("trainable", [None, "block2"])
-def test_warm_start_keeps_random_weights_without_a_seed(cuts, trainable):
+def test_warm_start_keeps_random_weights_without_a_seed(cuts):
     X, y = cuts
     params = {"random_state": None, "max_iter": 1, "learning_rate_init": 1e-9}
     clf = small(trainable=None, warm_start=True, **params).fit(X, y)
-    before = clf.predict_proba(X)
-    clf.set_params(trainable=trainable).fit(X, y)
+    rows = clf.to_features().transform(X)
+    before = clf.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(clf.to_features().transform(X), rows)
+    clf.set_params(trainable="block2").fit(X, y)
     # Maps are rounded to float16; other weights would give other probabilities.
     np.testing.assert_allclose(clf.predict_proba(X), before, atol=2e-3)
+
+
+def test_warm_start_fits_a_head_alone_again_on_the_layers_of_the_last_fit(cuts):
+    X, y = cuts
+    clf = small(warm_start=True).fit(X, y)
+    tuned = clf.to_features().transform(X)
+    other = np.where(y == "china", "sky", "sea")
+    clf.set_params(trainable=None).fit(X, other)
+    assert clf.classes_.tolist() == ["sea", "sky"]
+    np.testing.assert_array_equal(clf.to_features().transform(X), tuned)
+    scratch = small(weights=clf.features_.weights, trainable=None).fit(X, other)
+    np.testing.assert_array_equal(clf.predict_proba(X), scratch.predict_proba(X))
 
 
 # Weights of images

@@ -69,6 +69,7 @@ from skvgg._typing import (
 )
 from skvgg.features import VGG19Features
 from skvgg.weights import Source, TunedWeights, WeightsLike, as_source
+from skvgg.weights._random import RandomSource
 
 
 class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
@@ -258,7 +259,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             with self._opened_cache() as (cache, folder), self._bar(len(y)) as bar:
                 self.seed_ = draw_seed(self.random_state)
                 task = self._prepare(X, y, sample_weight, cache, folder, bar, continues)
-                if not continues:
+                if not continues or self.trainable is None:
                     self._fit_head(task)
                 self._tune(task, bar)
             self._keep_targets(task.targets)
@@ -341,7 +342,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 "sample_weight is zero for all samples (with class_weight applied), "
                 "so there is nothing to learn from."
             )
-        targets = self._get_targets() if continues else self._learn_targets(y[kept])
+        goes_on = continues and self.trainable is not None
+        targets = self._get_targets() if goes_on else self._learn_targets(y[kept])
         encoded = targets.encode(y[kept])
         Y = np.zeros((len(y), encoded.shape[1]), encoded.dtype)
         Y[kept] = encoded
@@ -367,7 +369,16 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _check_goes_on(self, settings: Settings) -> None:
-        """Raise if the last fit had other features or another head."""
+        """Raise if the last fit had other weights or features, or another head."""
+        began_with = _before_tuning(as_source(self.features_.weights))
+        given = _before_tuning(as_source(self.weights, self.seed_).anchored())
+        # Random weights stay those of the last fit, with any seed.
+        is_random = isinstance(began_with, RandomSource) and self.weights is None
+        if not is_random and given.identify() != began_with.identify():
+            raise ValueError(
+                f"warm_start=True continues the last fit, whose weights were not "
+                f"{self.weights!r}. Set warm_start=False to start from scratch."
+            )
         last = Settings.of(self.features_, as_source(self.features_.weights))
         hidden = check_hidden_layer_sizes(self.head)
         trained = tuple(len(b) for b in self.head_.intercepts_[:-1])
@@ -676,6 +687,10 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
+
+
+def _before_tuning(source: Source) -> Source:
+    return source.base if isinstance(source, TunedWeights) else source
 
 
 def _named(settings: Settings) -> tuple[tuple[str, int], ...]:
