@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from skvgg._command_line.listing import (
     Listing,
     add_images,
-    check_output,
     find_images,
     positive,
     reason_of,
+)
+from skvgg._command_line.say import OK, SOME_BAD, as_options, say
+from skvgg._command_line.table import (
+    check_output,
     refuse_overwriting,
     seen_from,
     write_table,
 )
-from skvgg._command_line.say import OK, SOME_BAD, as_options, say
 
 if TYPE_CHECKING:
     from skvgg.features import VGG19Features

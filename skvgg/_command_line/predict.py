@@ -13,15 +13,17 @@ from typing import Any
 
 from skvgg._command_line.listing import (
     add_images,
-    check_output,
     find_images,
     positive,
     reason_of,
+)
+from skvgg._command_line.say import OK, SOME_BAD, say
+from skvgg._command_line.table import (
+    check_output,
     refuse_overwriting,
     seen_from,
     table_line,
 )
-from skvgg._command_line.say import OK, SOME_BAD, say
 
 HELP = "write the predictions of a saved model for images to a table"
 
