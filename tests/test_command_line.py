@@ -12,6 +12,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import filelock
 import joblib
 import numpy as np
 import pandas as pd
@@ -236,9 +237,18 @@ def test_rows_stay_when_their_table_cannot_be_written(paths, capsys):
 def test_errors_name_options_and_not_parameters(paths, capsys):
     command = ["extract", "photos", "-o", "rows.npy", "--quiet", "--weights"]
     for weights, options, said in (
-        ("hed", ["--layer", "fc1,fc2"], ["--weights hed have", "--layer fc1,fc2"]),
+        (
+            "hed",
+            ["--layer", "fc1,fc2"],
+            [
+                "--weights hed have no fully connected layers, got --layer fc1,fc2. ",
+                "Choose other layers: --layer block3_pool,block4_pool,block5_pool, "
+                "--pooling avg\n",
+            ],
+        ),
         ("none", ["--image-size", "16x32"], ["--image-size 16x32 is too small"]),
-        (f"{Path.cwd()}/a b.h5", [], [f"--weights '{Path.cwd()}/a b.h5': no such"]),
+        ("Imagenet", [], ["--weights Imagenet: no such", "Expected imagenet, hed, no"]),
+        ("a b.h5", [], ["--weights 'a b.h5': no such file"]),
     ):
         assert main([*command, weights, *options]) == 2
         error = capsys.readouterr().err
@@ -252,6 +262,9 @@ def test_as_options_leaves_other_parameters():
     text = "pooling=None, image_size=96, weights=None and random_state=0"
     expected = "no --pooling, --image-size 96, --weights none and random_state=0"
     assert as_options(text, options) == expected
+    for text in ("X[6] ('a/weights=hed.png')", "Keras' or \"pooling=None's.png\""):
+        assert as_options(text, options) == text
+    assert as_options("image_size of 'it'", options) == "--image-size of 'it'"
 
 
 def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):
@@ -501,6 +514,86 @@ def test_a_table_of_images_is_not_overwritten(paths, saved, capsys):
         assert main(arguments) == 2
         assert "would be overwritten" in capsys.readouterr().err
     assert Path("list.npy.images.csv").read_text() == before
+
+
+@pytest.mark.parametrize("target", ["model.joblib", "photo", "notes.csv"])
+def test_predict_overwrites_nothing_but_its_own_tables(paths, saved, capsys, target):
+    saved(make_pipeline(features(), LogisticRegression()))
+    Path("notes.csv").write_text("path,note\na.png,mine\n")
+    target = paths[1] if target == "photo" else target
+    before = Path(target).read_bytes()
+    predict = ["predict", "model.joblib", "--quiet", "-o", target]
+    for images in ("photos", paths[0], target):
+        assert main([*predict, images]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"skvgg: error: {target!r} ")
+        assert "Choose another output" in line
+        assert Path(target).read_bytes() == before
+    for n_rows in (1, 2):  # its own tables are written anew
+        assert main([*PREDICT[:2], *paths[:n_rows], *PREDICT[3:]]) == 0
+        assert len(read("predictions.csv")) == n_rows
+
+
+def test_predict_writes_to_pipes_and_to_what_links_lead_to(paths, saved):
+    saved(make_pipeline(features(), LogisticRegression()))
+    Path("link.csv").symlink_to("target.csv")
+    assert main([*PREDICT[:4], "link.csv", "--quiet"]) == 0
+    assert Path("link.csv").is_symlink()
+    expected = Path("target.csv").read_text()
+    assert len(read("target.csv")) == 10
+    os.mkfifo("pipe")
+    reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True)
+    assert main([*PREDICT[:4], "pipe", "--quiet"]) == 0
+    assert reader.communicate(timeout=60)[0] == expected
+    assert Path("pipe").is_fifo()
+    assert main([*PREDICT[:4], os.devnull, "--quiet"]) == 0
+    assert Path(os.devnull).is_char_device()
+
+
+def test_two_predictions_into_one_table_do_not_mix(paths, saved, capsys):
+    saved(make_pipeline(features(), LogisticRegression()))
+    with filelock.FileLock("predictions.csv.lock"):
+        assert main(PREDICT) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'predictions.csv' is being written by another process" in line
+    assert main(PREDICT) == 0
+    assert sorted(path.name for path in Path().glob("predictions*")) == [
+        "predictions.csv"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.csv", "--label-column", "klass"], "'a.csv' has no column 'klass'"),
+        (["photos", "--label-column", "klass"], "--label-column klass selects a col"),
+        (["photos", "--path-column", "file"], "--path-column file selects a column"),
+        (["twice.csv"], "'twice.csv' has 2 columns 'path'"),
+        (["gap.csv"], "'gap.csv', line 3: there is no path in the column 'path'"),
+        ([""], "A path of images is empty"),
+    ],
+)
+def test_columns_and_paths_that_are_not_there_are_named(
+    paths, capsys, arguments, message
+):
+    Path("a.csv").write_text(f"path,label\n{paths[0]},x\n")
+    Path("twice.csv").write_text(f"path,path\n{paths[0]},x\n")
+    Path("gap.csv").write_text(f"path,label\n{paths[0]},x\n,y\n")
+    assert main(["extract", *arguments, "-o", "rows.npy", *SMALL]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"skvgg: error: {message}")
+
+
+def test_options_that_contradict_each_other_are_refused(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL]
+    for options, message in (
+        (["--strict", "--on-error", "nan"], "not allowed with"),
+        (["--pooling", "avg,mean"], "expected avg, max, or several"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main([*command, *options])
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_file_name_that_is_no_text_is_written_as_it_is(paths):

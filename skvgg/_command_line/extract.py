@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +19,10 @@ from skvgg._command_line.listing import (
 from skvgg._command_line.say import OK, SOME_BAD, as_options, say
 from skvgg._command_line.table import (
     check_output,
-    refuse_overwriting,
     seen_from,
     write_table,
 )
+from skvgg._definition.architecture import POOLINGS
 
 if TYPE_CHECKING:
     from skvgg.features import VGG19Features
@@ -53,6 +55,9 @@ exit codes:
   130  interrupted; run the same command again to resume
 """
 
+#: First columns of the table of images.
+_COLUMNS = ("index", "path")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
@@ -75,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a layer, or several separated by commas (default: fc1)",
     )
     network.add_argument(
-        "--pooling", type=_words, metavar="P", help="avg, max, or avg,max"
+        "--pooling", type=_poolings, metavar="P", help="avg, max, or avg,max"
     )
     network.add_argument(
         "--image-size",
@@ -95,13 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", metavar="DIR", help="folder of a cache of the features"
     )
     run = parser.add_argument_group("the run")
-    run.add_argument(
+    bad_images = run.add_mutually_exclusive_group()
+    bad_images.add_argument(
         "--on-error",
         choices=("nan", "raise"),
-        default="nan",
         help="for bad images: a row of NaN (the default), or an error",
     )
-    run.add_argument(
+    bad_images.add_argument(
         "--strict",
         dest="on_error",
         action="store_const",
@@ -133,8 +138,7 @@ def run(options: argparse.Namespace) -> int:
     listing = find_images(options)
     table = options.output.with_name(f"{options.output.name}.images.csv")
     check_folder(options.output)
-    check_output(table)
-    refuse_overwriting(table, options.images)
+    check_output(table, _COLUMNS, options.images)
     bad: dict[int, str] = {}
     with holding_warnings() as held:
         try:
@@ -166,6 +170,7 @@ def run(options: argparse.Namespace) -> int:
 def _make_features(options: argparse.Namespace) -> VGG19Features:
     from skvgg.features import VGG19Features
 
+    _check_weights(options.weights)
     names = ("resize", "preprocessing", "views", "precision", "batch_size")
     given = {name: getattr(options, name) for name in names}
     is_random = options.weights == "none"
@@ -175,10 +180,21 @@ def _make_features(options: argparse.Namespace) -> VGG19Features:
         pooling=options.pooling,
         image_size=options.image_size,
         memory=options.memory,
-        on_error=options.on_error,
+        on_error=options.on_error or "nan",
         random_state=0 if is_random else None,
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def _check_weights(text: str) -> None:
+    # A TFLearn checkpoint is named without its suffix.
+    is_file = os.path.exists(text) or os.path.exists(f"{text}.index")
+    if text not in ("imagenet", "hed", "none") and not is_file:
+        raise FileNotFoundError(
+            f"--weights {shlex.quote(text)}: no such file (looked in {os.getcwd()!r}). "
+            "Expected imagenet, hed, none, or the path of a file; pass TensorFlow "
+            "checkpoints without '.index'."
+        )
 
 
 def _write_images(table: Path, listing: Listing, bad: dict[int, str]) -> None:
@@ -188,13 +204,22 @@ def _write_images(table: Path, listing: Listing, bad: dict[int, str]) -> None:
         error = reason_of(bad[index], path, index) if index in bad else ""
         place = seen_from(table.parent, path)
         rows.append([index, place, *([label] if has_labels else []), error])
-    header = ["index", "path", *(["label"] if has_labels else []), "error"]
+    header = [*_COLUMNS, *(["label"] if has_labels else []), "error"]
     write_table(table, header, rows)
 
 
 def _words(text: str) -> str | Sequence[str]:
     words = tuple(text.split(","))
     return words[0] if len(words) == 1 else words
+
+
+def _poolings(text: str) -> str | Sequence[str]:
+    if not {*text.split(",")} <= {*POOLINGS}:
+        raise argparse.ArgumentTypeError(
+            f"expected {', '.join(POOLINGS)}, or several separated by commas; got "
+            f"{text!r}"
+        )
+    return _words(text)
 
 
 def _size(text: str) -> Any:

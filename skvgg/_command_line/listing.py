@@ -29,16 +29,14 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--path-column",
-        default="path",
         metavar="NAME",
         help="column of paths in a CSV table; relative paths start from the folder of "
         "the table (default: path)",
     )
     parser.add_argument(
         "--label-column",
-        default="label",
         metavar="NAME",
-        help="column of labels, if any (default: label)",
+        help="column of labels in a CSV table (default: label, if there is one)",
     )
 
 
@@ -50,10 +48,14 @@ def find_images(options: argparse.Namespace) -> Listing:
     FileNotFoundError
         If a path does not exist.
     ValueError
-        If a folder has no images, or a table does not have the column.
+        If a path is empty, a folder has no images, a table does not have the column,
+        or a column is given without a table.
     """
     found = Listing([], [])
+    has_table = False
     for text in options.images:
+        if not text:
+            raise ValueError("A path of images is empty. Is a variable not set?")
         path = Path(text)
         if path.is_dir():
             more = _of_folder(path)
@@ -61,10 +63,19 @@ def find_images(options: argparse.Namespace) -> Listing:
             raise FileNotFoundError(f"{text!r}: no such file or folder.")
         elif path.suffix.lower() == ".csv":
             more = _of_table(path, options.path_column, options.label_column)
+            has_table = True
         else:
             more = Listing([text], [""])
         found.paths.extend(more.paths)
         found.labels.extend(more.labels)
+    for option, column in (
+        ("--path-column", options.path_column),
+        ("--label-column", options.label_column),
+    ):
+        if column is not None and not has_table:
+            raise ValueError(
+                f"{option} {column} selects a column of a CSV table; there is none."
+            )
     return found
 
 
@@ -80,31 +91,52 @@ def _of_folder(folder: Path) -> Listing:
     return Listing([str(image) for image in images], labels)
 
 
-def _of_table(table: Path, path_column: str, label_column: str) -> Listing:
+def _of_table(
+    table: Path, path_column: str | None, label_column: str | None
+) -> Listing:
+    found = Listing([], [])
     # File names that are not UTF-8 are written and read with surrogate escapes.
     with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.reader(file)
         try:
-            rows = list(reader)
+            columns = next(reader, [])
+            place = _find_column(table, columns, "--path-column", path_column or "path")
+            label_place = None
+            if label_column is not None or "label" in columns:
+                label_column = label_column or "label"
+                label_place = _find_column(
+                    table, columns, "--label-column", label_column
+                )
+            for row in filter(None, reader):
+                row += [""] * (len(columns) - len(row))
+                if not row[place]:
+                    raise ValueError(
+                        f"{str(table)!r}, line {reader.line_num}: there is no path in "
+                        f"the column {columns[place]!r}."
+                    )
+                found.paths.append(os.path.join(table.parent, row[place]))
+                found.labels.append("" if label_place is None else row[label_place])
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(
                 f"{str(table)!r} is not a CSV file in UTF-8 ({error})."
             ) from error
-    columns = list(reader.fieldnames or ())
-    if path_column not in columns:
-        raise ValueError(
-            f"{str(table)!r} has no column {path_column!r}; its columns are "
-            f"{', '.join(columns) or 'none'}. Select one with --path-column."
-        )
-    for number, row in enumerate(rows):
-        if not row[path_column]:
-            raise ValueError(f"{str(table)!r}: row {number} has no path.")
-    if not rows:
+    if not found.paths:
         raise ValueError(f"{str(table)!r} has no rows.")
-    return Listing(
-        [os.path.join(table.parent, row[path_column]) for row in rows],
-        [row.get(label_column) or "" for row in rows],
-    )
+    return found
+
+
+def _find_column(table: Path, columns: list[str], option: str, name: str) -> int:
+    """Return the position of a column."""
+    if columns.count(name) > 1:
+        raise ValueError(
+            f"{str(table)!r} has {columns.count(name)} columns {name!r}. Rename them."
+        )
+    if name not in columns:
+        raise ValueError(
+            f"{str(table)!r} has no column {name!r}; its columns are "
+            f"{', '.join(columns) or 'none'}. Select one with {option}."
+        )
+    return columns.index(name)
 
 
 def reason_of(message: str, path: str, index: int) -> str:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from skvgg._command_line.listing import (
     add_images,
@@ -20,9 +16,9 @@ from skvgg._command_line.listing import (
 from skvgg._command_line.say import OK, SOME_BAD, say
 from skvgg._command_line.table import (
     check_output,
-    refuse_overwriting,
+    is_stream,
+    opened,
     seen_from,
-    table_line,
 )
 
 HELP = "write the predictions of a saved model for images to a table"
@@ -83,22 +79,22 @@ def run(options: argparse.Namespace) -> int:
     from skvgg._runtime.progress import progress_bar, sharing
 
     paths = find_images(options).paths
-    if options.output != "-":
-        check_output(Path(options.output))
-        refuse_overwriting(Path(options.output), options.images)
+    header = ["path", "prediction"]
+    if not is_stream(options.output):
+        check_output(Path(options.output), header, options.images)
     model = Model(options.model)
     place = _naming(options.output)
     n_bad = 0
     with (
-        _opened(options.output) as write,
+        opened(options.output) as write,
         progress_bar(
             total=len(paths),
             unit="image",
-            desc=None if options.output == "-" else Path(options.output).name,
+            desc=None if is_stream(options.output) else Path(options.output).name,
             disable=options.quiet,
         ) as bar,
     ):
-        write(["path", "prediction", *model.probability_names, "error"])
+        write([*header, *model.probability_names, "error"])
         for start in range(0, len(paths), options.chunk_size):
             some = paths[start : start + options.chunk_size]
             with sharing(bar, len(some)):
@@ -117,26 +113,4 @@ def run(options: argparse.Namespace) -> int:
 
 def _naming(output: str) -> Callable[[str], str]:
     """Return a function that maps the path of an image to its path in the table."""
-    return str if output == "-" else partial(seen_from, Path(output).parent)
-
-
-@contextmanager
-def _opened(output: str) -> Iterator[Any]:
-    """Yield a function that writes a line; rename the file at the end."""
-    if output == "-":
-        yield lambda cells: sys.stdout.write(table_line(cells))
-        sys.stdout.flush()
-        return
-    path = Path(output)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        # File names may not be valid text; they are written unchanged.
-        with part.open(
-            "w", encoding="utf-8", errors="surrogateescape", newline=""
-        ) as file:
-            yield lambda cells: file.write(table_line(cells))
-    except BaseException as error:
-        if part.exists():
-            error.add_note(f"The predictions so far are in {str(part)!r}.")
-        raise
-    os.replace(part, path)
+    return str if is_stream(output) else partial(seen_from, Path(output).parent)

@@ -30,11 +30,17 @@ def say(kind: str, message: Any, error: BaseException | None = None) -> None:
     print(f"skvgg: {kind}: {text}".rstrip(": "), file=sys.stderr)
 
 
+#: A text in quotation marks, but not what is between two apostrophes.
+_QUOTED = r"""(?<!\w)'[^']*'|(?<!\w)"[^"]*\""""
+
+
 def as_options(text: str, options: argparse.Namespace) -> str:
     """Write the parameters in a message as options of the command.
 
     ``weights='hed'`` becomes ``--weights hed``, ``layer=('fc1', 'fc2')`` becomes
-    ``--layer fc1,fc2``, and ``image_size=(96, 128)`` becomes ``--image-size 96x128``.
+    ``--layer fc1,fc2``, ``image_size=(96, 128)`` becomes ``--image-size 96x128``, and
+    ``batch_size`` becomes ``--batch-size``. File names in quotation marks stay. Of a
+    suggested ``VGG19Features(weights, ...)``, the other parameters remain.
 
     Parameters
     ----------
@@ -43,18 +49,26 @@ def as_options(text: str, options: argparse.Namespace) -> str:
     options : argparse.Namespace
         The options; parameters that are not among them stay as they are.
     """
+    text = re.sub(rf"VGG19Features\((?:{_QUOTED}), (.*)\)", r"\1", text)
     names = "|".join(vars(options))
+    long_names = "|".join(name for name in vars(options) if "_" in name) or "(?!)"
     return re.sub(
-        rf"\b({names})=('[^']*'|\([^()]*\)|\w+)",
-        lambda match: _as_option(match[1].replace("_", "-"), match[2]),
+        rf"\b({names})=({_QUOTED}|\([^()]*\)|\w+)|{_QUOTED}|\b({long_names})\b",
+        _as_option,
         text,
     )
 
 
-def _as_option(name: str, value: str) -> str:
+def _as_option(match: re.Match[str]) -> str:
+    name, value, alone = match.groups()
+    option = f"--{(name or alone or '').replace('_', '-')}"
+    if alone:
+        return option
+    if not name:
+        return match[0]
     if value == "None" and name != "weights":
-        return f"no --{name}"
-    found = re.findall(r"'([^']*)'|(\w+)", value)
-    words = [shlex.quote(text or word.lower()) for text, word in found]
+        return f"no {option}"
+    found = re.findall(rf"({_QUOTED})|(\w+)", value)
+    words = [shlex.quote(quoted[1:-1] or word.lower()) for quoted, word in found]
     is_size = value.startswith("(") and all(word.isdecimal() for word in words)
-    return f"--{name} {('x' if is_size else ',').join(words)}"
+    return f"{option} {('x' if is_size else ',').join(words)}"

@@ -5,13 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 
-def check_output(target: Path) -> None:
-    """Check that a file can be written, before anything is computed.
+def check_output(target: Path, header: Sequence[str], images: Iterable[str]) -> None:
+    """Check that a table can be written, before anything is computed.
+
+    Parameters
+    ----------
+    target : Path
+        The table. Earlier versions of it are overwritten, but no other files.
+    header : sequence of str
+        Its first columns.
+    images : iterable of str
+        The arguments that select images.
 
     Raises
     ------
@@ -21,6 +32,8 @@ def check_output(target: Path) -> None:
         If the target is a folder.
     PermissionError
         If its folder is not writable.
+    FileExistsError
+        If the target is one of the tables of images, or not a table with this header.
     """
     from skvgg._rows_file import check_folder
 
@@ -29,16 +42,72 @@ def check_output(target: Path) -> None:
         raise IsADirectoryError(
             f"{str(target)!r} is a folder; expected a file. Nothing was computed."
         )
-
-
-def refuse_overwriting(target: Path, images: Iterable[str]) -> None:
-    """Raise an error if `target` is one of the tables of images."""
+    if not target.is_file():
+        return
     for source in images:
-        if target.exists() and os.path.exists(source) and target.samefile(source):
-            raise ValueError(
-                f"{str(target)!r} is the table of images and would be overwritten. "
-                "Choose another output."
+        if os.path.exists(source) and target.samefile(source):
+            raise FileExistsError(
+                f"{str(target)!r} is one of the images, or their table, and would be "
+                "overwritten. Choose another output."
             )
+    beginning = ",".join(header).encode()
+    with target.open("rb") as file:
+        found = file.read(len(beginning))
+    if found not in (b"", beginning):
+        raise FileExistsError(
+            f"{str(target)!r} exists and does not begin with "
+            f"{beginning.decode()!r}, so it is not an earlier version of this table. "
+            "Choose another output, or delete the file first."
+        )
+
+
+def is_stream(output: str) -> bool:
+    """Return whether an output is standard output, a pipe or a device."""
+    path = Path(output)
+    return output == "-" or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+@contextmanager
+def opened(output: str) -> Iterator[Callable[[Iterable[object]], object]]:
+    """Yield a function that writes a line; the file is complete or not there.
+
+    Parameters
+    ----------
+    output : str
+        A file; or a pipe, a device or "-" for standard output, to which lines are
+        written immediately. The target of a link is replaced, not the link.
+
+    Raises
+    ------
+    RuntimeError
+        If another process is writing the file.
+    """
+    if output == "-":
+        yield lambda cells: sys.stdout.write(table_line(cells))
+        sys.stdout.flush()
+        return
+    path = Path(os.path.realpath(output) if os.path.islink(output) else output)
+    if is_stream(output):
+        with _open_text(path) as file:
+            yield lambda cells: file.write(table_line(cells))
+        return
+    from skvgg._rows_file import Places, alone
+
+    places = Places(path)
+    with alone(places):
+        try:
+            with _open_text(places.part) as file:
+                yield lambda cells: file.write(table_line(cells))
+        except BaseException as error:
+            if places.part.exists():
+                error.add_note(f"The predictions so far are in {str(places.part)!r}.")
+            raise
+        os.replace(places.part, path)
+
+
+def _open_text(path: Path) -> TextIO:
+    # File names may not be valid text; they are written unchanged.
+    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def seen_from(folder: Path, path: str) -> str:

@@ -210,6 +210,6 @@ def _check_layers_fit(
     if bound and image_size != full_size:
         raise ValueError(
             f"image_size={image_size} does not work with {parameter}={layers}: 'fc1' "
-            f"and 'fc2' of pretrained weights need {PRETRAINED_IMAGE_SIZE}. Set "
-            "image_size to that, or choose other layers."
+            f"and 'fc2' of pretrained weights need image_size={PRETRAINED_IMAGE_SIZE}. "
+            "Set it, or choose other layers."
         )
