@@ -3,7 +3,7 @@ Defective solar cells, found on a CPU in minutes
 ================================================
 
 Deitsch et al. [1]_ sorted photos of solar cells, under electroluminescence, into sound
-and defective ones: with hand-made features and a support vector machine, and with a
+and defective ones: with hand-crafted features and a support vector machine, and with a
 VGG19 that they fine-tuned on a GPU. This is their protocol on their 2,624 photos, which
 the package elpv-dataset ships: a quarter is held out, stratified, and a cell counts as
 defective from a probability of 0.5. Here the network stays as it is. Each photo goes
@@ -12,7 +12,7 @@ through it once, and all searches, folds and splits learn on the features that i
 With ``--data`` the images are those of a folder that has one subfolder per class.
 
 .. [1] S. Deitsch et al., "Automatic classification of defective photovoltaic module
-   cells in electroluminescence images", Solar Energy 185, 2019. Licence of the photos:
+   cells in electroluminescence images", Solar Energy 185, 2019. License of the photos:
    CC BY-NC-SA 4.0.
 """
 
@@ -57,7 +57,7 @@ SPLITS = StratifiedShuffleSplit(3, test_size=0.25, random_state=0)
 
 OURS = "this pipeline"
 PUBLISHED = {
-    "hand-made features, SVM": 0.8244,
+    "hand-crafted features, SVM": 0.8244,
     "VGG19 fine-tuned on a GPU": 0.8842,
 }
 

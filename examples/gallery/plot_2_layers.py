@@ -11,7 +11,7 @@ Instead of choosing one, a linear model can take the features of all stages that
 penalty selects, the idea of Head2Toe [2]_.
 
 .. [1] C. Buerhop-Lutz et al., "A benchmark for visual identification of defective
-   solar cells in electroluminescence imagery", EU PVSEC 2018. Licence of the
+   solar cells in electroluminescence imagery", EU PVSEC 2018. License of the
    photos: CC BY-NC-SA 4.0.
 .. [2] U. Evci et al., "Head2Toe: Utilizing intermediate representations for better
    transfer learning", ICML 2022.

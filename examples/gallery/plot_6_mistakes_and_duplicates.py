@@ -2,13 +2,12 @@
 Wrong labels and near duplicates
 ================================
 
-Two things spoil a score without a trace: labels that are wrong, and images that are in
-the training part and, slightly changed, in the test part as well. The features show
-both. Here, both are planted among photos of solar cells [1]_, so that it is known what
-there is to find.
+Two things distort a score, and no error tells you: wrong labels, and training images
+that, slightly changed, are also in the test set. The features show both. Here, we add
+both to photos of solar cells [1]_, so that we know what there is to find.
 
 .. [1] C. Buerhop-Lutz et al., "A benchmark for visual identification of defective
-   solar cells in electroluminescence imagery", EU PVSEC 2018. Licence of the
+   solar cells in electroluminescence imagery", EU PVSEC 2018. License of the
    photos: CC BY-NC-SA 4.0.
 """
 

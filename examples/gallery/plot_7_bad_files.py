@@ -2,9 +2,9 @@
 Bad files among the images
 ==========================
 
-Folders of images that come from the web or from old disks hold files that are none: cut
-off, empty, an error page with the name of a photo. This example finds them before a
-fit, and predicts on a list that has some.
+Folders of images from the web or from old disks contain files that are not images:
+truncated files, empty files, an error page with the name of a photo. This example finds
+them before a fit, and predicts on a list that contains some.
 """
 
 import tempfile
@@ -39,7 +39,7 @@ for name, photo in zip(("temple", "flower"), load_sample_images().images, strict
 photos = load_image_folder(folder.name)
 
 # %%
-# ... and then five of them meet the fates that files meet.
+# We damage five of them in ways that happen to files.
 
 fates = {
     3: lambda content: content[: len(content) // 2],
