@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -463,6 +464,24 @@ def test_predict_writes_to_standard_output(paths, saved, capsys):
     assert main(["predict", "model.joblib", "photos", "-o", "-", "--quiet"]) == 0
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
     assert list(table["path"]) == paths
+
+
+def test_predict_takes_models_of_one_column_and_refuses_those_of_several(
+    paths, saved, capsys
+):
+    table = pd.DataFrame({"path": paths, "age": range(10)})
+    images = make_column_transformer((features(), ["path"]))
+    model = make_pipeline(images, LogisticRegression(C=1e-4))
+    model.fit(table[["path"]], labels_of(paths))
+    joblib.dump(model, "model.joblib")
+    assert main(PREDICT) == 0
+    expected = list(model.predict(table[["path"]]))
+    assert list(read("predictions.csv")["prediction"]) == expected
+    images.set_params(remainder="passthrough")
+    joblib.dump(model.fit(table, labels_of(paths)), "model.joblib")
+    assert main(PREDICT) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "was fitted on a table with the columns path, age; expected" in line
 
 
 def test_models_that_cannot_be_used_are_named(paths, capsys):

@@ -45,6 +45,7 @@ class Model:
         model = _load(path)
         while hasattr(model, "best_estimator_"):
             model = model.best_estimator_
+        self._column = _column_of(path, model)
         self._steps = None
         if isinstance(model, Pipeline) and len(model) > 1:
             self._steps, model = model[:-1], model[-1]
@@ -96,7 +97,8 @@ class Model:
     def _predict(self, paths: list[str], start: int) -> Predicted:
         """Return predictions, with empty cells for images with rows of NaN."""
         with holding_warnings() as held:
-            X = paths if self._steps is None else self._steps.transform(paths)
+            X = self._with_column(paths)
+            X = X if self._steps is None else self._steps.transform(X)
             bad = self._bad_in(held, start)
             good = [i for i in range(len(paths)) if i not in bad]
             cells = [self._nothing() for _ in paths]
@@ -111,6 +113,14 @@ class Model:
             if i not in late:
                 cells[i] = some
         return Predicted(cells, late)
+
+    def _with_column(self, paths: list[str]) -> Any:
+        """Return the paths in the form in which the model was fitted."""
+        if self._column is None:
+            return paths
+        import pandas as pd
+
+        return pd.DataFrame({self._column: paths})
 
     def _columns(self, X: Any) -> list[list[Any]]:
         model = self._final
@@ -147,6 +157,20 @@ def _load(path: str) -> Any:
             f"{path!r}: the model cannot be loaded ({type(error).__name__}: "
             f"{error}). Save models with joblib.dump."
         ) from error
+
+
+def _column_of(path: str, model: Any) -> str | None:
+    """Return the column that a model was fitted on, or None for a list."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return None
+    if len(names) > 1:
+        raise ValueError(
+            f"{path!r} was fitted on a table with the columns {', '.join(names)}; "
+            "expected a model that takes a list of paths, or a table with one column. "
+            "Call its predict in Python."
+        )
+    return str(names[0])
 
 
 def _probability_names(model: Any) -> list[str]:
