@@ -10,9 +10,14 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -21,6 +26,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_score,
 )
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -484,6 +490,14 @@ def test_the_map_is_drawn_over_the_image():
     empty.figure_.canvas.draw()
 
 
+def test_a_class_with_dollars_in_its_name_is_drawn():
+    display = SaliencyDisplay(
+        saliency=[[1]], image=np.zeros((8, 8, 3)), target="$\\foo$", layer="fc1"
+    ).plot()
+    display.figure_.canvas.draw()
+    assert display.ax_.get_title() == "$\\foo$: fc1"
+
+
 def test_layers_that_cannot_be_explained_are_refused(some):
     X, y = some
     model = linear(layer="block2_pool", pooling="avg").fit(X, y)
@@ -694,6 +708,42 @@ def test_heads_without_a_score_a_class_are_refused(head, message):
     y = np.where(np.arange(len(y)) % 4 == 0, "d", y)
     with pytest.raises(ValueError, match=message or "6 scores for 4 classes"):
         explain_row([head.fit(X, y)], X[0], None)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda svc: svc,
+        lambda svc: make_pipeline(StandardScaler(), svc),
+        lambda svc: GridSearchCV(svc, {"C": [1.0]}, cv=2),
+        lambda svc: GridSearchCV(make_pipeline(svc), {"svc__C": [1.0]}, cv=2),
+        lambda svc: BaggingClassifier(svc, 2, random_state=0),
+        lambda svc: StackingClassifier(
+            [("lr", LogisticRegression())], svc, passthrough=True, cv=2
+        ),
+    ],
+    ids=["svc", "pipeline", "search", "search of pipelines", "bagging", "stacking"],
+)
+def test_scores_of_pairs_are_not_taken_for_those_of_three_classes(wrap):
+    X, y = three_classes()
+    pairs = wrap(SVC(decision_function_shape="ovo")).fit(X, y)
+    for head in (pairs, FrozenEstimator(pairs)):
+        assert head.decision_function(X[:1]).shape == (1, 3)
+        with pytest.raises(ValueError, match=r"expected one per class.*'ovr'"):
+            explain_row([head], X[0], None)
+    explain_row([wrap(SVC()).fit(X, y)], X[0], None)
+
+
+@pytest.mark.parametrize("make", [OneVsOneClassifier, OneVsRestClassifier])
+def test_pairs_within_a_classifier_with_a_score_per_class_are_fine(make):
+    X, y = three_classes()
+    head = make(SVC(decision_function_shape="ovo")).fit(X, y)
+    for place, label in enumerate(head.classes_):
+        _, gradient = explain_row([head], X[5], label)
+        expected = measured(
+            lambda x, i=place: head.decision_function(x[None])[0, i], X[5]
+        )
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_what_is_no_predictor_is_refused():

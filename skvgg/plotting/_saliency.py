@@ -119,7 +119,8 @@ class SaliencyDisplay:
         ----------
         model : estimator
             A fitted pipeline of a :class:`~skvgg.VGG19Features`, any transformers and
-            a classifier or regressor; or a fitted search over such pipelines.
+            a classifier or regressor; a fitted :class:`~skvgg.VGG19Classifier` or
+            :class:`~skvgg.VGG19Regressor`; or a fitted search over one of these.
         image : image
             One image: a path, bytes, an open binary file, a PIL image or an array.
         layer : str, default="block5_conv4"
@@ -195,7 +196,7 @@ class SaliencyDisplay:
             heatmap, cmap=cmap, alpha=alpha, vmin=0, vmax=heatmap.max() or 1
         )
         self.ax_.set_axis_off()
-        self.ax_.set_title(f"{self.target}: {self.layer}")
+        self.ax_.set_title(f"{self.target}: {self.layer}", parse_math=False)
         return self
 
     def _resized(self) -> np.ndarray:
