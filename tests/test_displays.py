@@ -1,5 +1,6 @@
 """Displays of mistakes, neighbors, histories and embeddings."""
 
+import pickle
 import sys
 from collections import Counter
 
@@ -774,6 +775,56 @@ def test_weights_from_before_the_first_epoch_are_epoch_zero():
     assert HistoryDisplay({"block5": history}).best_epoch == 1
 
 
+def test_the_best_epoch_is_the_one_that_was_kept_where_scores_are_equal(tiles):
+    """The head alone is as good as any epoch, so that its layers are kept."""
+    X, y = tiles[0][:30], tiles[1][:30]
+    options = {"validation_fraction": 0.3, "learning_rate_init": 1e-9}
+    model = tuned(early_stopping=True, **options).fit(X, y)
+    assert set(model.history_["val_accuracy"]) == {model.best_validation_score_}
+    assert model.best_epoch_ == 0
+    display = HistoryDisplay.from_estimator(model)
+    assert (display.best_epoch, display.best_score) == (0, model.best_validation_score_)
+    assert display.best_line_.get_xdata() == [0]
+    model = pickle.loads(pickle.dumps(model))
+    assert HistoryDisplay.from_estimator(model).best_epoch == 0
+    assert not hasattr(model.set_params(early_stopping=False).fit(X, y), "best_epoch_")
+
+
+@pytest.mark.parametrize("make", [TFLearnMLPClassifier, TFLearnMLPRegressor])
+def test_the_best_epoch_is_of_the_last_fit(make):
+    """The first fit reaches the score of the second one, too."""
+    X, y = load_iris(return_X_y=True)
+    y = (y == 0).astype(int) if make is TFLearnMLPClassifier else X[:, 0]
+    head = make((8,), max_iter=3, early_stopping=True, warm_start=True, random_state=0)
+    kept = [head.fit(X, y).best_validation_score_]
+    assert head.history_[f"val_{_score(head)}"][head.best_epoch_ - 1] == kept[0]
+    kept.append(head.fit(X, y).best_validation_score_)
+    scores = head.history_[f"val_{_score(head)}"]
+    assert len(scores) == 6
+    expected = 3 + scores[3:].index(max(scores[3:])) + 1
+    display = HistoryDisplay.from_estimator(head)
+    assert head.best_epoch_ == display.best_epoch == expected
+    assert display.best_score == kept[1]
+    if make is TFLearnMLPClassifier:
+        assert kept[1] in scores[:3]
+    head.partial_fit(X, y)
+    assert not hasattr(head, "best_epoch_")
+    assert HistoryDisplay.from_estimator(head).best_score == max(scores)
+
+
+def _score(head):
+    return "accuracy" if isinstance(head, TFLearnMLPClassifier) else "r2"
+
+
+def test_heads_from_before_the_epoch_was_kept_are_drawn():
+    X, y = load_iris(return_X_y=True)
+    head = TFLearnMLPClassifier((4,), max_iter=4, early_stopping=True, random_state=0)
+    del head.fit(X, y).best_epoch_
+    scores = head.history_["val_accuracy"]
+    expected = scores.index(max(scores)) + 1
+    assert HistoryDisplay.from_estimator(head).best_epoch == expected
+
+
 def test_what_was_not_measured_in_some_epochs_is_a_gap():
     X, y = load_iris(return_X_y=True)
     head = TFLearnMLPClassifier((4,), max_iter=2, warm_start=True, random_state=0)
@@ -791,6 +842,12 @@ def test_histories_refuse_what_has_none():
         HistoryDisplay.from_estimator(TFLearnMLPClassifier())
     with pytest.raises(ValueError, match="GaussianNB has no history_"):
         HistoryDisplay.from_estimator(GaussianNB().fit(X, y))
+    for histories in ({}, {"loss": [1.0, 0.5]}, {"head": {"accuracy": [1]}}, [[1]]):
+        with pytest.raises(ValueError, match=r"histories=.*\{\"head\": head.history_\}"):
+            HistoryDisplay(histories)
+    for epoch in (-1, 3, 1.5):
+        with pytest.raises(ValueError, match=f"best_epoch={epoch}; .* 1 to 2, or 0"):
+            HistoryDisplay({"head": {"loss": [1, 2]}}, best_epoch=epoch)
 
 
 # EmbeddingDisplay
