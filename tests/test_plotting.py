@@ -24,6 +24,7 @@ from sklearn.model_selection import (
     GroupKFold,
     ShuffleSplit,
     StratifiedKFold,
+    ValidationCurveDisplay,
     cross_val_score,
 )
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
@@ -178,7 +179,29 @@ def test_params_and_scoring_are_those_of_cross_val_score(some):
     alone = linear(layer="block2_pool", pooling="max")
     expected = cross_val_score(alone, X, y, **options)
     np.testing.assert_allclose(display.scores[0, 0], expected, rtol=1e-4)
-    assert display.ax_.get_ylabel() == "Log loss"
+    assert display.ax_.get_ylabel() == "Negative log loss"
+
+
+def gain(estimator, X, y):
+    return 1.0
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "neg_brier_score", gain])
+def test_scores_have_the_names_of_scikit_learns_displays(some, scoring):
+    X, y = some[0], (some[1] == "china").astype(int)
+    display = LayerScoreDisplay.from_estimator(
+        linear(), X, y, layers=["block1_pool"], poolings="avg", cv=2, scoring=scoring
+    )
+    other = ValidationCurveDisplay.from_estimator(
+        LogisticRegression(),
+        X.mean((1, 2)),
+        y,
+        param_name="C",
+        param_range=[0.1, 1],
+        cv=2,
+        scoring=scoring,
+    )
+    assert display.ax_.get_ylabel() == other.ax_.get_ylabel()
 
 
 def test_weights_drawn_by_fit_are_drawn_once(some, passes):

@@ -158,7 +158,8 @@ class LayerScoreDisplay:
             As in :func:`sklearn.model_selection.cross_val_score`. `params` are passed
             to the steps after the transformer. Random splits are drawn once.
         score_name : str, default=None
-            Name of the score in the axis label. None uses the name in `scoring`.
+            Name of the score in the axis label. None uses the name of `scoring`, such
+            as "Negative log loss" for "neg_log_loss".
         ax : matplotlib Axes, default=None
             Axes object to plot on. If None, a new figure and axes are created.
         errorbar_kw : dict, default=None
@@ -296,6 +297,9 @@ class LayerScoreDisplay:
 
 def _name_of(scoring: Any) -> str:
     """Return the name of a score, formatted as in scikit-learn's displays."""
-    if not isinstance(scoring, str):
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", None)
+    if name is None:
         return "Score"
-    return scoring.removeprefix("neg_").replace("_", " ").capitalize()
+    if name.startswith("neg_"):
+        name = f"Negative {name.removeprefix('neg_')}"
+    return name.replace("_", " ").capitalize()
