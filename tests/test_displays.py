@@ -386,6 +386,41 @@ def test_labels_say_what_columns_stand_for(some):
         MistakesDisplay.from_predictions(X, y, np.full((40, 2), 0.5), labels=labels[:2])
 
 
+def test_columns_that_are_named_after_classes_are_those_of_the_classes(some):
+    X, y = some
+    make = MistakesDisplay.from_predictions
+    y_proba = np.random.default_rng(0).dirichlet([1, 1], len(y))
+    expected = make(X, y, y_proba)
+    columns = {"flower": y_proba[:, 1], "china": y_proba[:, 0]}
+    display = make(X, y, pd.DataFrame(columns))
+    np.testing.assert_array_equal(display.losses, expected.losses)
+    np.testing.assert_array_equal(display.y_pred, expected.y_pred)
+    numbers = (y == "flower").astype(int)
+    for names in ([1, 0], ["1", "0"]):
+        frame = pd.DataFrame(y_proba[:, ::-1], columns=names)
+        display = make(X, numbers, frame)
+        np.testing.assert_array_equal(display.losses, expected.losses)
+        np.testing.assert_array_equal(display.y_pred == 1, expected.y_pred == "flower")
+    with pytest.raises(ValueError, match="labels has another order.*Leave labels out"):
+        make(X, y, pd.DataFrame(columns), labels=["china", "flower"])
+    make(X, y, pd.DataFrame(columns), labels=["flower", "china"])
+
+
+def test_columns_with_other_names_are_in_the_order_of_the_classes(some):
+    X, y = some
+    make = MistakesDisplay.from_predictions
+    y_proba = np.random.default_rng(0).dirichlet([1, 1], len(y))
+    expected = make(X, y, y_proba)
+    for names in (["proba_1", "proba_2"], [0, 1]):
+        display = make(X, y, pd.DataFrame(y_proba, columns=names))
+        np.testing.assert_array_equal(display.losses, expected.losses)
+    display = make(X, (y == "flower") + 1, pd.DataFrame(y_proba))  # classes 1 and 2
+    np.testing.assert_array_equal(display.losses, expected.losses)
+    for names in (["china", "flowers"], ["china", "china"]):
+        with pytest.raises(ValueError, match=f"columns 'china', '{names[1]}', but"):
+            make(X, y, pd.DataFrame(y_proba, columns=names))
+
+
 def test_flattened_images_are_drawn_as_the_transformer_reads_them():
     X, y = load_digits(n_class=2, return_X_y=True)
     X, y = X[:30] * 15, y[:30]

@@ -20,7 +20,12 @@ from skvgg.plotting._labels import (
     encode_labels,
 )
 from skvgg.plotting._pipeline import read_as
-from skvgg.plotting._probabilities import check_proba, cross_val_proba, log_losses
+from skvgg.plotting._probabilities import (
+    check_proba,
+    classes_of_columns,
+    cross_val_proba,
+    log_losses,
+)
 from skvgg.plotting._tables import check_count, import_pandas
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 
@@ -226,10 +231,11 @@ class MistakesDisplay:
             Labels.
         y_proba : array-like of shape (n_samples, n_classes)
             Out-of-sample predicted probabilities, such as the result of
-            ``cross_val_predict(..., method="predict_proba")``.
+            ``cross_val_predict(..., method="predict_proba")``. If the columns of a
+            DataFrame are named after the classes, they may be in any order.
         labels : array-like of shape (n_classes,), default=None
-            Classes in the order of the columns of `y_proba`. None uses the sorted
-            labels in `y_true`.
+            Classes in the order of the columns of `y_proba`. None uses the labels in
+            `y_true`, in the order of the names of the columns, or else sorted.
         n_images, balanced, n_columns, ax
             As in :meth:`plot`.
 
@@ -240,8 +246,8 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If `y_proba` does not contain probabilities of the classes, or an image
-            cannot be used. The message names the index and path of the image.
+            If `y_proba` does not contain probabilities of the classes, only some of its
+            columns are named after classes, or an image cannot be used. The message names the index and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
@@ -252,6 +258,7 @@ class MistakesDisplay:
         check_same_length(images, y_true, "y_true")
         y_true = check_labels(y_true, "y_true")
         classes = np.unique(y_true) if labels is None else check_classes(labels)
+        classes = classes_of_columns(y_proba, classes, is_ordered=labels is not None)
         return cls._of(images, y_true, y_proba, classes, max_pixels).plot(
             ax, n_images=n_images, balanced=balanced, n_columns=n_columns
         )

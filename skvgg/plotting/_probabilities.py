@@ -153,6 +153,52 @@ def check_proba(y_proba: Any, n_samples: int, n_classes: int) -> np.ndarray:
     return y_proba
 
 
+def classes_of_columns(
+    y_proba: Any, classes: np.ndarray, *, is_ordered: bool
+) -> np.ndarray:
+    """Return the classes in the order of the columns of probabilities.
+
+    Parameters
+    ----------
+    y_proba : DataFrame or array-like
+        Names that are classes, or their strings, set the order of the columns. Other
+        names, such as the numbers that pandas gives by default, do not.
+    classes : ndarray of shape (n_classes,)
+        All classes.
+    is_ordered : bool
+        Whether `classes` are in the order that the user says the columns have.
+
+    Raises
+    ------
+    ValueError
+        If only some of the names are classes, or they contradict the given order.
+    """
+    names = list(getattr(y_proba, "columns", ()))
+    if len(names) != len(classes) or names == list(range(len(names))):
+        return classes
+    by_name = {str(label): place for place, label in enumerate(classes.tolist())}
+    places = [by_name.get(str(name)) for name in names]
+    found = [place for place in places if place is not None]
+    if not found:
+        return classes
+    if sorted(found) != list(range(len(classes))):
+        raise ValueError(
+            f"y_proba has the columns {_listed(names)}, but the classes are "
+            f"{_listed(classes.tolist())}. Name all columns after classes, each once, "
+            "or pass an array and its classes as labels."
+        )
+    if is_ordered and found != sorted(found):
+        raise ValueError(
+            f"y_proba has the columns {_listed(names)}, but labels has another order: "
+            f"{_listed(classes.tolist())}. Leave labels out to use the names."
+        )
+    return classes[found]
+
+
+def _listed(names: list[Any]) -> str:
+    return f"{', '.join(map(repr, names)):.200}"
+
+
 def log_losses(own: np.ndarray) -> np.ndarray:
     """Return the loss of each sample in nats, from the probability of its label."""
     return -np.log(np.maximum(own, np.finfo(np.float64).eps))
