@@ -45,8 +45,10 @@ from skvgg import (
 from skvgg.plotting import (
     EmbeddingDisplay,
     HistoryDisplay,
+    LayerScoreDisplay,
     MistakesDisplay,
     NeighboursDisplay,
+    SaliencyDisplay,
 )
 from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._label_errors import find_label_errors
@@ -975,6 +977,65 @@ def test_a_map_that_cannot_be_drawn_leaves_no_figure(some):
     assert plt.get_fignums() == []
 
 
+BAD_PARAMETERS = [
+    (MistakesDisplay, {"n_images": 0}, "n_images=0"),
+    (MistakesDisplay, {"n_columns": 1.5}, "n_columns=1.5"),
+    (NeighboursDisplay, {"n_images": 0}, "n_images=0"),
+    (NeighboursDisplay, {"n_neighbors": 0}, "n_neighbors=0"),
+    (NeighboursDisplay, {"threshold": -1}, "threshold=-1"),
+    (NeighboursDisplay, {"metric": "nonsense"}, "'metric' parameter .*'nonsense'"),
+    (NeighboursDisplay, {"metric": "precomputed"}, "expected a metric of features"),
+    (NeighboursDisplay, {"indices": [40]}, "40 is invalid"),
+    (EmbeddingDisplay, {"max_images": 0}, "max_images=0"),
+    (EmbeddingDisplay, {"thumbnail_size": -1}, "thumbnail_size=-1"),
+    (EmbeddingDisplay, {"thumbnail_size": np.inf}, "thumbnail_size=inf"),
+    (EmbeddingDisplay, {"cmap": "nope"}, "nope"),
+    (EmbeddingDisplay, {"method": StandardScaler}, "method|clone"),
+    (EmbeddingDisplay, {"method": LogisticRegression()}, "has no fit_transform"),
+    (LayerScoreDisplay, {"scoring": "nonsense"}, "nonsense"),
+    (LayerScoreDisplay, {"layers": ["nope"]}, "unknown: 'nope'"),
+    (SaliencyDisplay, {"cmap": "nope"}, "nope"),
+    (SaliencyDisplay, {"alpha": 2}, r"alpha=2; expected a number in 0\.\.1"),
+    *(
+        (display, {"ax": np.array([1, 2])}, r"ax is an array of shape \(2,\).*flat\[0\]")
+        for display in (
+            MistakesDisplay,
+            NeighboursDisplay,
+            EmbeddingDisplay,
+            LayerScoreDisplay,
+            SaliencyDisplay,
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("display", "options", "message"), BAD_PARAMETERS, ids=str)
+def test_parameters_are_checked_before_images_pass_the_network(
+    some, passes, display, options, message
+):
+    X, y = some
+    model = linear()
+    args = {NeighboursDisplay: (X,), SaliencyDisplay: (X[0],)}.get(display, (X, y))
+    if display is SaliencyDisplay:
+        model.fit(X, y)
+        options = {"layer": "block2_pool", **options}
+    passes.clear()
+    with pytest.raises((ValueError, TypeError), match=message):
+        display.from_estimator(model, *args, **options)
+    assert sum(passes) == 0
+    assert plt.get_fignums() == []
+
+
+def test_the_axes_are_checked_by_each_plot():
+    display = HistoryDisplay({"head": {"loss": [2, 1]}})
+    with pytest.raises(ValueError, match=r"HistoryDisplay\.plot: ax is a str; expected"):
+        display.plot("left")
+    _, axes = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match="HistoryDisplay.plot: ax is an array of"):
+        display.plot(axes)
+    assert display.plot(axes.flat[0]).ax_ is axes[0]
+
+
 def test_maps_refuse_what_they_cannot_use(some, paths):
     X, y = some
     make = EmbeddingDisplay.from_estimator
@@ -988,6 +1049,8 @@ def test_maps_refuse_what_they_cannot_use(some, paths):
         make(small(), X, max_images=0)
     with pytest.raises(ValueError, match="thumbnail_size=0"):
         make(small(), X, thumbnail_size=0)
+    with pytest.raises(ValueError, match="only one image; expected at least two"):
+        make(small(), X[:1])
     with open(paths[3], "r+b") as file:
         file.truncate(100)
     with pytest.raises(ValueError, match=r"X\[3\] \('.*03\.png'\): not an image"):

@@ -12,6 +12,17 @@ from sklearn.neighbors import NearestNeighbors
 _SMALLEST_MEDIAN = 1e-6
 
 
+def check_metric(metric: Any) -> None:
+    """Raise a ValueError unless a metric can be computed from features."""
+    if metric == "precomputed":
+        raise ValueError(
+            "metric='precomputed'; expected a metric of features, such as 'cosine' or "
+            "'euclidean'."
+        )
+    if not callable(metric):  # those may need rows of a certain length
+        NearestNeighbors(metric=metric).fit(np.zeros((2, 2)))
+
+
 def find_neighbors(
     rows: np.ndarray, n_neighbors: int, metric: Any
 ) -> tuple[np.ndarray, np.ndarray]:

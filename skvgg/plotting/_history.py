@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skvgg._images import is_whole
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, get_axes
 
 _LOSS, _SCORE = "tab:blue", "tab:orange"
 
@@ -133,7 +133,7 @@ class HistoryDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         last = _last_step(estimator)
         if not hasattr(last, "history_"):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from skvgg._definition.architecture import Output
 from skvgg._typing import PoolingName
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
 
@@ -173,11 +173,12 @@ class LayerScoreDisplay:
         ------
         ValueError
             If `pipeline` does not start with a :class:`~skvgg.VGG19Features`, or if
-            layers or poolings are unknown or missing in the weights.
+            layers or poolings are unknown or missing in the weights, or another parameter
+            is invalid.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
         layers, poolings = check_layers(layers), check_poolings(poolings)
         step, _, _ = split_pipeline(pipeline)
         scores = score_layers(

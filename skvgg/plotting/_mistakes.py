@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._labels import (
@@ -190,14 +190,16 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If `estimator` has no `predict_proba`, y does not contain classes, or an
-            image cannot be used. The message names the index and path of the image.
+            If `estimator` has no `predict_proba`, a parameter is invalid, y does not
+            contain classes, or an image cannot be used. The message names the index and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
+        check_count(n_images, "n_images")
+        check_count(n_columns, "n_columns")
         images, max_pixels = read_as(estimator, X)
         check_same_length(images, y, "y")
         y = check_labels(y, "y")
@@ -253,7 +255,7 @@ class MistakesDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
+        check_axes(ax, f"{cls.__name__}.from_predictions")
         images, max_pixels = read_as(None, X)
         check_same_length(images, y_true, "y_true")
         y_true = check_labels(y_true, "y_true")
@@ -372,7 +374,7 @@ class MistakesDisplay:
             If matplotlib is not installed.
         """
         caller = f"{type(self).__name__}.plot"
-        check_matplotlib(caller)
+        check_axes(ax, caller)
         check_count(n_images, "n_images")
         n_columns = check_count(n_columns, "n_columns")
         self.indices_ = self._worst(n_images, balanced)

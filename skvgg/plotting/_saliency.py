@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, check_cmap, get_axes
 from skvgg.plotting._grad_cam import check_layer, grad_cam, read_image
 from skvgg.plotting._pipeline import split_fitted
 from skvgg.plotting._row_gradient import explain_row
@@ -143,14 +144,15 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If `model`, `layer` or `target` is invalid, the image cannot be used, or
-            the gradient of the score is zero, as for trees.
+            If `model` or a parameter is invalid, the image cannot be used, or the
+            gradient of the score is zero, as for trees.
         sklearn.exceptions.NotFittedError
             If `model` is not fitted.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
+        _check_look(cmap, alpha)
         features, steps = split_fitted(model)
         check_layer(features, layer)
         X, pixels = read_image(features, image)
@@ -185,10 +187,15 @@ class SaliencyDisplay:
 
         Raises
         ------
+        ValueError
+            If a parameter is invalid.
         ImportError
             If matplotlib is not installed.
         """
-        self.ax_ = get_axes(ax, f"{type(self).__name__}.plot")
+        caller = f"{type(self).__name__}.plot"
+        check_axes(ax, caller)
+        _check_look(cmap, alpha)
+        self.ax_ = get_axes(ax, caller)
         self.figure_ = self.ax_.figure
         heatmap = self._resized()
         self.im_ = self.ax_.imshow(self.image)
@@ -206,3 +213,10 @@ class SaliencyDisplay:
             (width, height), Image.Resampling.BILINEAR
         )
         return np.asarray(resized)
+
+
+def _check_look(cmap: Any, alpha: Any) -> None:
+    """Check the colormap and the opacity of a map."""
+    check_cmap(cmap)
+    if not isinstance(alpha, Real) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha!r}; expected a number in 0..1.")
