@@ -12,6 +12,7 @@ import pytest
 from cleanlab.datalab.internal.issue_manager.duplicate import NearDuplicateIssueManager
 from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA
@@ -341,6 +342,66 @@ def test_groups_and_parameters_of_fit_are_passed_on(some):
         method="predict_proba",
     )
     np.testing.assert_array_equal(display.y_proba, expected)
+
+
+def routed_weights(**requests):
+    head = LogisticRegression(C=0.01).set_fit_request(**requests)
+    return make_pipeline(small(), StandardScaler().set_fit_request(**requests), head)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["groups", "params", "params and weights", "unset", "unknown", "no group splitter"],
+)
+def test_metadata_is_routed_as_by_cross_val_predict(some, passes, case):
+    X, y = some
+    groups = np.arange(len(y)) // 4
+    weights = {"sample_weight": np.linspace(0.1, 2, len(y))}
+    in_params = {"params": {"groups": groups}}
+    with config_context(enable_metadata_routing=True):
+        model, passed, cv = {
+            "groups": lambda: (linear(), {"groups": groups}, GroupKFold(3)),
+            "params": lambda: (linear(), in_params, GroupKFold(3)),
+            "params and weights": lambda: (
+                routed_weights(sample_weight=True),
+                {"params": {"groups": groups, **weights}},
+                GroupKFold(3),
+            ),
+            "unset": lambda: (linear(), {"params": weights}, KFold(3)),
+            "unknown": lambda: (linear(), {"params": {"x": 1}}, KFold(3)),
+            "no group splitter": lambda: (linear(), in_params, 3),
+        }[case]()
+        rows = small().fit_transform(X)
+        passes.clear()
+        options = {"cv": cv, **passed}
+        if case in ("params", "params and weights"):
+            display = MistakesDisplay.from_estimator(model, X, y, **options)
+            expected = cross_val_predict(
+                model[1:], rows, y, method="predict_proba", **options
+            )
+            np.testing.assert_allclose(display.y_proba, expected, atol=1e-6)
+            return
+        with pytest.raises((ValueError, TypeError)) as expected:
+            cross_val_predict(model, X, y, method="predict_proba", **options)
+        with pytest.raises(expected.type) as raised:
+            MistakesDisplay.from_estimator(model, X, y, **options)
+    ours, theirs = str(raised.value), str(expected.value)
+    for name in ("cross_val_predict.fit", "cross_val_predict"):
+        theirs = theirs.replace(name, "MistakesDisplay.from_estimator")
+    assert ours.startswith(theirs.removesuffix("."))
+    if case != "unset":  # the pipeline's fit finds it
+        assert sum(passes) == 0
+
+
+def test_groups_of_layer_scores_are_refused_before_images_pass(some, passes):
+    X, y = some
+    options = {"groups": np.arange(len(y)) // 4, "cv": GroupKFold(3)}
+    with (
+        config_context(enable_metadata_routing=True),
+        pytest.raises(ValueError, match="only be passed if metadata routing is not"),
+    ):
+        LayerScoreDisplay.from_estimator(linear(), X, y, **options)
+    assert sum(passes) == 0
 
 
 def test_balanced_mistakes_come_in_turn_from_each_pair_of_classes(photos):

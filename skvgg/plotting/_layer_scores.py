@@ -156,7 +156,8 @@ class LayerScoreDisplay:
             Poolings for layers with height and width.
         groups, cv, scoring, n_jobs, params, error_score
             As in :func:`sklearn.model_selection.cross_val_score`. `params` are passed
-            to the steps after the transformer. Random splits are drawn once.
+            to the steps after the transformer. Random splits are drawn once. With
+            metadata routing, `groups` are among the `params`.
         score_name : str, default=None
             Name of the score in the axis label. None uses the name of `scoring`, such
             as "Negative log loss" for "neg_log_loss".

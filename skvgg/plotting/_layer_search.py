@@ -23,6 +23,7 @@ from skvgg._definition.architecture import (
 from skvgg._typing import PoolingName
 from skvgg.features import VGG19Features
 from skvgg.plotting._pipeline import split_pipeline
+from skvgg.plotting._routing import check_groups
 
 
 def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -78,6 +79,7 @@ def score_layers(
     ndarray of shape (n_layers, n_poolings, n_folds), float64
     """
     _, features, rest = split_pipeline(pipeline)
+    check_groups(groups)
     check_scoring(rest, scoring=scoring)
     X, y, groups = indexable(X, y, groups)
     splitter = _SplitOnce(check_cv(cv, y, classifier=is_classifier(rest)), X)

@@ -179,7 +179,7 @@ class MistakesDisplay:
         groups, cv, n_jobs, params
             As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed
             to `cv`, and `params` to `fit`; for a pipeline, to the steps after the
-            transformer.
+            transformer. With metadata routing, `groups` are among the `params`.
         n_images, balanced, n_columns, ax
             As in :meth:`plot`.
 
@@ -197,14 +197,22 @@ class MistakesDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        check_axes(ax, f"{cls.__name__}.from_estimator")
+        caller = f"{cls.__name__}.from_estimator"
+        check_axes(ax, caller)
         check_count(n_images, "n_images")
         check_count(n_columns, "n_columns")
         images, max_pixels = read_as(estimator, X)
         check_same_length(images, y, "y")
         y = check_labels(y, "y")
         y_proba, classes = cross_val_proba(
-            estimator, X, y, groups=groups, cv=cv, n_jobs=n_jobs, params=params
+            estimator,
+            X,
+            y,
+            groups=groups,
+            cv=cv,
+            n_jobs=n_jobs,
+            params=params,
+            caller=caller,
         )
         return cls._of(images, y, y_proba, classes, max_pixels).plot(
             ax, n_images=n_images, balanced=balanced, n_columns=n_columns

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
 
 from skvgg.plotting._pipeline import check_rows, computed_once
+from skvgg.plotting._routing import route
 
 #: Tolerance for the sum of the probabilities of a sample.
 _TOLERANCE = 1e-3
@@ -27,6 +28,7 @@ def cross_val_proba(
     cv: Any,
     n_jobs: int | None,
     params: Mapping[str, Any] | None,
+    caller: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return cross-validated probabilities of images.
 
@@ -35,8 +37,10 @@ def cross_val_proba(
     Parameters
     ----------
     estimator, X, y, groups, cv, n_jobs, params
-        As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed to
-        the splitter. y is an array of labels that have been checked.
+        As in :func:`sklearn.model_selection.cross_val_predict`. y is an array of
+        labels that have been checked.
+    caller : str
+        Name of the function in error messages.
 
     Returns
     -------
@@ -64,7 +68,8 @@ def cross_val_proba(
         )
     indexable(X, y, groups)
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
-    folds = list(splitter.split(X, y, groups))
+    split_params, fit_params = route(estimator, splitter, groups, params, caller)
+    folds = list(splitter.split(X, y, **split_params))
     _check_partition(folds, len(y), cv)
     classes = np.unique(y)
     y_proba = np.zeros((len(y), len(classes)))
@@ -77,7 +82,7 @@ def cross_val_proba(
             y,
             cv=folds,
             n_jobs=n_jobs,
-            params=params,
+            params=fit_params,
             scoring=_no_score,
             return_estimator=True,
             error_score="raise",
