@@ -14,6 +14,7 @@ from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -782,6 +783,67 @@ def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
         NeighboursDisplay.from_features(X, rows)
     with pytest.raises(ValueError, match="features_test has 3 columns; expected 24"):
         NeighboursDisplay.from_features(X, np.eye(24), X_test, np.ones((10, 3)))
+
+
+def test_no_images_of_the_second_part_are_named(parts):
+    with pytest.raises(ValueError, match="X_test has no images"):
+        NeighboursDisplay.from_estimator(small(), parts[0], [])
+    with pytest.raises(ValueError, match=": X has no images"):
+        NeighboursDisplay.from_estimator(small(), [], parts[1])
+
+
+@pytest.mark.parametrize("display", [NeighboursDisplay, EmbeddingDisplay])
+def test_a_search_without_a_best_estimator_says_why(some, display):
+    X, y = some
+    grid = {"logisticregression__C": [1.0]}
+    search = GridSearchCV(linear(), grid, cv=2, refit=False)
+    transformers = make_pipeline(small(), StandardScaler())
+    for unfitted in (search, GridSearchCV(transformers, {}, cv=2)):
+        with pytest.raises(NotFittedError, match="This GridSearchCV is not fitted"):
+            display.from_estimator(unfitted, X)
+    with pytest.raises(NotFittedError, match="This VGG19Classifier instance is not"):
+        display.from_estimator(tuned(), X)
+    with pytest.raises(ValueError, match="it was fitted with refit=False"):
+        display.from_estimator(search.fit(X, y), X)
+
+
+def test_labels_of_neighbours_may_be_a_column(parts):
+    X, X_test = parts
+    display = NeighboursDisplay.from_features(
+        X,
+        np.eye(24),
+        X_test,
+        np.eye(24)[:10],
+        y=pd.DataFrame({"label": ["light"] * 24}),
+        y_test=np.array([["dark"]] * 10),
+    )
+    assert display.labels == ["light"] * 24 + ["dark"] * 10
+
+
+def test_tables_of_several_columns_say_what_can_be_done(some, paths):
+    y = some[1]
+    X = pd.DataFrame({"path": paths, "size": np.arange(len(y)) * 1.0})
+    model = make_pipeline(
+        ColumnTransformer([("images", small(), ["path"]), ("size", "passthrough", [1])]),
+        GaussianNB(),
+    ).fit(X, y)
+    names = {
+        "model": model,
+        "X": X,
+        "y": y,
+        "PCA": PCA,
+        "cross_val_predict": cross_val_predict,
+    }
+    for display in (MistakesDisplay, NeighboursDisplay, EmbeddingDisplay):
+        names[display.__name__] = display
+        for estimator in (model, GridSearchCV(model, {}, cv=2).fit(X, y)):
+            with pytest.raises(ValueError, match="DataFrame of 2 columns") as raised:
+                display.from_estimator(estimator, X, y=y)
+            advice = str(raised.value).split("is that column: ")[1]
+            advice = advice.removesuffix(", for a fitted pipeline.").removesuffix(".")
+            assert isinstance(eval(advice, names), display)
+    with pytest.raises(ValueError, match=r"Select it: X\[\['path'\]\]"):
+        EmbeddingDisplay.from_estimator(small(), X)
 
 
 # HistoryDisplay

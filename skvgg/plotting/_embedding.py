@@ -26,6 +26,12 @@ _MAX_LETTERS = 30
 #: Width of the frame of a thumbnail, in points.
 _FRAME = 2.0
 
+#: What to do with a table of several columns.
+_INSTEAD = (
+    "EmbeddingDisplay(embedding=PCA(2).fit_transform(model[:-1].transform(X)), "
+    "images=list(X['path']), labels=y).plot(), for a fitted pipeline."
+)
+
 #: Space between thumbnails, in points.
 _GAP = 3.0
 
@@ -178,7 +184,7 @@ class EmbeddingDisplay:
                 f"method={method!r:.200} has no fit_transform; expected a transformer "
                 "such as sklearn.manifold.TSNE()."
             )
-        images, max_pixels = read_as(estimator, X)
+        images, max_pixels = read_as(estimator, X, _INSTEAD)
         if len(images) < 2:
             raise ValueError("There is only one image; expected at least two.")
         labels = None

@@ -32,6 +32,12 @@ from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 #: Color of the frames of suspected label errors.
 _SUSPECTED = "tab:red"
 
+#: What to do with a table of several columns.
+_INSTEAD = (
+    "MistakesDisplay.from_predictions(X['path'], y, "
+    "cross_val_predict(model, X, y, method='predict_proba'))."
+)
+
 
 class MistakesDisplay:
     """Images with the largest loss, and probable label errors.
@@ -201,7 +207,7 @@ class MistakesDisplay:
         check_axes(ax, caller)
         check_count(n_images, "n_images")
         check_count(n_columns, "n_columns")
-        images, max_pixels = read_as(estimator, X)
+        images, max_pixels = read_as(estimator, X, _INSTEAD)
         check_same_length(images, y, "y")
         y = check_labels(y, "y")
         y_proba, classes = cross_val_proba(

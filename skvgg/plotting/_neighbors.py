@@ -20,6 +20,12 @@ from skvgg.plotting._tables import check_count, import_pandas
 #: Colors of frames: query image, near duplicate, and near duplicate across parts.
 _QUERY, _NEAR, _ACROSS = "black", "tab:orange", "tab:red"
 
+#: What to do with a table of several columns.
+_INSTEAD = (
+    "NeighboursDisplay.from_features(X['path'], model[:-1].transform(X)), for a fitted "
+    "pipeline."
+)
+
 
 class NeighboursDisplay:
     """Nearest images by features, and pairs of near duplicates.
@@ -201,11 +207,11 @@ class NeighboursDisplay:
         check_axes(ax, f"{cls.__name__}.from_estimator")
         _check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
-        images, max_pixels = read_as(estimator, X)
+        images, max_pixels = read_as(estimator, X, _INSTEAD)
         images_test: Images = ()
         if X_test is not None:
             with naming("X_test"):
-                images_test, _ = read_as(estimator, X_test)
+                images_test, _ = read_as(estimator, X_test, _INSTEAD)
         labels = join_labels(images, images_test, y, y_test)
         _check_places(indices, _count(images, images_test))
         rows, transform = rows_of(estimator, X, y)
