@@ -440,6 +440,25 @@ def test_text_below_thumbnails_does_not_overlap(some):
     assert "…" in display.texts_[0].get_text()
 
 
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_titles_stay_above_their_axes(some, layout):
+    X, y = some
+    y_proba = np.random.default_rng(0).dirichlet([1, 1], len(y))
+    figure, axes = plt.subplots(1, 3, figsize=(9, 4), layout=layout)
+    for ax in axes[::2]:
+        ax.set_title("As wide as the axes are")
+    display = MistakesDisplay.from_predictions(X, y, y_proba, n_columns=3, ax=axes[1])
+    assert overlapping([ax.title for ax in axes]) == []
+    assert overlapping([*display.texts_, display.ax_.title]) == []
+    figure.canvas.draw()
+    title = display.ax_.title.get_window_extent()
+    space = figure.bbox.width * display.ax_.get_position(original=True).width
+    assert title.width <= space + 1
+    assert "\n" in display.ax_.get_title()
+    assert display.ax_.get_title().replace("\n", " ").endswith("with probabilities")
+    assert "\n" not in display.plot().ax_.get_title()
+
+
 def test_labels_say_what_columns_stand_for(some):
     X, y = some
     y_proba = np.random.default_rng(0).dirichlet([1, 1, 1], len(y))
