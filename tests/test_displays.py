@@ -484,7 +484,7 @@ def test_columns_that_are_named_after_classes_are_those_of_the_classes(some):
         display = make(X, numbers, frame)
         np.testing.assert_array_equal(display.losses, expected.losses)
         np.testing.assert_array_equal(display.y_pred == 1, expected.y_pred == "flower")
-    with pytest.raises(ValueError, match="labels has another order.*Leave labels out"):
+    with pytest.raises(ValueError, match=r"labels has another order.*Leave labels out"):
         make(X, y, pd.DataFrame(columns), labels=["china", "flower"])
     make(X, y, pd.DataFrame(columns), labels=["flower", "china"])
 
@@ -678,6 +678,50 @@ def test_copies_of_all_images_are_found(metric, scale):
     )
 
 
+def own_metric(one, other):
+    return 1.0 + np.abs(one - other).sum()
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", own_metric],
+)
+@pytest.mark.parametrize("value", [0.0, 1e3])
+def test_copies_are_near_duplicates_with_every_metric(metric, value):
+    """The correlation and the angle of constant rows are not defined."""
+    rows = 1e3 * np.random.default_rng(0).random((30, 16))
+    rows[[4, 9, 21]] = value
+    rows[9] = -rows[9] if value == 0 else rows[9]
+    rows[17] = rows[2]
+    expected = {(4, 9), (4, 21), (9, 21), (2, 17)}
+    distances, neighbors = find_neighbors(rows, 2, metric)
+    for row, others in ((4, {9, 21}), (9, {4, 21}), (21, {4, 9})):
+        assert set(neighbors[row].tolist()) == others
+        assert distances[row].tolist() == [0, 0]
+    assert (neighbors[2, 0], neighbors[17, 0]) == (17, 2)
+    for threshold in (0.0, 0.05):
+        pairs, pair_distances = find_near_duplicates(
+            rows, distances[:, 0], threshold, metric
+        )
+        assert set(map(tuple, pairs.tolist())) == expected
+        assert len(pairs) == 4
+        assert not pair_distances.any()
+
+
+def test_copies_beyond_the_number_of_neighbours_are_cut_off():
+    rows = np.random.default_rng(0).random((8, 4))
+    rows[:4] = 0
+    distances, neighbors = find_neighbors(rows, 2, "cosine")
+    for row in range(4):
+        assert set(neighbors[row].tolist()) < set(range(4)) - {row}
+    distances, neighbors = find_neighbors(rows, 20, "cosine")
+    assert neighbors.shape == (8, 7)
+    for row in range(8):
+        assert sorted([row, *neighbors[row]]) == list(range(8))
+    np.testing.assert_array_equal(distances[:4, :3], 0)
+    np.testing.assert_allclose(distances[:4, 3:], 1)
+
+
 def test_duplicates_across_the_parts_come_first(parts, tmp_path):
     X, X_test = parts
     test_paths = [tmp_path / f"{i}.png" for i in range(len(X_test))]
@@ -843,7 +887,9 @@ def test_tables_of_several_columns_say_what_can_be_done(some, paths):
     y = some[1]
     X = pd.DataFrame({"path": paths, "size": np.arange(len(y)) * 1.0})
     model = make_pipeline(
-        ColumnTransformer([("images", small(), ["path"]), ("size", "passthrough", [1])]),
+        ColumnTransformer(
+            [("images", small(), ["path"]), ("size", "passthrough", [1])]
+        ),
         GaussianNB(),
     ).fit(X, y)
     names = {
@@ -1022,7 +1068,9 @@ def test_histories_refuse_what_has_none():
     with pytest.raises(ValueError, match="GaussianNB has no history_"):
         HistoryDisplay.from_estimator(GaussianNB().fit(X, y))
     for histories in ({}, {"loss": [1.0, 0.5]}, {"head": {"accuracy": [1]}}, [[1]]):
-        with pytest.raises(ValueError, match=r"histories=.*\{\"head\": head.history_\}"):
+        with pytest.raises(
+            ValueError, match=r"histories=.*\{\"head\": head.history_\}"
+        ):
             HistoryDisplay(histories)
     for epoch in (-1, 3, 1.5):
         with pytest.raises(ValueError, match=f"best_epoch={epoch}; .* 1 to 2, or 0"):
@@ -1139,7 +1187,11 @@ BAD_PARAMETERS = [
     (SaliencyDisplay, {"cmap": "nope"}, "nope"),
     (SaliencyDisplay, {"alpha": 2}, r"alpha=2; expected a number in 0\.\.1"),
     *(
-        (display, {"ax": np.array([1, 2])}, r"ax is an array of shape \(2,\).*flat\[0\]")
+        (
+            display,
+            {"ax": np.array([1, 2])},
+            r"ax is an array of shape \(2,\).*flat\[0\]",
+        )
         for display in (
             MistakesDisplay,
             NeighboursDisplay,
@@ -1170,10 +1222,12 @@ def test_parameters_are_checked_before_images_pass_the_network(
 
 def test_the_axes_are_checked_by_each_plot():
     display = HistoryDisplay({"head": {"loss": [2, 1]}})
-    with pytest.raises(ValueError, match=r"HistoryDisplay\.plot: ax is a str; expected"):
+    with pytest.raises(
+        ValueError, match=r"HistoryDisplay\.plot: ax is a str; expected"
+    ):
         display.plot("left")
     _, axes = plt.subplots(1, 2)
-    with pytest.raises(ValueError, match="HistoryDisplay.plot: ax is an array of"):
+    with pytest.raises(ValueError, match=r"HistoryDisplay\.plot: ax is an array of"):
         display.plot(axes)
     assert display.plot(axes.flat[0]).ax_ is axes[0]
 

@@ -11,7 +11,11 @@ from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images, is_whole
 from skvgg.plotting._axes import check_axes, get_axes
-from skvgg.plotting._duplicates import check_metric, find_near_duplicates, find_neighbors
+from skvgg.plotting._duplicates import (
+    check_metric,
+    find_near_duplicates,
+    find_neighbors,
+)
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
 from skvgg.plotting._parts import Parts, check_features, join_labels, naming
 from skvgg.plotting._pipeline import read_as, rows_of
@@ -93,9 +97,11 @@ class NeighboursDisplay:
     -----
     Two images are near duplicates if their distance is less than `threshold` times the
     median distance to the nearest other image, over all images of both parts.
-    cleanlab's ``Datalab`` uses the same rule. Test images with a near duplicate in the
-    training set make scores too optimistic. Keep near duplicates in the same part, with
-    the `groups` of a splitter.
+    cleanlab's ``Datalab`` uses the same rule. Images with equal features are always
+    near duplicates, and their distance is zero with every metric.
+
+    Test images with a near duplicate in the training set make scores too optimistic.
+    Keep near duplicates in the same part, with the `groups` of a splitter.
 
     Examples
     --------
@@ -198,7 +204,8 @@ class NeighboursDisplay:
         ------
         ValueError
             If `estimator` has no transformer, a parameter is invalid, there is only one
-            image, or an image cannot be used. The message names the index and path of the image.
+            image, or an image cannot be used. The message names the index and path of
+            the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
@@ -485,7 +492,7 @@ def _check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
     """Check the parameters of the search for neighbors and near duplicates."""
     check_count(n_neighbors, "n_neighbors")
     check_metric(metric)
-    if not isinstance(threshold, Real) or not threshold >= 0:
+    if not isinstance(threshold, Real) or not float(threshold) >= 0:
         raise ValueError(
             f"threshold={threshold!r}; expected a nonnegative number. It is "
             "relative to the median distance."
