@@ -471,7 +471,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if task.plan.start_layer is not None:
             self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
         for name in ("best_validation_score_", "best_epoch_"):
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
         if not task.plan.trained:
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint

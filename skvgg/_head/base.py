@@ -386,7 +386,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         """Set or remove the attributes of early stopping, after some epochs before."""
         for name in ("best_validation_score_", "best_epoch_"):
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
         if stopping is not None:
             self.best_validation_score_ = stopping.best_score
             self.best_epoch_ = n_before + stopping.best_epoch

@@ -333,7 +333,7 @@ class EmbeddingDisplay:
 def _check_look(max_images: Any, thumbnail_size: Any, cmap: Any) -> None:
     """Check the parameters of the plot."""
     check_count(max_images, "max_images")
-    if not isinstance(thumbnail_size, Real) or not 0 < thumbnail_size < np.inf:
+    if not isinstance(thumbnail_size, Real) or not 0 < float(thumbnail_size) < np.inf:
         raise ValueError(
             f"thumbnail_size={thumbnail_size!r}; expected a positive number, in points."
         )

@@ -174,8 +174,8 @@ class LayerScoreDisplay:
         ------
         ValueError
             If `pipeline` does not start with a :class:`~skvgg.VGG19Features`, or if
-            layers or poolings are unknown or missing in the weights, or another parameter
-            is invalid.
+            layers or poolings are unknown or missing in the weights, or another
+            parameter is invalid.
         ImportError
             If matplotlib is not installed.
         """

@@ -197,7 +197,8 @@ class MistakesDisplay:
         ------
         ValueError
             If `estimator` has no `predict_proba`, a parameter is invalid, y does not
-            contain classes, or an image cannot be used. The message names the index and path of the image.
+            contain classes, or an image cannot be used. The message names the index and
+            path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
@@ -263,7 +264,8 @@ class MistakesDisplay:
         ------
         ValueError
             If `y_proba` does not contain probabilities of the classes, only some of its
-            columns are named after classes, or an image cannot be used. The message names the index and path of the image.
+            columns are named after classes, or an image cannot be used. The message
+            names the index and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError

@@ -15,7 +15,6 @@ from skvgg.plotting._labels import check_same_length
 from skvgg.plotting._pipeline import check_rows
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 
-
 #: The name of the images at the start of an error, where it may follow scikit-learn's
 #: words for a table without rows.
 _NAME = re.compile(r"^(Found array with 0 sample\(s\): )?X(?=[\[ ])")

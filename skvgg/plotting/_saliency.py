@@ -218,5 +218,5 @@ class SaliencyDisplay:
 def _check_look(cmap: Any, alpha: Any) -> None:
     """Check the colormap and the opacity of a map."""
     check_cmap(cmap)
-    if not isinstance(alpha, Real) or not 0 <= alpha <= 1:
+    if not isinstance(alpha, Real) or not 0 <= float(alpha) <= 1:
         raise ValueError(f"alpha={alpha!r}; expected a number in 0..1.")
