@@ -151,6 +151,9 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         Same as ``history_["loss"]``.
     best_validation_score_ : float
         Score of the weights that were kept. Only with `early_stopping`.
+    best_epoch_ : int
+        Number of the epoch whose weights were kept, starting at 1; 0 for the weights
+        at the start of the second phase. Only with `early_stopping`.
     n_iter_ : int
         Number of epochs of the second phase.
     seed_ : int
@@ -462,6 +465,9 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         Same as ``history_["loss"]``.
     best_validation_score_ : float
         Score of the weights that were kept. Only with `early_stopping`.
+    best_epoch_ : int
+        Number of the epoch whose weights were kept, starting at 1; 0 for the weights
+        at the start of the second phase. Only with `early_stopping`.
     n_iter_ : int
         Number of epochs of the second phase.
     seed_ : int

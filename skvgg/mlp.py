@@ -154,6 +154,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     best_validation_score_ : float
         Validation score of the epoch whose weights were kept. Only with
         `early_stopping`.
+    best_epoch_ : int
+        Number of this epoch in `history_`, starting at 1. Only with `early_stopping`.
     n_iter_ : int
         Number of epochs of the last `fit`, or of all `partial_fit` calls.
     n_steps_ : int
@@ -509,6 +511,8 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         Same as ``history_["loss"]``.
     best_validation_score_ : float
         R2 of the epoch whose weights were kept. Only with `early_stopping`.
+    best_epoch_ : int
+        Number of this epoch in `history_`, starting at 1. Only with `early_stopping`.
     n_iter_ : int
         Number of epochs of the last `fit`, or of all `partial_fit` calls.
     n_steps_ : int

@@ -1,5 +1,6 @@
 """Displays of mistakes, neighbors, histories and embeddings."""
 
+import pickle
 import sys
 from collections import Counter
 
@@ -11,7 +12,9 @@ import pytest
 from cleanlab.datalab.internal.issue_manager.duplicate import NearDuplicateIssueManager
 from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -44,8 +47,10 @@ from skvgg import (
 from skvgg.plotting import (
     EmbeddingDisplay,
     HistoryDisplay,
+    LayerScoreDisplay,
     MistakesDisplay,
     NeighboursDisplay,
+    SaliencyDisplay,
 )
 from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
 from skvgg.plotting._label_errors import find_label_errors
@@ -340,6 +345,66 @@ def test_groups_and_parameters_of_fit_are_passed_on(some):
     np.testing.assert_array_equal(display.y_proba, expected)
 
 
+def routed_weights(**requests):
+    head = LogisticRegression(C=0.01).set_fit_request(**requests)
+    return make_pipeline(small(), StandardScaler().set_fit_request(**requests), head)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["groups", "params", "params and weights", "unset", "unknown", "no group splitter"],
+)
+def test_metadata_is_routed_as_by_cross_val_predict(some, passes, case):
+    X, y = some
+    groups = np.arange(len(y)) // 4
+    weights = {"sample_weight": np.linspace(0.1, 2, len(y))}
+    in_params = {"params": {"groups": groups}}
+    with config_context(enable_metadata_routing=True):
+        model, passed, cv = {
+            "groups": lambda: (linear(), {"groups": groups}, GroupKFold(3)),
+            "params": lambda: (linear(), in_params, GroupKFold(3)),
+            "params and weights": lambda: (
+                routed_weights(sample_weight=True),
+                {"params": {"groups": groups, **weights}},
+                GroupKFold(3),
+            ),
+            "unset": lambda: (linear(), {"params": weights}, KFold(3)),
+            "unknown": lambda: (linear(), {"params": {"x": 1}}, KFold(3)),
+            "no group splitter": lambda: (linear(), in_params, 3),
+        }[case]()
+        rows = small().fit_transform(X)
+        passes.clear()
+        options = {"cv": cv, **passed}
+        if case in ("params", "params and weights"):
+            display = MistakesDisplay.from_estimator(model, X, y, **options)
+            expected = cross_val_predict(
+                model[1:], rows, y, method="predict_proba", **options
+            )
+            np.testing.assert_allclose(display.y_proba, expected, atol=1e-6)
+            return
+        with pytest.raises((ValueError, TypeError)) as expected:
+            cross_val_predict(model, X, y, method="predict_proba", **options)
+        with pytest.raises(expected.type) as raised:
+            MistakesDisplay.from_estimator(model, X, y, **options)
+    ours, theirs = str(raised.value), str(expected.value)
+    for name in ("cross_val_predict.fit", "cross_val_predict"):
+        theirs = theirs.replace(name, "MistakesDisplay.from_estimator")
+    assert ours.startswith(theirs.removesuffix("."))
+    if case != "unset":  # the pipeline's fit finds it
+        assert sum(passes) == 0
+
+
+def test_groups_of_layer_scores_are_refused_before_images_pass(some, passes):
+    X, y = some
+    options = {"groups": np.arange(len(y)) // 4, "cv": GroupKFold(3)}
+    with (
+        config_context(enable_metadata_routing=True),
+        pytest.raises(ValueError, match="only be passed if metadata routing is not"),
+    ):
+        LayerScoreDisplay.from_estimator(linear(), X, y, **options)
+    assert sum(passes) == 0
+
+
 def test_balanced_mistakes_come_in_turn_from_each_pair_of_classes(photos):
     X = photos[0][None, :16, :16].repeat(12, axis=0)
     y = np.array(["a"] * 9 + ["b", "c", "c"])
@@ -375,6 +440,25 @@ def test_text_below_thumbnails_does_not_overlap(some):
     assert "…" in display.texts_[0].get_text()
 
 
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_titles_stay_above_their_axes(some, layout):
+    X, y = some
+    y_proba = np.random.default_rng(0).dirichlet([1, 1], len(y))
+    figure, axes = plt.subplots(1, 3, figsize=(9, 4), layout=layout)
+    for ax in axes[::2]:
+        ax.set_title("As wide as the axes are")
+    display = MistakesDisplay.from_predictions(X, y, y_proba, n_columns=3, ax=axes[1])
+    assert overlapping([ax.title for ax in axes]) == []
+    assert overlapping([*display.texts_, display.ax_.title]) == []
+    figure.canvas.draw()
+    title = display.ax_.title.get_window_extent()
+    space = figure.bbox.width * display.ax_.get_position(original=True).width
+    assert title.width <= space + 1
+    assert "\n" in display.ax_.get_title()
+    assert display.ax_.get_title().replace("\n", " ").endswith("with probabilities")
+    assert "\n" not in display.plot().ax_.get_title()
+
+
 def test_labels_say_what_columns_stand_for(some):
     X, y = some
     y_proba = np.random.default_rng(0).dirichlet([1, 1, 1], len(y))
@@ -383,6 +467,41 @@ def test_labels_say_what_columns_stand_for(some):
     assert display.y_pred[0] == labels[y_proba[0].argmax()]
     with pytest.raises(ValueError, match=r"y_true\[0\] is 'china', which is not one"):
         MistakesDisplay.from_predictions(X, y, np.full((40, 2), 0.5), labels=labels[:2])
+
+
+def test_columns_that_are_named_after_classes_are_those_of_the_classes(some):
+    X, y = some
+    make = MistakesDisplay.from_predictions
+    y_proba = np.random.default_rng(0).dirichlet([1, 1], len(y))
+    expected = make(X, y, y_proba)
+    columns = {"flower": y_proba[:, 1], "china": y_proba[:, 0]}
+    display = make(X, y, pd.DataFrame(columns))
+    np.testing.assert_array_equal(display.losses, expected.losses)
+    np.testing.assert_array_equal(display.y_pred, expected.y_pred)
+    numbers = (y == "flower").astype(int)
+    for names in ([1, 0], ["1", "0"]):
+        frame = pd.DataFrame(y_proba[:, ::-1], columns=names)
+        display = make(X, numbers, frame)
+        np.testing.assert_array_equal(display.losses, expected.losses)
+        np.testing.assert_array_equal(display.y_pred == 1, expected.y_pred == "flower")
+    with pytest.raises(ValueError, match=r"labels has another order.*Leave labels out"):
+        make(X, y, pd.DataFrame(columns), labels=["china", "flower"])
+    make(X, y, pd.DataFrame(columns), labels=["flower", "china"])
+
+
+def test_columns_with_other_names_are_in_the_order_of_the_classes(some):
+    X, y = some
+    make = MistakesDisplay.from_predictions
+    y_proba = np.random.default_rng(0).dirichlet([1, 1], len(y))
+    expected = make(X, y, y_proba)
+    for names in (["proba_1", "proba_2"], [0, 1]):
+        display = make(X, y, pd.DataFrame(y_proba, columns=names))
+        np.testing.assert_array_equal(display.losses, expected.losses)
+    display = make(X, (y == "flower") + 1, pd.DataFrame(y_proba))  # classes 1 and 2
+    np.testing.assert_array_equal(display.losses, expected.losses)
+    for names in (["china", "flowers"], ["china", "china"]):
+        with pytest.raises(ValueError, match=f"columns 'china', '{names[1]}', but"):
+            make(X, y, pd.DataFrame(y_proba, columns=names))
 
 
 def test_flattened_images_are_drawn_as_the_transformer_reads_them():
@@ -559,6 +678,50 @@ def test_copies_of_all_images_are_found(metric, scale):
     )
 
 
+def own_metric(one, other):
+    return 1.0 + np.abs(one - other).sum()
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", own_metric],
+)
+@pytest.mark.parametrize("value", [0.0, 1e3])
+def test_copies_are_near_duplicates_with_every_metric(metric, value):
+    """The correlation and the angle of constant rows are not defined."""
+    rows = 1e3 * np.random.default_rng(0).random((30, 16))
+    rows[[4, 9, 21]] = value
+    rows[9] = -rows[9] if value == 0 else rows[9]
+    rows[17] = rows[2]
+    expected = {(4, 9), (4, 21), (9, 21), (2, 17)}
+    distances, neighbors = find_neighbors(rows, 2, metric)
+    for row, others in ((4, {9, 21}), (9, {4, 21}), (21, {4, 9})):
+        assert set(neighbors[row].tolist()) == others
+        assert distances[row].tolist() == [0, 0]
+    assert (neighbors[2, 0], neighbors[17, 0]) == (17, 2)
+    for threshold in (0.0, 0.05):
+        pairs, pair_distances = find_near_duplicates(
+            rows, distances[:, 0], threshold, metric
+        )
+        assert set(map(tuple, pairs.tolist())) == expected
+        assert len(pairs) == 4
+        assert not pair_distances.any()
+
+
+def test_copies_beyond_the_number_of_neighbours_are_cut_off():
+    rows = np.random.default_rng(0).random((8, 4))
+    rows[:4] = 0
+    distances, neighbors = find_neighbors(rows, 2, "cosine")
+    for row in range(4):
+        assert set(neighbors[row].tolist()) < set(range(4)) - {row}
+    distances, neighbors = find_neighbors(rows, 20, "cosine")
+    assert neighbors.shape == (8, 7)
+    for row in range(8):
+        assert sorted([row, *neighbors[row]]) == list(range(8))
+    np.testing.assert_array_equal(distances[:4, :3], 0)
+    np.testing.assert_allclose(distances[:4, 3:], 1)
+
+
 def test_duplicates_across_the_parts_come_first(parts, tmp_path):
     X, X_test = parts
     test_paths = [tmp_path / f"{i}.png" for i in range(len(X_test))]
@@ -685,6 +848,69 @@ def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
         NeighboursDisplay.from_features(X, np.eye(24), X_test, np.ones((10, 3)))
 
 
+def test_no_images_of_the_second_part_are_named(parts):
+    with pytest.raises(ValueError, match="X_test has no images"):
+        NeighboursDisplay.from_estimator(small(), parts[0], [])
+    with pytest.raises(ValueError, match=": X has no images"):
+        NeighboursDisplay.from_estimator(small(), [], parts[1])
+
+
+@pytest.mark.parametrize("display", [NeighboursDisplay, EmbeddingDisplay])
+def test_a_search_without_a_best_estimator_says_why(some, display):
+    X, y = some
+    grid = {"logisticregression__C": [1.0]}
+    search = GridSearchCV(linear(), grid, cv=2, refit=False)
+    transformers = make_pipeline(small(), StandardScaler())
+    for unfitted in (search, GridSearchCV(transformers, {}, cv=2)):
+        with pytest.raises(NotFittedError, match="This GridSearchCV is not fitted"):
+            display.from_estimator(unfitted, X)
+    with pytest.raises(NotFittedError, match="This VGG19Classifier instance is not"):
+        display.from_estimator(tuned(), X)
+    with pytest.raises(ValueError, match="it was fitted with refit=False"):
+        display.from_estimator(search.fit(X, y), X)
+
+
+def test_labels_of_neighbours_may_be_a_column(parts):
+    X, X_test = parts
+    display = NeighboursDisplay.from_features(
+        X,
+        np.eye(24),
+        X_test,
+        np.eye(24)[:10],
+        y=pd.DataFrame({"label": ["light"] * 24}),
+        y_test=np.array([["dark"]] * 10),
+    )
+    assert display.labels == ["light"] * 24 + ["dark"] * 10
+
+
+def test_tables_of_several_columns_say_what_can_be_done(some, paths):
+    y = some[1]
+    X = pd.DataFrame({"path": paths, "size": np.arange(len(y)) * 1.0})
+    model = make_pipeline(
+        ColumnTransformer(
+            [("images", small(), ["path"]), ("size", "passthrough", [1])]
+        ),
+        GaussianNB(),
+    ).fit(X, y)
+    names = {
+        "model": model,
+        "X": X,
+        "y": y,
+        "PCA": PCA,
+        "cross_val_predict": cross_val_predict,
+    }
+    for display in (MistakesDisplay, NeighboursDisplay, EmbeddingDisplay):
+        names[display.__name__] = display
+        for estimator in (model, GridSearchCV(model, {}, cv=2).fit(X, y)):
+            with pytest.raises(ValueError, match="DataFrame of 2 columns") as raised:
+                display.from_estimator(estimator, X, y=y)
+            advice = str(raised.value).split("is that column: ")[1]
+            advice = advice.removesuffix(", for a fitted pipeline.").removesuffix(".")
+            assert isinstance(eval(advice, names), display)
+    with pytest.raises(ValueError, match=r"Select it: X\[\['path'\]\]"):
+        EmbeddingDisplay.from_estimator(small(), X)
+
+
 # HistoryDisplay
 
 
@@ -774,6 +1000,56 @@ def test_weights_from_before_the_first_epoch_are_epoch_zero():
     assert HistoryDisplay({"block5": history}).best_epoch == 1
 
 
+def test_the_best_epoch_is_the_one_that_was_kept_where_scores_are_equal(tiles):
+    """The head alone is as good as any epoch, so that its layers are kept."""
+    X, y = tiles[0][:30], tiles[1][:30]
+    options = {"validation_fraction": 0.3, "learning_rate_init": 1e-9}
+    model = tuned(early_stopping=True, **options).fit(X, y)
+    assert set(model.history_["val_accuracy"]) == {model.best_validation_score_}
+    assert model.best_epoch_ == 0
+    display = HistoryDisplay.from_estimator(model)
+    assert (display.best_epoch, display.best_score) == (0, model.best_validation_score_)
+    assert display.best_line_.get_xdata() == [0]
+    model = pickle.loads(pickle.dumps(model))
+    assert HistoryDisplay.from_estimator(model).best_epoch == 0
+    assert not hasattr(model.set_params(early_stopping=False).fit(X, y), "best_epoch_")
+
+
+@pytest.mark.parametrize("make", [TFLearnMLPClassifier, TFLearnMLPRegressor])
+def test_the_best_epoch_is_of_the_last_fit(make):
+    """The first fit reaches the score of the second one, too."""
+    X, y = load_iris(return_X_y=True)
+    y = (y == 0).astype(int) if make is TFLearnMLPClassifier else X[:, 0]
+    head = make((8,), max_iter=3, early_stopping=True, warm_start=True, random_state=0)
+    kept = [head.fit(X, y).best_validation_score_]
+    assert head.history_[f"val_{_score(head)}"][head.best_epoch_ - 1] == kept[0]
+    kept.append(head.fit(X, y).best_validation_score_)
+    scores = head.history_[f"val_{_score(head)}"]
+    assert len(scores) == 6
+    expected = 3 + scores[3:].index(max(scores[3:])) + 1
+    display = HistoryDisplay.from_estimator(head)
+    assert head.best_epoch_ == display.best_epoch == expected
+    assert display.best_score == kept[1]
+    if make is TFLearnMLPClassifier:
+        assert kept[1] in scores[:3]
+    head.partial_fit(X, y)
+    assert not hasattr(head, "best_epoch_")
+    assert HistoryDisplay.from_estimator(head).best_score == max(scores)
+
+
+def _score(head):
+    return "accuracy" if isinstance(head, TFLearnMLPClassifier) else "r2"
+
+
+def test_heads_from_before_the_epoch_was_kept_are_drawn():
+    X, y = load_iris(return_X_y=True)
+    head = TFLearnMLPClassifier((4,), max_iter=4, early_stopping=True, random_state=0)
+    del head.fit(X, y).best_epoch_
+    scores = head.history_["val_accuracy"]
+    expected = scores.index(max(scores)) + 1
+    assert HistoryDisplay.from_estimator(head).best_epoch == expected
+
+
 def test_what_was_not_measured_in_some_epochs_is_a_gap():
     X, y = load_iris(return_X_y=True)
     head = TFLearnMLPClassifier((4,), max_iter=2, warm_start=True, random_state=0)
@@ -791,6 +1067,14 @@ def test_histories_refuse_what_has_none():
         HistoryDisplay.from_estimator(TFLearnMLPClassifier())
     with pytest.raises(ValueError, match="GaussianNB has no history_"):
         HistoryDisplay.from_estimator(GaussianNB().fit(X, y))
+    for histories in ({}, {"loss": [1.0, 0.5]}, {"head": {"accuracy": [1]}}, [[1]]):
+        with pytest.raises(
+            ValueError, match=r"histories=.*\{\"head\": head.history_\}"
+        ):
+            HistoryDisplay(histories)
+    for epoch in (-1, 3, 1.5):
+        with pytest.raises(ValueError, match=f"best_epoch={epoch}; .* 1 to 2, or 0"):
+            HistoryDisplay({"head": {"loss": [1, 2]}}, best_epoch=epoch)
 
 
 # EmbeddingDisplay
@@ -883,6 +1167,71 @@ def test_a_map_that_cannot_be_drawn_leaves_no_figure(some):
     assert plt.get_fignums() == []
 
 
+BAD_PARAMETERS = [
+    (MistakesDisplay, {"n_images": 0}, "n_images=0"),
+    (MistakesDisplay, {"n_columns": 1.5}, "n_columns=1.5"),
+    (NeighboursDisplay, {"n_images": 0}, "n_images=0"),
+    (NeighboursDisplay, {"n_neighbors": 0}, "n_neighbors=0"),
+    (NeighboursDisplay, {"threshold": -1}, "threshold=-1"),
+    (NeighboursDisplay, {"metric": "nonsense"}, "'metric' parameter .*'nonsense'"),
+    (NeighboursDisplay, {"metric": "precomputed"}, "expected a metric of features"),
+    (NeighboursDisplay, {"indices": [40]}, "40 is invalid"),
+    (EmbeddingDisplay, {"max_images": 0}, "max_images=0"),
+    (EmbeddingDisplay, {"thumbnail_size": -1}, "thumbnail_size=-1"),
+    (EmbeddingDisplay, {"thumbnail_size": np.inf}, "thumbnail_size=inf"),
+    (EmbeddingDisplay, {"cmap": "nope"}, "nope"),
+    (EmbeddingDisplay, {"method": StandardScaler}, "method|clone"),
+    (EmbeddingDisplay, {"method": LogisticRegression()}, "has no fit_transform"),
+    (LayerScoreDisplay, {"scoring": "nonsense"}, "nonsense"),
+    (LayerScoreDisplay, {"layers": ["nope"]}, "unknown: 'nope'"),
+    (SaliencyDisplay, {"cmap": "nope"}, "nope"),
+    (SaliencyDisplay, {"alpha": 2}, r"alpha=2; expected a number in 0\.\.1"),
+    *(
+        (
+            display,
+            {"ax": np.array([1, 2])},
+            r"ax is an array of shape \(2,\).*flat\[0\]",
+        )
+        for display in (
+            MistakesDisplay,
+            NeighboursDisplay,
+            EmbeddingDisplay,
+            LayerScoreDisplay,
+            SaliencyDisplay,
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("display", "options", "message"), BAD_PARAMETERS, ids=str)
+def test_parameters_are_checked_before_images_pass_the_network(
+    some, passes, display, options, message
+):
+    X, y = some
+    model = linear()
+    args = {NeighboursDisplay: (X,), SaliencyDisplay: (X[0],)}.get(display, (X, y))
+    if display is SaliencyDisplay:
+        model.fit(X, y)
+        options = {"layer": "block2_pool", **options}
+    passes.clear()
+    with pytest.raises((ValueError, TypeError), match=message):
+        display.from_estimator(model, *args, **options)
+    assert sum(passes) == 0
+    assert plt.get_fignums() == []
+
+
+def test_the_axes_are_checked_by_each_plot():
+    display = HistoryDisplay({"head": {"loss": [2, 1]}})
+    with pytest.raises(
+        ValueError, match=r"HistoryDisplay\.plot: ax is a str; expected"
+    ):
+        display.plot("left")
+    _, axes = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match=r"HistoryDisplay\.plot: ax is an array of"):
+        display.plot(axes)
+    assert display.plot(axes.flat[0]).ax_ is axes[0]
+
+
 def test_maps_refuse_what_they_cannot_use(some, paths):
     X, y = some
     make = EmbeddingDisplay.from_estimator
@@ -896,6 +1245,8 @@ def test_maps_refuse_what_they_cannot_use(some, paths):
         make(small(), X, max_images=0)
     with pytest.raises(ValueError, match="thumbnail_size=0"):
         make(small(), X, thumbnail_size=0)
+    with pytest.raises(ValueError, match="only one image; expected at least two"):
+        make(small(), X[:1])
     with open(paths[3], "r+b") as file:
         file.truncate(100)
     with pytest.raises(ValueError, match=r"X\[3\] \('.*03\.png'\): not an image"):

@@ -10,17 +10,24 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     ShuffleSplit,
     StratifiedKFold,
+    ValidationCurveDisplay,
     cross_val_score,
 )
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -172,7 +179,29 @@ def test_params_and_scoring_are_those_of_cross_val_score(some):
     alone = linear(layer="block2_pool", pooling="max")
     expected = cross_val_score(alone, X, y, **options)
     np.testing.assert_allclose(display.scores[0, 0], expected, rtol=1e-4)
-    assert display.ax_.get_ylabel() == "Log loss"
+    assert display.ax_.get_ylabel() == "Negative log loss"
+
+
+def gain(estimator, X, y):
+    return 1.0
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "neg_brier_score", gain])
+def test_scores_have_the_names_of_scikit_learns_displays(some, scoring):
+    X, y = some[0], (some[1] == "china").astype(int)
+    display = LayerScoreDisplay.from_estimator(
+        linear(), X, y, layers=["block1_pool"], poolings="avg", cv=2, scoring=scoring
+    )
+    other = ValidationCurveDisplay.from_estimator(
+        LogisticRegression(),
+        X.mean((1, 2)),
+        y,
+        param_name="C",
+        param_range=[0.1, 1],
+        cv=2,
+        scoring=scoring,
+    )
+    assert display.ax_.get_ylabel() == other.ax_.get_ylabel()
 
 
 def test_weights_drawn_by_fit_are_drawn_once(some, passes):
@@ -484,6 +513,14 @@ def test_the_map_is_drawn_over_the_image():
     empty.figure_.canvas.draw()
 
 
+def test_a_class_with_dollars_in_its_name_is_drawn():
+    display = SaliencyDisplay(
+        saliency=[[1]], image=np.zeros((8, 8, 3)), target="$\\foo$", layer="fc1"
+    ).plot()
+    display.figure_.canvas.draw()
+    assert display.ax_.get_title() == "$\\foo$: fc1"
+
+
 def test_layers_that_cannot_be_explained_are_refused(some):
     X, y = some
     model = linear(layer="block2_pool", pooling="avg").fit(X, y)
@@ -694,6 +731,42 @@ def test_heads_without_a_score_a_class_are_refused(head, message):
     y = np.where(np.arange(len(y)) % 4 == 0, "d", y)
     with pytest.raises(ValueError, match=message or "6 scores for 4 classes"):
         explain_row([head.fit(X, y)], X[0], None)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda svc: svc,
+        lambda svc: make_pipeline(StandardScaler(), svc),
+        lambda svc: GridSearchCV(svc, {"C": [1.0]}, cv=2),
+        lambda svc: GridSearchCV(make_pipeline(svc), {"svc__C": [1.0]}, cv=2),
+        lambda svc: BaggingClassifier(svc, 2, random_state=0),
+        lambda svc: StackingClassifier(
+            [("lr", LogisticRegression())], svc, passthrough=True, cv=2
+        ),
+    ],
+    ids=["svc", "pipeline", "search", "search of pipelines", "bagging", "stacking"],
+)
+def test_scores_of_pairs_are_not_taken_for_those_of_three_classes(wrap):
+    X, y = three_classes()
+    pairs = wrap(SVC(decision_function_shape="ovo")).fit(X, y)
+    for head in (pairs, FrozenEstimator(pairs)):
+        assert head.decision_function(X[:1]).shape == (1, 3)
+        with pytest.raises(ValueError, match=r"expected one per class.*'ovr'"):
+            explain_row([head], X[0], None)
+    explain_row([wrap(SVC()).fit(X, y)], X[0], None)
+
+
+@pytest.mark.parametrize("make", [OneVsOneClassifier, OneVsRestClassifier])
+def test_pairs_within_a_classifier_with_a_score_per_class_are_fine(make):
+    X, y = three_classes()
+    head = make(SVC(decision_function_shape="ovo")).fit(X, y)
+    for place, label in enumerate(head.classes_):
+        _, gradient = explain_row([head], X[5], label)
+        expected = measured(
+            lambda x, i=place: head.decision_function(x[None])[0, i], X[5]
+        )
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_what_is_no_predictor_is_refused():

@@ -82,6 +82,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     n_iter_: int
     seed_: int
     best_validation_score_: float
+    best_epoch_: int
     _trained_on: TrainedOn | None
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -480,8 +481,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self._trained_on = None
         if task.plan.start_layer is not None:
             self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
-        if hasattr(self, "best_validation_score_"):
-            del self.best_validation_score_
+        for name in ("best_validation_score_", "best_epoch_"):
+            if hasattr(self, name):
+                delattr(self, name)
         if not task.plan.trained:
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
@@ -537,7 +539,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             # Keeps the initial layers if training only makes them worse.
             loss, output = tuner.evaluate(validation.X, validation.Y, validation.w)
             seen = targets.figures(loss, validation.Y, output, validation.w)
-            stopping.should_stop({stopping.monitor: seen[targets.score_name]}, tuner)
+            stopping.should_stop(0, {stopping.monitor: seen[targets.score_name]}, tuner)
 
         def move_on(epoch: int, figures: Figures) -> None:
             bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
@@ -560,6 +562,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if stopping is not None and stopping.best_parameters is not None:
             tuner.set_parameters(stopping.best_parameters)
             self.best_validation_score_ = stopping.best_score
+            self.best_epoch_ = stopping.best_epoch
         plain = task.samples(task.train, scaling)
         self._warn_if_nothing_learned(plain, tuner, targets)
         layers, head_parameters = tuner.get_parameters()

@@ -93,6 +93,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     feature_scale_: Any
     _optimizer_slots: dict[str, np.ndarray]
     best_validation_score_: float
+    best_epoch_: int
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": [
@@ -364,7 +365,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             # continued training needs it.
             goes_on = one_epoch or self.warm_start
             self._optimizer_slots = network.get_slots() if goes_on else {}
-        self._keep_stopping(stopping)
+        self._keep_stopping(stopping, len(self.history_["loss"]) if continues else 0)
         self._keep_learned(scaling, learned, targets)
         self._keep_history(history, continues)
         self.learning_rate_init_ = spec.learning_rate
@@ -380,11 +381,16 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         self._set_targets(targets)
         self.coefs_, self.intercepts_ = map(list, learned)
 
-    def _keep_stopping(self, stopping: training.EarlyStopping | None) -> None:
+    def _keep_stopping(
+        self, stopping: training.EarlyStopping | None, n_before: int
+    ) -> None:
+        """Set or remove the attributes of early stopping, after some epochs before."""
+        for name in ("best_validation_score_", "best_epoch_"):
+            if hasattr(self, name):
+                delattr(self, name)
         if stopping is not None:
             self.best_validation_score_ = stopping.best_score
-        elif hasattr(self, "best_validation_score_"):
-            del self.best_validation_score_
+            self.best_epoch_ = n_before + stopping.best_epoch
 
     def _keep_history(self, history: training.History, continues: bool) -> None:
         before = self.history_ if continues else {"loss": []}

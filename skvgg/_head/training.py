@@ -78,21 +78,28 @@ class EarlyStopping:
         Number of epochs without improvement after which training stops.
     tol : float
         Minimum increase of the score that counts as an improvement.
+
+    Attributes
+    ----------
+    best_epoch : int
+        The epoch of the best score, the first one in a tie.
     """
 
     monitor: str
     n_iter_no_change: float
     tol: float
     best_score: float = -np.inf
+    best_epoch: int = 0
     best_parameters: Any = None
     _n_bad: int = field(default=0, init=False)
 
-    def should_stop(self, figures: Figures, network: Trainable) -> bool:
+    def should_stop(self, epoch: int, figures: Figures, network: Trainable) -> bool:
         """Record the score of an epoch; return whether to stop."""
         score = figures[self.monitor]
         self._n_bad = 0 if score > self.best_score + self.tol else self._n_bad + 1
         if score > self.best_score:
             self.best_score = score
+            self.best_epoch = epoch
             self.best_parameters = network.get_parameters()
         return self._n_bad >= self.n_iter_no_change
 
@@ -164,7 +171,7 @@ def train(
             bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
             stops = [callback(epoch, dict(figures)) for callback in callbacks]
             if early_stopping is not None:
-                stops.append(early_stopping.should_stop(figures, network))
+                stops.append(early_stopping.should_stop(epoch, figures, network))
             if any(stops):
                 break
     return history

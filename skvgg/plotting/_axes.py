@@ -23,6 +23,42 @@ def check_matplotlib(caller: str) -> None:
         ) from error
 
 
+def check_axes(ax: Any, caller: str) -> None:
+    """Check that matplotlib is installed, and that `ax` is its Axes or None.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If `ax` is something else.
+    """
+    check_matplotlib(caller)
+    from matplotlib.axes import Axes
+
+    if ax is None or isinstance(ax, Axes):
+        return
+    shape = getattr(ax, "shape", None)
+    got = f"a {type(ax).__name__}" if shape is None else f"an array of shape {shape}"
+    hint = "" if shape is None else " Pass one of them, such as axes.flat[0]."
+    raise ValueError(f"{caller}: ax is {got}; expected one matplotlib Axes.{hint}")
+
+
+def check_cmap(cmap: Any) -> None:
+    """Check that a parameter is a colormap, its name or None.
+
+    Raises
+    ------
+    ValueError
+        If there is no colormap of this name.
+    TypeError
+        If it is something else.
+    """
+    import matplotlib as mpl
+
+    mpl.colormaps.get_cmap(cmap)
+
+
 def get_axes(ax: Any, caller: str, figsize: tuple[float, float] | None = None) -> Any:
     """Return the axes to draw on: `ax`, or those of a new figure if it is None.
 
@@ -35,7 +71,7 @@ def get_axes(ax: Any, caller: str, figsize: tuple[float, float] | None = None) -
     figsize : tuple of (float, float) or None
         Width and height of a new figure in inches; None uses matplotlib's default.
     """
-    check_matplotlib(caller)
+    check_axes(ax, caller)
     if ax is not None:
         return ax
     from matplotlib import pyplot as plt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,23 @@ from sklearn.neighbors import NearestNeighbors
 _SMALLEST_MEDIAN = 1e-6
 
 
+def check_metric(metric: Any) -> None:
+    """Raise a ValueError unless a metric can be computed from features."""
+    if metric == "precomputed":
+        raise ValueError(
+            "metric='precomputed'; expected a metric of features, such as 'cosine' or "
+            "'euclidean'."
+        )
+    if not callable(metric):  # those may need rows of a certain length
+        NearestNeighbors(metric=metric).fit(np.zeros((2, 2)))
+
+
 def find_neighbors(
     rows: np.ndarray, n_neighbors: int, metric: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return distances and indices of the nearest other rows of each row.
+
+    Exact copies of a row are its nearest rows, with a distance of zero.
 
     Parameters
     ----------
@@ -33,7 +48,28 @@ def find_neighbors(
     """
     n_neighbors = min(n_neighbors, len(rows) - 1)
     search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
-    return search.fit(rows).kneighbors()
+    distances, indices = search.fit(rows).kneighbors()
+    for group in _find_copies(rows):
+        for row in group:
+            copies = group[group != row][:n_neighbors]
+            others = ~np.isin(indices[row], copies)
+            near = np.r_[copies, indices[row][others]][:n_neighbors]
+            far = np.r_[np.zeros(len(copies)), distances[row][others]][:n_neighbors]
+            indices[row], distances[row] = near, far
+    return distances, indices
+
+
+def _find_copies(rows: np.ndarray) -> list[np.ndarray]:
+    """Return the indices of equal rows, for each row that occurs more than once.
+
+    Not every metric finds them: the cosine distance of two rows of zeros is 1, and
+    others are not defined for such rows, or are sums of rounding errors.
+    """
+    groups = defaultdict(list)
+    for index, row in enumerate(rows):
+        digest = sha256((row + 0.0).tobytes()).digest()  # + 0.0 makes -0.0 equal to 0.0
+        groups[digest].append(index)
+    return [np.array(group) for group in groups.values() if len(group) > 1]
 
 
 def find_near_duplicates(
@@ -41,12 +77,14 @@ def find_near_duplicates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs of rows with atypically small distances, nearest first.
 
+    Exact copies are pairs with a distance of zero, whatever the metric and threshold.
+
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features), float64
         The rows.
     nearest : ndarray of shape (n_samples,)
-        Distance of each row to its nearest neighbor.
+        Distance of each row to its nearest neighbor; NaN where it is not defined.
     threshold : float
         Maximum distance of a pair, relative to the median of `nearest`.
     metric : str or callable
@@ -59,7 +97,7 @@ def find_near_duplicates(
     distances : ndarray of shape (n_pairs,), float64
     """
     search = NearestNeighbors(metric=metric).fit(rows)
-    limit = threshold * max(float(np.median(nearest)), _SMALLEST_MEDIAN)
+    limit = threshold * max(float(np.nanmedian(nearest)), _SMALLEST_MEDIAN)
     if search.effective_metric_ in ("euclidean", "l2"):
         # scikit-learn expands the square, so copies have a distance of rounding errors.
         longest = float(np.linalg.norm(rows, axis=1).max())
@@ -69,6 +107,14 @@ def find_near_duplicates(
     second = np.concatenate(near_indices).astype(int)
     distances = np.concatenate(near_distances)
     chosen = (first < second) & (distances < limit)
-    pairs = np.column_stack([first, second])[chosen]
-    order = np.argsort(distances[chosen], kind="stable")
-    return pairs[order], distances[chosen][order]
+    found = np.column_stack([first, second])[chosen]
+    copies = [
+        group[np.column_stack(np.triu_indices(len(group), 1))]
+        for group in _find_copies(rows)
+    ]
+    copied = np.concatenate([np.empty((0, 2), int), *copies])
+    pairs = np.concatenate([copied, found])
+    distances = np.concatenate([np.zeros(len(copied)), distances[chosen]])
+    pairs, places = np.unique(pairs, axis=0, return_index=True)
+    order = np.argsort(distances[places], kind="stable")
+    return pairs[order], distances[places][order]

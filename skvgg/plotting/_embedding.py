@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import axes_to_draw_on, check_matplotlib
+from skvgg.plotting._axes import axes_to_draw_on, check_axes, check_cmap
 from skvgg.plotting._labels import check_labels, check_same_length
 from skvgg.plotting._pipeline import check_rows, read_as, rows_of
 from skvgg.plotting._tables import check_count
@@ -25,6 +25,12 @@ _MAX_LETTERS = 30
 
 #: Width of the frame of a thumbnail, in points.
 _FRAME = 2.0
+
+#: What to do with a table of several columns.
+_INSTEAD = (
+    "EmbeddingDisplay(embedding=PCA(2).fit_transform(model[:-1].transform(X)), "
+    "images=list(X['path']), labels=y).plot(), for a fitted pipeline."
+)
 
 #: Space between thumbnails, in points.
 _GAP = 3.0
@@ -162,22 +168,30 @@ class EmbeddingDisplay:
         Raises
         ------
         ValueError
-            If `estimator` has no transformer, `method` does not return two columns, y
-            does not contain classes, or an image cannot be used. The message names the
-            index and path of the image.
+            If `estimator` has no transformer, a parameter is invalid, `method` does not
+            return two columns, y does not contain classes, there is only one image, or
+            an image cannot be used. The message names the index and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        images, max_pixels = read_as(estimator, X)
+        check_axes(ax, f"{cls.__name__}.from_estimator")
+        _check_look(max_images, thumbnail_size, cmap)
+        method = PCA(2, random_state=0) if method is None else clone(method)
+        if not hasattr(method, "fit_transform"):
+            raise ValueError(
+                f"method={method!r:.200} has no fit_transform; expected a transformer "
+                "such as sklearn.manifold.TSNE()."
+            )
+        images, max_pixels = read_as(estimator, X, _INSTEAD)
+        if len(images) < 2:
+            raise ValueError("There is only one image; expected at least two.")
         labels = None
         if y is not None:
             check_same_length(images, y, "y")
             labels = _check_classes(y)
         rows, _ = rows_of(estimator, X, y)
-        method = PCA(2, random_state=0) if method is None else clone(method)
         return cls(
             embedding=_check_map(method.fit_transform(rows), len(images), method),
             images=images,
@@ -222,12 +236,8 @@ class EmbeddingDisplay:
             If matplotlib is not installed.
         """
         caller = f"{type(self).__name__}.plot"
-        check_matplotlib(caller)
-        check_count(max_images, "max_images")
-        if not isinstance(thumbnail_size, Real) or not thumbnail_size > 0:
-            raise ValueError(
-                f"thumbnail_size={thumbnail_size!r}; expected a positive number."
-            )
+        check_axes(ax, caller)
+        _check_look(max_images, thumbnail_size, cmap)
         classes, colors = self._colors(cmap)
         with axes_to_draw_on(ax, caller, (8, 6)) as axes:
             self.ax_: Any = axes
@@ -318,6 +328,16 @@ class EmbeddingDisplay:
             self.ax_.add_artist(box)
             boxes.append(box)
         return boxes
+
+
+def _check_look(max_images: Any, thumbnail_size: Any, cmap: Any) -> None:
+    """Check the parameters of the plot."""
+    check_count(max_images, "max_images")
+    if not isinstance(thumbnail_size, Real) or not 0 < float(thumbnail_size) < np.inf:
+        raise ValueError(
+            f"thumbnail_size={thumbnail_size!r}; expected a positive number, in points."
+        )
+    check_cmap(cmap)
 
 
 def _shorten(name: str) -> str:

@@ -57,7 +57,7 @@ def draw_gallery(
     rows : sequence of sequence of Tile
         At least one row.
     title : str
-        Title of the axes.
+        Title of the axes, which is wrapped to the space of the axes.
     legend : dict of str to str
         Meanings of frame colors, by color.
 
@@ -75,11 +75,11 @@ def draw_gallery(
         for column, tile in enumerate(tiles)
     ]
     ax.set_axis_off()
-    ax.set_title(title, fontsize=_FONT_SIZE + 1, parse_math=False)
     images = [_draw_thumbnail(ax, *place) for place in placed]
     ax.set_xlim(0, max(map(len, rows)))
     ax.set_ylim(len(rows) * height, 0)
     ax.set_aspect("equal")
+    _draw_title(ax, title)
     if legend:
         n_columns = max(map(len, rows))
         _draw_legend(ax, legend, 1 if n_columns < _FEW_COLUMNS else len(legend))
@@ -88,6 +88,23 @@ def draw_gallery(
 
 def _row_height(n_lines: int) -> float:
     return 1 + _LINE * n_lines + 2 * _GAP
+
+
+def _draw_title(ax: Any, title: str) -> None:
+    """Draw a title of as many lines as the width of the axes makes it."""
+    text = ax.set_title(title, fontsize=_FONT_SIZE + 1, parse_math=False)
+    ax.figure.canvas.figure.draw_without_rendering()  # computes the layout
+    # The thumbnails may fill only a part of the space that the layout gives the axes.
+    width = ax.get_position(original=True).width * ax.figure.bbox.width
+    lines = [""]
+    for word in title.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        text.set_text(longer)
+        if lines[-1] and text.get_window_extent().width > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    text.set_text("\n".join(lines))
 
 
 def _draw_thumbnail(ax: Any, left: float, top: float, tile: Tile) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg._images import is_whole
+from skvgg.plotting._axes import check_axes, get_axes
 
 _LOSS, _SCORE = "tab:blue", "tab:orange"
 
@@ -26,12 +27,16 @@ class HistoryDisplay:
     Parameters
     ----------
     histories : dict of str to dict of str to list of float
-        The stages of training by name, in order. Each stage has one value per epoch
-        for "loss", a score such as "accuracy", and with validation samples "val_loss"
-        and "val_accuracy".
+        The stages of training by name, in order: at least one. Each stage has one value
+        per epoch for "loss", a score such as "accuracy", and with validation samples
+        "val_loss" and "val_accuracy".
     best_validation_score : float, default=None
         Validation score of the restored weights, if training stopped early. None
-        uses the best score of the last stage.
+        uses the score of the best epoch.
+    best_epoch : int, default=None
+        The epoch of the last stage whose weights were restored, starting at 1; 0 for
+        weights from before the first epoch. None uses the first epoch with
+        `best_validation_score`, or with the best score if this is also None.
 
     Attributes
     ----------
@@ -40,9 +45,9 @@ class HistoryDisplay:
     score_name : str or None
         "accuracy", "r2", "top_3_accuracy", ...; None if there is no score.
     best_epoch : int or None
-        The first epoch of the last stage with the best validation score, or with the
-        score of the restored weights; 0 if these are from before the first epoch.
-        None without validation samples.
+        The epoch of the last stage whose weights were restored, or else the first one
+        with the best validation score; 0 for weights from before the first epoch. None
+        without validation samples.
     best_score : float or None
         Validation score of the best epoch.
     ax_ : matplotlib Axes
@@ -87,7 +92,9 @@ class HistoryDisplay:
         histories: Mapping[str, Mapping[str, Sequence[float]]],
         *,
         best_validation_score: float | None = None,
+        best_epoch: int | None = None,
     ) -> None:
+        _check_histories(histories)
         self.histories = {
             str(stage): {
                 name: np.asarray(figures, dtype=np.float64)
@@ -96,6 +103,7 @@ class HistoryDisplay:
             for stage, history in histories.items()
         }
         self.best_validation_score = best_validation_score
+        self._best_epoch = _check_epoch(best_epoch, len(self._last["loss"]))
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
@@ -125,7 +133,7 @@ class HistoryDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         last = _last_step(estimator)
         if not hasattr(last, "history_"):
@@ -143,6 +151,7 @@ class HistoryDisplay:
         return cls(
             histories,
             best_validation_score=getattr(last, "best_validation_score_", None),
+            best_epoch=getattr(last, "best_epoch_", None),
         ).plot(ax)
 
     @property
@@ -155,6 +164,8 @@ class HistoryDisplay:
         scores = self._validation_scores
         if scores is None:
             return None
+        if self._best_epoch is not None:
+            return self._best_epoch
         if self.best_validation_score is None:
             return int(np.nanargmax(scores)) + 1
         kept = np.flatnonzero(scores == self.best_validation_score)
@@ -295,6 +306,27 @@ class HistoryDisplay:
             frameon=False,
             fontsize=9,
         )
+
+
+def _check_histories(histories: Any) -> None:
+    """Raise an error unless there is a stage, and each has losses."""
+    stages = list(histories.values()) if isinstance(histories, Mapping) else []
+    if not stages or not all(isinstance(s, Mapping) and "loss" in s for s in stages):
+        raise ValueError(
+            f"histories={histories!r:.200}; expected at least one stage by name, and "
+            'for each a dict with "loss", such as {"head": head.history_}.'
+        )
+
+
+def _check_epoch(epoch: Any, n_epochs: int) -> int | None:
+    if epoch is None:
+        return None
+    if not is_whole(epoch) or not 0 <= epoch <= n_epochs:
+        raise ValueError(
+            f"best_epoch={epoch!r}; expected the number of an epoch of the last stage, "
+            f"1 to {n_epochs}, or 0 for weights from before the first epoch."
+        )
+    return int(epoch)
 
 
 def _label_of(name: str) -> str:

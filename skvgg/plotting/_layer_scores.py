@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from skvgg._definition.architecture import Output
 from skvgg._typing import PoolingName
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
 
@@ -156,9 +156,11 @@ class LayerScoreDisplay:
             Poolings for layers with height and width.
         groups, cv, scoring, n_jobs, params, error_score
             As in :func:`sklearn.model_selection.cross_val_score`. `params` are passed
-            to the steps after the transformer. Random splits are drawn once.
+            to the steps after the transformer. Random splits are drawn once. With
+            metadata routing, `groups` are among the `params`.
         score_name : str, default=None
-            Name of the score in the axis label. None uses the name in `scoring`.
+            Name of the score in the axis label. None uses the name of `scoring`, such
+            as "Negative log loss" for "neg_log_loss".
         ax : matplotlib Axes, default=None
             Axes object to plot on. If None, a new figure and axes are created.
         errorbar_kw : dict, default=None
@@ -172,11 +174,12 @@ class LayerScoreDisplay:
         ------
         ValueError
             If `pipeline` does not start with a :class:`~skvgg.VGG19Features`, or if
-            layers or poolings are unknown or missing in the weights.
+            layers or poolings are unknown or missing in the weights, or another
+            parameter is invalid.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
         layers, poolings = check_layers(layers), check_poolings(poolings)
         step, _, _ = split_pipeline(pipeline)
         scores = score_layers(
@@ -296,6 +299,9 @@ class LayerScoreDisplay:
 
 def _name_of(scoring: Any) -> str:
     """Return the name of a score, formatted as in scikit-learn's displays."""
-    if not isinstance(scoring, str):
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", None)
+    if name is None:
         return "Score"
-    return scoring.removeprefix("neg_").replace("_", " ").capitalize()
+    if name.startswith("neg_"):
+        name = f"Negative {name.removeprefix('neg_')}"
+    return name.replace("_", " ").capitalize()

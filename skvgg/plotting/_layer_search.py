@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -22,6 +23,7 @@ from skvgg._definition.architecture import (
 from skvgg._typing import PoolingName
 from skvgg.features import VGG19Features
 from skvgg.plotting._pipeline import split_pipeline
+from skvgg.plotting._routing import check_groups
 
 
 def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -77,6 +79,8 @@ def score_layers(
     ndarray of shape (n_layers, n_poolings, n_folds), float64
     """
     _, features, rest = split_pipeline(pipeline)
+    check_groups(groups)
+    check_scoring(rest, scoring=scoring)
     X, y, groups = indexable(X, y, groups)
     splitter = _SplitOnce(check_cv(cv, y, classifier=is_classifier(rest)), X)
     scores: dict[Output, np.ndarray] = {}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._labels import (
@@ -20,12 +20,23 @@ from skvgg.plotting._labels import (
     encode_labels,
 )
 from skvgg.plotting._pipeline import read_as
-from skvgg.plotting._probabilities import check_proba, cross_val_proba, log_losses
+from skvgg.plotting._probabilities import (
+    check_proba,
+    classes_of_columns,
+    cross_val_proba,
+    log_losses,
+)
 from skvgg.plotting._tables import check_count, import_pandas
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 
 #: Color of the frames of suspected label errors.
 _SUSPECTED = "tab:red"
+
+#: What to do with a table of several columns.
+_INSTEAD = (
+    "MistakesDisplay.from_predictions(X['path'], y, "
+    "cross_val_predict(model, X, y, method='predict_proba'))."
+)
 
 
 class MistakesDisplay:
@@ -174,7 +185,7 @@ class MistakesDisplay:
         groups, cv, n_jobs, params
             As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed
             to `cv`, and `params` to `fit`; for a pipeline, to the steps after the
-            transformer.
+            transformer. With metadata routing, `groups` are among the `params`.
         n_images, balanced, n_columns, ax
             As in :meth:`plot`.
 
@@ -185,19 +196,30 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If `estimator` has no `predict_proba`, y does not contain classes, or an
-            image cannot be used. The message names the index and path of the image.
+            If `estimator` has no `predict_proba`, a parameter is invalid, y does not
+            contain classes, or an image cannot be used. The message names the index and
+            path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        images, max_pixels = read_as(estimator, X)
+        caller = f"{cls.__name__}.from_estimator"
+        check_axes(ax, caller)
+        check_count(n_images, "n_images")
+        check_count(n_columns, "n_columns")
+        images, max_pixels = read_as(estimator, X, _INSTEAD)
         check_same_length(images, y, "y")
         y = check_labels(y, "y")
         y_proba, classes = cross_val_proba(
-            estimator, X, y, groups=groups, cv=cv, n_jobs=n_jobs, params=params
+            estimator,
+            X,
+            y,
+            groups=groups,
+            cv=cv,
+            n_jobs=n_jobs,
+            params=params,
+            caller=caller,
         )
         return cls._of(images, y, y_proba, classes, max_pixels).plot(
             ax, n_images=n_images, balanced=balanced, n_columns=n_columns
@@ -226,10 +248,11 @@ class MistakesDisplay:
             Labels.
         y_proba : array-like of shape (n_samples, n_classes)
             Out-of-sample predicted probabilities, such as the result of
-            ``cross_val_predict(..., method="predict_proba")``.
+            ``cross_val_predict(..., method="predict_proba")``. If the columns of a
+            DataFrame are named after the classes, they may be in any order.
         labels : array-like of shape (n_classes,), default=None
-            Classes in the order of the columns of `y_proba`. None uses the sorted
-            labels in `y_true`.
+            Classes in the order of the columns of `y_proba`. None uses the labels in
+            `y_true`, in the order of the names of the columns, or else sorted.
         n_images, balanced, n_columns, ax
             As in :meth:`plot`.
 
@@ -240,18 +263,20 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If `y_proba` does not contain probabilities of the classes, or an image
-            cannot be used. The message names the index and path of the image.
+            If `y_proba` does not contain probabilities of the classes, only some of its
+            columns are named after classes, or an image cannot be used. The message
+            names the index and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
+        check_axes(ax, f"{cls.__name__}.from_predictions")
         images, max_pixels = read_as(None, X)
         check_same_length(images, y_true, "y_true")
         y_true = check_labels(y_true, "y_true")
         classes = np.unique(y_true) if labels is None else check_classes(labels)
+        classes = classes_of_columns(y_proba, classes, is_ordered=labels is not None)
         return cls._of(images, y_true, y_proba, classes, max_pixels).plot(
             ax, n_images=n_images, balanced=balanced, n_columns=n_columns
         )
@@ -365,7 +390,7 @@ class MistakesDisplay:
             If matplotlib is not installed.
         """
         caller = f"{type(self).__name__}.plot"
-        check_matplotlib(caller)
+        check_axes(ax, caller)
         check_count(n_images, "n_images")
         n_columns = check_count(n_columns, "n_columns")
         self.indices_ = self._worst(n_images, balanced)

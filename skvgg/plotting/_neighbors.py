@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images, is_whole
-from skvgg.plotting._axes import check_matplotlib, get_axes
-from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
+from skvgg.plotting._axes import check_axes, get_axes
+from skvgg.plotting._duplicates import (
+    check_metric,
+    find_near_duplicates,
+    find_neighbors,
+)
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
 from skvgg.plotting._parts import Parts, check_features, join_labels, naming
 from skvgg.plotting._pipeline import read_as, rows_of
@@ -19,6 +23,12 @@ from skvgg.plotting._tables import check_count, import_pandas
 
 #: Colors of frames: query image, near duplicate, and near duplicate across parts.
 _QUERY, _NEAR, _ACROSS = "black", "tab:orange", "tab:red"
+
+#: What to do with a table of several columns.
+_INSTEAD = (
+    "NeighboursDisplay.from_features(X['path'], model[:-1].transform(X)), for a fitted "
+    "pipeline."
+)
 
 
 class NeighboursDisplay:
@@ -87,9 +97,11 @@ class NeighboursDisplay:
     -----
     Two images are near duplicates if their distance is less than `threshold` times the
     median distance to the nearest other image, over all images of both parts.
-    cleanlab's ``Datalab`` uses the same rule. Test images with a near duplicate in the
-    training set make scores too optimistic. Keep near duplicates in the same part, with
-    the `groups` of a splitter.
+    cleanlab's ``Datalab`` uses the same rule. Images with equal features are always
+    near duplicates, and their distance is zero with every metric.
+
+    Test images with a near duplicate in the training set make scores too optimistic.
+    Keep near duplicates in the same part, with the `groups` of a splitter.
 
     Examples
     --------
@@ -191,20 +203,24 @@ class NeighboursDisplay:
         Raises
         ------
         ValueError
-            If `estimator` has no transformer, there is only one image, or an image
-            cannot be used. The message names the index and path of the image.
+            If `estimator` has no transformer, a parameter is invalid, there is only one
+            image, or an image cannot be used. The message names the index and path of
+            the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        images, max_pixels = read_as(estimator, X)
+        check_axes(ax, f"{cls.__name__}.from_estimator")
+        _check_search(n_neighbors, metric, threshold)
+        check_count(n_images, "n_images")
+        images, max_pixels = read_as(estimator, X, _INSTEAD)
         images_test: Images = ()
         if X_test is not None:
             with naming("X_test"):
-                images_test, _ = read_as(estimator, X_test)
+                images_test, _ = read_as(estimator, X_test, _INSTEAD)
         labels = join_labels(images, images_test, y, y_test)
+        _check_places(indices, _count(images, images_test))
         rows, transform = rows_of(estimator, X, y)
         if X_test is not None:
             with naming("X_test"):
@@ -261,14 +277,17 @@ class NeighboursDisplay:
         Raises
         ------
         ValueError
-            If the features do not have one row per image, there is only one image, or
-            an image cannot be used. The message names the index and path of the image.
+            If the features do not have one row per image, a parameter is invalid, there
+            is only one image, or an image cannot be used. The message names the index
+            and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_features")
+        check_axes(ax, f"{cls.__name__}.from_features")
+        _check_search(n_neighbors, metric, threshold)
+        check_count(n_images, "n_images")
         images, max_pixels = read_as(None, X)
         rows = check_features(features, images, "X")
         images_test: Images = ()
@@ -285,6 +304,7 @@ class NeighboursDisplay:
                 )
             rows = np.vstack([rows, test_rows])
         labels = join_labels(images, images_test, y, y_test)
+        _check_places(indices, _count(images, images_test))
         return cls._of(
             images,
             images_test,
@@ -308,15 +328,7 @@ class NeighboursDisplay:
         threshold: float,
         max_pixels: int | None,
     ) -> NeighboursDisplay:
-        n_neighbors = check_count(n_neighbors, "n_neighbors")
-        if not isinstance(threshold, Real) or not threshold >= 0:
-            raise ValueError(
-                f"threshold={threshold!r}; expected a nonnegative number. It is "
-                "relative to the median distance."
-            )
-        if len(rows) < 2:
-            raise ValueError("There is only one image; expected at least two.")
-        distances, neighbors = find_neighbors(rows, n_neighbors, metric)
+        distances, neighbors = find_neighbors(rows, int(n_neighbors), metric)
         pairs, pair_distances = find_near_duplicates(
             rows, distances[:, 0], float(threshold), metric
         )
@@ -410,7 +422,7 @@ class NeighboursDisplay:
             If matplotlib is not installed.
         """
         caller = f"{type(self).__name__}.plot"
-        check_matplotlib(caller)
+        check_axes(ax, caller)
         self.indices_ = self._check_indices(indices, check_count(n_images, "n_images"))
         drawn = np.column_stack([self.indices_, self.neighbors[self.indices_]])
         thumbnails = self._parts.thumbnails(np.unique(drawn).tolist(), self.max_pixels)
@@ -448,20 +460,12 @@ class NeighboursDisplay:
         return self
 
     def _check_indices(self, indices: Any, n_images: int) -> np.ndarray:
-        n_all = len(self.neighbors)
         if indices is None:
             # For pairs across the parts, the image of the second part.
             wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
             return np.array(list(dict.fromkeys(map(int, wanted)))[:n_images])
-        indices = np.atleast_1d(indices).tolist()
-        wrong = [i for i in indices if not (is_whole(i) and 0 <= i < n_all)]
-        if wrong or not indices:
-            problem = f"{wrong[0]!r} is invalid" if wrong else "it is empty"
-            raise ValueError(
-                f"indices={indices!r:.200}: {problem}; expected indices of images, "
-                f"0 to {n_all - 1}."
-            )
-        return np.array(indices, int)
+        _check_places(indices, len(self.neighbors))
+        return np.atleast_1d(indices).astype(int)
 
     def _colors_of_pairs(self) -> dict[tuple[int, int], str]:
         colors = {}
@@ -482,3 +486,36 @@ class NeighboursDisplay:
         if self.labels is not None:
             lines.append(str(self.labels[index]))
         return Tile(thumbnails[index], tuple(lines), color)
+
+
+def _check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
+    """Check the parameters of the search for neighbors and near duplicates."""
+    check_count(n_neighbors, "n_neighbors")
+    check_metric(metric)
+    if not isinstance(threshold, Real) or not float(threshold) >= 0:
+        raise ValueError(
+            f"threshold={threshold!r}; expected a nonnegative number. It is "
+            "relative to the median distance."
+        )
+
+
+def _count(images: Images, images_test: Images) -> int:
+    """Return the number of images of both parts, if there are neighbors."""
+    n_all = len(images) + len(images_test)
+    if n_all < 2:
+        raise ValueError("There is only one image; expected at least two.")
+    return n_all
+
+
+def _check_places(indices: Any, n_all: int) -> None:
+    """Check the indices of the images to draw."""
+    if indices is None:
+        return
+    indices = np.atleast_1d(indices).tolist()
+    wrong = [i for i in indices if not (is_whole(i) and 0 <= i < n_all)]
+    if wrong or not indices:
+        problem = f"{wrong[0]!r} is invalid" if wrong else "it is empty"
+        raise ValueError(
+            f"indices={indices!r:.200}: {problem}; expected indices of images, "
+            f"0 to {n_all - 1}."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from skvgg._images import Images
 from skvgg.plotting._labels import check_same_length
 from skvgg.plotting._pipeline import check_rows
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
+
+#: The name of the images at the start of an error, where it may follow scikit-learn's
+#: words for a table without rows.
+_NAME = re.compile(r"^(Found array with 0 sample\(s\): )?X(?=[\[ ])")
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,20 @@ def join_labels(
     if y is None or (y_test is None and len(images_test)):
         raise ValueError("Pass both y and y_test, or neither.")
     check_same_length(images, y, "y")
-    labels = list(np.asarray(y).tolist())
+    labels = _to_list(y)
     if y_test is not None:
         with naming("X_test"):
             check_same_length(images_test, y_test, "y_test")
-        labels += np.asarray(y_test).tolist()
+        labels += _to_list(y_test)
     return labels
+
+
+def _to_list(y: Any) -> list[Any]:
+    """Return labels as a list; they may be a table of one column."""
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return list(labels.tolist())
 
 
 def check_features(features: Any, images: Images, name: str) -> np.ndarray:
@@ -81,7 +94,7 @@ def naming(name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
-        message = str(error)
-        if not message.startswith(("X[", "X ")):
+        message, n_found = _NAME.subn(rf"\g<1>{name}", str(error))
+        if not n_found:
             raise
-        raise type(error)(f"{name}{message[1:]}") from error
+        raise type(error)(message) from error

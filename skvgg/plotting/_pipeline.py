@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -89,7 +90,7 @@ def split_fitted(model: Any) -> tuple[VGG19Features, list[Any]]:
         If the model is of another type.
     """
     check_is_fitted(model)
-    model = getattr(model, "best_estimator_", model)
+    model = _without_search(model)
     if hasattr(model, "features_") and hasattr(model, "head_"):
         return model.features_, _steps_of(model.head_)
     first, *steps = _steps_of(model)
@@ -112,6 +113,30 @@ def _steps_of(estimator: Any) -> list[Any]:
     return [step for _, nested in estimator.steps for step in _steps_of(nested)]
 
 
+def _without_search(estimator: Any) -> Any:
+    """Return the best estimator of a search, and other estimators as they are.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If a search is not fitted.
+    ValueError
+        If a search was not refitted.
+    """
+    if not hasattr(estimator, "refit") or hasattr(estimator, "best_estimator_"):
+        return getattr(estimator, "best_estimator_", estimator)
+    name = type(estimator).__name__
+    if not hasattr(estimator, "cv_results_"):
+        raise NotFittedError(
+            f"This {name} is not fitted, so it has no best_estimator_. Call fit first, "
+            "or pass the estimator that it searches over."
+        )
+    raise ValueError(
+        f"This {name} has no best_estimator_, because it was fitted with "
+        f"refit={estimator.refit!r}. Set refit=True and fit it again."
+    )
+
+
 def find_features(estimator: Any) -> VGG19Features | None:
     """Return the first VGG19Features within an estimator, or None."""
     if isinstance(estimator, VGG19Features):
@@ -120,7 +145,16 @@ def find_features(estimator: Any) -> VGG19Features | None:
     return next((part for part in parts if isinstance(part, VGG19Features)), None)
 
 
-def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
+def _takes_tables(estimator: Any) -> bool:
+    """Return whether an estimator selects columns of its input."""
+    if hasattr(estimator, "refit"):
+        estimator = getattr(estimator, "best_estimator_", estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        return _takes_tables(estimator.steps[0][1])
+    return isinstance(estimator, ColumnTransformer)
+
+
+def read_as(estimator: Any, X: Any, instead: str = "") -> tuple[Images, int | None]:
     """Return X as a sequence of images, and the maximum image size.
 
     Parameters
@@ -129,6 +163,8 @@ def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
         If it has a :class:`VGG19Features`, images are read with its parameters.
     X : images
         Images in memory.
+    instead : str
+        What to do if X is a table from which `estimator` selects a column of images.
 
     Returns
     -------
@@ -139,6 +175,12 @@ def read_as(estimator: Any, X: Any) -> tuple[Images, int | None]:
         raise ValueError(
             f"X is a Dask collection ({type(X).__name__}), but displays need images "
             "in memory. Pass X.compute(), or a part of the images."
+        )
+    if len(getattr(X, "columns", ())) > 1 and _takes_tables(estimator):
+        raise ValueError(
+            f"X is a DataFrame of {len(X.columns)} columns, and the display cannot "
+            "know which of them the ColumnTransformer takes images from; expected one "
+            f"column of paths or images. If 'path' is that column: {instead}"
         )
     features = None if estimator is None else find_features(estimator)
     if features is None:
@@ -216,16 +258,20 @@ def transformer_of(estimator: Any) -> Any:
 
     Raises
     ------
+    sklearn.exceptions.NotFittedError
+        If a search, or an estimator that has a transformer once fitted, is not fitted.
     ValueError
-        If there is no transformer, or none before fitting.
+        If there is no transformer.
     """
-    estimator = getattr(estimator, "best_estimator_", estimator)
+    estimator = _without_search(estimator)
     if isinstance(getattr(estimator, "features_", None), VGG19Features):
         return estimator.features_
     if hasattr(estimator, "transform"):
         return estimator
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         return transformer_of(estimator[:-1])
+    if _takes_images(estimator):
+        check_is_fitted(estimator)
     raise ValueError(
         "Expected a transformer of images such as VGG19Features, a pipeline that "
         "starts with one, or a fitted VGG19Classifier or VGG19Regressor; got "

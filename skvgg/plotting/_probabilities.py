@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
 
 from skvgg.plotting._pipeline import check_rows, computed_once
+from skvgg.plotting._routing import route
 
 #: Tolerance for the sum of the probabilities of a sample.
 _TOLERANCE = 1e-3
@@ -27,6 +28,7 @@ def cross_val_proba(
     cv: Any,
     n_jobs: int | None,
     params: Mapping[str, Any] | None,
+    caller: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return cross-validated probabilities of images.
 
@@ -35,8 +37,10 @@ def cross_val_proba(
     Parameters
     ----------
     estimator, X, y, groups, cv, n_jobs, params
-        As in :func:`sklearn.model_selection.cross_val_predict`. `groups` are passed to
-        the splitter. y is an array of labels that have been checked.
+        As in :func:`sklearn.model_selection.cross_val_predict`. y is an array of
+        labels that have been checked.
+    caller : str
+        Name of the function in error messages.
 
     Returns
     -------
@@ -64,7 +68,8 @@ def cross_val_proba(
         )
     indexable(X, y, groups)
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
-    folds = list(splitter.split(X, y, groups))
+    split_params, fit_params = route(estimator, splitter, groups, params, caller)
+    folds = list(splitter.split(X, y, **split_params))
     _check_partition(folds, len(y), cv)
     classes = np.unique(y)
     y_proba = np.zeros((len(y), len(classes)))
@@ -77,7 +82,7 @@ def cross_val_proba(
             y,
             cv=folds,
             n_jobs=n_jobs,
-            params=params,
+            params=fit_params,
             scoring=_no_score,
             return_estimator=True,
             error_score="raise",
@@ -151,6 +156,52 @@ def check_proba(y_proba: Any, n_samples: int, n_classes: int) -> np.ndarray:
             "that add up to 1, such as the output of predict_proba."
         )
     return y_proba
+
+
+def classes_of_columns(
+    y_proba: Any, classes: np.ndarray, *, is_ordered: bool
+) -> np.ndarray:
+    """Return the classes in the order of the columns of probabilities.
+
+    Parameters
+    ----------
+    y_proba : DataFrame or array-like
+        Names that are classes, or their strings, set the order of the columns. Other
+        names, such as the numbers that pandas gives by default, do not.
+    classes : ndarray of shape (n_classes,)
+        All classes.
+    is_ordered : bool
+        Whether `classes` are in the order that the user says the columns have.
+
+    Raises
+    ------
+    ValueError
+        If only some of the names are classes, or they contradict the given order.
+    """
+    names = list(getattr(y_proba, "columns", ()))
+    if len(names) != len(classes) or names == list(range(len(names))):
+        return classes
+    by_name = {str(label): place for place, label in enumerate(classes.tolist())}
+    places = [by_name.get(str(name)) for name in names]
+    found = [place for place in places if place is not None]
+    if not found:
+        return classes
+    if sorted(found) != list(range(len(classes))):
+        raise ValueError(
+            f"y_proba has the columns {_listed(names)}, but the classes are "
+            f"{_listed(classes.tolist())}. Name all columns after classes, each once, "
+            "or pass an array and its classes as labels."
+        )
+    if is_ordered and found != sorted(found):
+        raise ValueError(
+            f"y_proba has the columns {_listed(names)}, but labels has another order: "
+            f"{_listed(classes.tolist())}. Leave labels out to use the names."
+        )
+    return classes[found]
+
+
+def _listed(names: list[Any]) -> str:
+    return f"{', '.join(map(repr, names)):.200}"
 
 
 def log_losses(own: np.ndarray) -> np.ndarray:

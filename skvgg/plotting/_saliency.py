@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from skvgg.plotting._axes import check_matplotlib, get_axes
+from skvgg.plotting._axes import check_axes, check_cmap, get_axes
 from skvgg.plotting._grad_cam import check_layer, grad_cam, read_image
 from skvgg.plotting._pipeline import split_fitted
 from skvgg.plotting._row_gradient import explain_row
@@ -119,7 +120,8 @@ class SaliencyDisplay:
         ----------
         model : estimator
             A fitted pipeline of a :class:`~skvgg.VGG19Features`, any transformers and
-            a classifier or regressor; or a fitted search over such pipelines.
+            a classifier or regressor; a fitted :class:`~skvgg.VGG19Classifier` or
+            :class:`~skvgg.VGG19Regressor`; or a fitted search over one of these.
         image : image
             One image: a path, bytes, an open binary file, a PIL image or an array.
         layer : str, default="block5_conv4"
@@ -142,14 +144,15 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If `model`, `layer` or `target` is invalid, the image cannot be used, or
-            the gradient of the score is zero, as for trees.
+            If `model` or a parameter is invalid, the image cannot be used, or the
+            gradient of the score is zero, as for trees.
         sklearn.exceptions.NotFittedError
             If `model` is not fitted.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_axes(ax, f"{cls.__name__}.from_estimator")
+        _check_look(cmap, alpha)
         features, steps = split_fitted(model)
         check_layer(features, layer)
         X, pixels = read_image(features, image)
@@ -184,10 +187,15 @@ class SaliencyDisplay:
 
         Raises
         ------
+        ValueError
+            If a parameter is invalid.
         ImportError
             If matplotlib is not installed.
         """
-        self.ax_ = get_axes(ax, f"{type(self).__name__}.plot")
+        caller = f"{type(self).__name__}.plot"
+        check_axes(ax, caller)
+        _check_look(cmap, alpha)
+        self.ax_ = get_axes(ax, caller)
         self.figure_ = self.ax_.figure
         heatmap = self._resized()
         self.im_ = self.ax_.imshow(self.image)
@@ -195,7 +203,7 @@ class SaliencyDisplay:
             heatmap, cmap=cmap, alpha=alpha, vmin=0, vmax=heatmap.max() or 1
         )
         self.ax_.set_axis_off()
-        self.ax_.set_title(f"{self.target}: {self.layer}")
+        self.ax_.set_title(f"{self.target}: {self.layer}", parse_math=False)
         return self
 
     def _resized(self) -> np.ndarray:
@@ -205,3 +213,10 @@ class SaliencyDisplay:
             (width, height), Image.Resampling.BILINEAR
         )
         return np.asarray(resized)
+
+
+def _check_look(cmap: Any, alpha: Any) -> None:
+    """Check the colormap and the opacity of a map."""
+    check_cmap(cmap)
+    if not isinstance(alpha, Real) or not 0 <= float(alpha) <= 1:
+        raise ValueError(f"alpha={alpha!r}; expected a number in 0..1.")

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import is_classifier, is_regressor
+from sklearn.ensemble import BaggingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 
 from skvgg.plotting._dense import DenseHead, as_dense_layers, as_linear
 from skvgg.plotting._differences import difference_gradient
@@ -142,9 +145,30 @@ def _find_class(head: Any, target: Any, n_outputs: int) -> tuple[int, int]:
     (place,) = places
     if n_outputs == 1 and len(classes) == 2:
         return 0, 1 if place == 1 else -1
-    if n_outputs != len(classes):
+    # Three classes have three pairs, so the number of scores does not tell.
+    if n_outputs != len(classes) or _scores_pairs(head):
         raise ValueError(
             f"{type(head).__name__} returns {n_outputs} scores for {len(classes)} "
-            "classes; expected one per class, as with decision_function_shape='ovr'."
+            "classes; expected one per class, as with decision_function_shape='ovr'. "
+            "Set it with set_params; an SVC need not be fitted again."
         )
     return place, 1
+
+
+def _scores_pairs(head: Any) -> bool:
+    """Return whether a decision function has a column per pair of classes."""
+    return getattr(_deciding(head), "decision_function_shape", None) == "ovo"
+
+
+def _deciding(head: Any) -> Any:
+    """Return the estimator whose decision function a head returns."""
+    if isinstance(head, Pipeline):
+        return _deciding(head.steps[-1][1])
+    if isinstance(head, FrozenEstimator):
+        return _deciding(head.estimator)
+    if isinstance(head, BaggingClassifier):  # the mean over its estimators
+        return _deciding(head.estimators_[0])
+    for name in ("best_estimator_", "final_estimator_"):  # a search; stacking
+        if hasattr(head, name):
+            return _deciding(getattr(head, name))
+    return head
