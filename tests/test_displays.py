@@ -386,6 +386,10 @@ def test_metadata_is_routed_as_by_cross_val_predict(some, passes, case):
             cross_val_predict(model, X, y, method="predict_proba", **options)
         with pytest.raises(expected.type) as raised:
             MistakesDisplay.from_estimator(model, X, y, **options)
+    if case == "groups":
+        assert sum(passes) == 0
+        assert "params={'groups': groups}" in str(raised.value)
+        return
     ours, theirs = str(raised.value), str(expected.value)
     for name in ("cross_val_predict.fit", "cross_val_predict"):
         theirs = theirs.replace(name, "MistakesDisplay.from_estimator")
@@ -399,7 +403,7 @@ def test_groups_of_layer_scores_are_refused_before_images_pass(some, passes):
     options = {"groups": np.arange(len(y)) // 4, "cv": GroupKFold(3)}
     with (
         config_context(enable_metadata_routing=True),
-        pytest.raises(ValueError, match="only be passed if metadata routing is not"),
+        pytest.raises(ValueError, match="groups are one of the params"),
     ):
         LayerScoreDisplay.from_estimator(linear(), X, y, **options)
     assert sum(passes) == 0
