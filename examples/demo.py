@@ -289,7 +289,9 @@ def draw_mistakes(figure, model, paths, labels, n_shown=4):
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[np.argsort(-proba[wrong].max(axis=1))][:n_shown]
     figure.suptitle(
-        f"The surest of {len(wrong)} mistakes, and where the network looked"
+        f"The most confident of {len(wrong)} mistakes, and where the network looked"
+        if len(wrong)
+        else f"No mistakes on {len(paths)} held-out images"
     )
     axes = figure.subplots(2, n_shown, squeeze=False)
     for ax in axes.flat:
@@ -308,7 +310,7 @@ def predict_again(model, images):
     pipeline = joblib.load(model)
     predicted = pipeline.predict(images)
     for path, label in zip(images, predicted, strict=True):
-        print(f"  {Path(path).name}: {label}")
+        print(f"  {Path(path).parent.name}/{Path(path).name}: {label}")
 
 
 if __name__ == "__main__":

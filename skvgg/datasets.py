@@ -127,7 +127,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
         raise ValueError(
             f"{str(root)!r} has {len(names)} subfolder(s) with images; expected one "
             f"per class and at least two, such as {str(root / 'cats')!r} and "
-            f"{str(root / 'dogs')!r}."
+            f"{str(root / 'dogs')!r}. Images directly in the folder have no class."
         )
     data = np.array(paths, dtype=object)
     return _LabelledImages(

@@ -603,6 +603,27 @@ def test_columns_and_paths_that_are_not_there_are_named(
     assert line.startswith(f"skvgg: error: {message}")
 
 
+def test_several_folders_are_classes(paths):
+    folders = ["photos/china", "photos/flower"]
+    assert main(["extract", *folders, "-o", "rows.npy", *SMALL, "--quiet"]) == 0
+    table = read("rows.npy.images.csv")
+    assert list(table["label"]) == [Path(path).parent.name for path in table["path"]]
+    assert main(["extract", folders[0], "-o", "one.npy", *SMALL, "--quiet"]) == 0
+    assert list(read("one.npy.images.csv")) == ["index", "path", "error"]
+
+
+def test_predict_writes_tables_and_has_no_labels(paths, saved, capsys):
+    saved(make_pipeline(features(), LogisticRegression()))
+    assert main([*PREDICT[:4], "rows.npy"]) == 2
+    assert "predictions are written as a CSV table" in capsys.readouterr().err
+    assert main(["predict", "photos", "model.joblib", "-o", "p.csv"]) == 2
+    assert "'photos' is a folder; expected the file of a model" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit):
+        main([*PREDICT, "--label-column", "label"])
+
+
 def test_options_that_contradict_each_other_are_refused(paths, capsys):
     command = ["extract", "photos", "-o", "rows.npy", *SMALL]
     for options, message in (

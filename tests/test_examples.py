@@ -91,7 +91,7 @@ def test_the_example_on_photos_runs(
     monkeypatch.chdir(photo_folder.parent)
     monkeypatch.setenv("HOME", str(photo_folder.parent))
     exec(compile(readme_blocks()[1], "README.md", "exec"), {})
-    assert "of the held-out photos are named rightly" in capsys.readouterr().out
+    assert "of the held-out photos are classified correctly" in capsys.readouterr().out
     search = joblib.load("model.joblib")
     assert set(search.classes_) == {"china", "flower"}
 
@@ -139,11 +139,11 @@ def test_demo_on_solar_cells(demo, tmp_path, passes, capfd):
     accuracies = re.findall(r"  ([\d.]+) [± ].{7} (\S.*\S) +[█░]{30}", out)
     assert [name for _, name in accuracies][3:] == [
         "this pipeline",
-        "hand-made features, SVM",
+        "hand-crafted features, SVM",
         "VGG19 fine-tuned on a GPU",
     ]
     assert all(0 <= float(score) <= 1 for score, _ in accuracies)
-    said = re.findall(r"  (cell\d+\.png): (sound|defective)", out)
+    said = re.findall(r"  images/(cell\d+\.png): (sound|defective)", out)
     assert len(said) == 3  # by the new process
     assert err == ""
     assert width(tmp_path / "out" / "demo.png") > 500

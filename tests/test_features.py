@@ -233,7 +233,7 @@ def test_verbose_shows_a_progress_bar_and_silence_is_the_default(tiles, capfd):
         ({"weights": 3}, "'weights' parameter"),
         (
             {"weights": "imagenet", "layer": "fc2", "image_size": 128},
-            "'fc1' and 'fc2'.*need 224",
+            "'fc1' and 'fc2'.*need image_size=224",
         ),
     ],
 )
@@ -496,7 +496,7 @@ for module in (joblib, sklearn.utils.parallel):
     try:
         module.Parallel(n_jobs=2)(work)
     except BadImageWarning as warning:
-        print([*warning.bad_images], "2 of the" in str(warning))
+        print([*warning.bad_images], "2 of 2 images" in str(warning))
 """
     monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning")
     assert run_python(code).stdout == "[0, 1] True\n[0, 1] True\n"

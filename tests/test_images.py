@@ -333,6 +333,7 @@ def test_one_image_with_channels_first_is_no_surprise(tiles):
         warnings.simplefilter("error")
         np.testing.assert_array_equal(read(threes[..., None]), gray)
         read(tiles[0][:2, ..., 0])
+        read(threes[:, :8, :8])  # three digits, rather
 
 
 @pytest.mark.parametrize(

@@ -397,6 +397,17 @@ def test_the_fully_connected_layers_are_explained(some):
     assert display.saliency.shape == (2, 2)
 
 
+def test_the_default_is_the_last_convolution_of_the_features(some):
+    X, y = some
+    for layer, expected in (
+        ("block4_pool", "block4_conv4"),
+        (("block2_conv1", "block1_pool"), "block2_conv1"),
+        ("fc1", "block5_conv4"),
+    ):
+        model = linear(layer=layer).fit(X, y)
+        assert SaliencyDisplay.from_estimator(model, X[0]).layer == expected
+
+
 @pytest.mark.usefixtures("with_instructions")
 def test_lower_precision_gives_nearly_the_same_map(some):
     X, y = some

@@ -38,7 +38,7 @@ N_PER_CLASS = 150
 # %%
 # The photos
 # ----------
-# Monocrystalline cells on whose state the experts agree, as many of each class.
+# Monocrystalline cells on whose state the experts agree, the same number of each class.
 
 photos, defect, kind = load_dataset()
 rng = np.random.default_rng(0)

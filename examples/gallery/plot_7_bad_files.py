@@ -23,7 +23,7 @@ from skvgg import BadImageWarning, VGG19Features
 from skvgg.datasets import find_bad_images, load_image_folder
 
 # %%
-# A folder as one finds it
+# A typical folder
 # ------------------------
 # Crops of two photos, one subfolder per class, all good at first ...
 

@@ -41,7 +41,8 @@ print(
 # %%
 # From the file to classifiers
 # ----------------------------
-# A fifth is held out. Batches come in random order, each sorted, as disks read forward.
+# A fifth is held out. Batches come in random order. Each is sorted, because
+# disks read faster in order.
 
 rng = np.random.default_rng(0)
 is_test = np.arange(len(rows)) % 5 == 0

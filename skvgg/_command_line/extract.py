@@ -34,8 +34,8 @@ Compute the features of images and write them to a file, one row per image. The
 suffix of the file selects the format: .npy (numpy.load), .parquet (a folder;
 needs pyarrow) or .zarr (needs zarr). A table next to it, rows.npy.images.csv,
 lists the image of each row (index, path, label, error). Labels are the names of
-subfolders, or a column of a table. Relative paths in the table start from its
-folder.
+subfolders, or of the folders if there are several, or a column of a table.
+Relative paths in the table start from its folder.
 
 Run the same command again to resume an interrupted run. Unreadable images become
 rows of NaN; with --strict they end the run.
@@ -61,7 +61,7 @@ _COLUMNS = ("index", "path")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    add_images(parser)
+    add_images(parser, has_labels=True)
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE", help="output file"
     )
@@ -89,13 +89,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="height and width in pixels, or HEIGHTxWIDTH (default: 224)",
     )
-    network.add_argument("--resize", choices=("stretch", "crop", "pad"))
-    network.add_argument("--preprocessing", choices=("auto", "caffe", "torch", "none"))
-    network.add_argument("--views", choices=("flip", "flips"))
     network.add_argument(
-        "--precision", choices=("float32", "tensorfloat32", "float16", "bfloat16")
+        "--resize",
+        choices=("stretch", "crop", "pad"),
+        help="how images of another shape are resized (default: stretch)",
     )
-    network.add_argument("--batch-size", type=positive, metavar="N")
+    network.add_argument(
+        "--preprocessing",
+        choices=("auto", "caffe", "torch", "none"),
+        help="scale of the pixels (default: auto, as the weights were trained)",
+    )
+    network.add_argument(
+        "--views",
+        choices=("flip", "flips"),
+        help="average over the mirror image, or over all flips",
+    )
+    network.add_argument(
+        "--precision",
+        choices=("float32", "tensorfloat32", "float16", "bfloat16"),
+        help="fewer bits are faster on some processors (default: float32)",
+    )
+    network.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="images in the network at a time (default: 32)",
+    )
     network.add_argument(
         "--memory", metavar="DIR", help="folder of a cache of the features"
     )

@@ -18,8 +18,8 @@ class Listing(NamedTuple):
     labels: list[str]
 
 
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select images."""
+def add_images(parser: argparse.ArgumentParser, *, has_labels: bool) -> None:
+    """Add the arguments that select images, and their labels."""
     parser.add_argument(
         "images",
         nargs="+",
@@ -33,11 +33,14 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         help="column of paths in a CSV table; relative paths start from the folder of "
         "the table (default: path)",
     )
-    parser.add_argument(
-        "--label-column",
-        metavar="NAME",
-        help="column of labels in a CSV table (default: label, if there is one)",
-    )
+    if has_labels:
+        parser.add_argument(
+            "--label-column",
+            metavar="NAME",
+            help="column of labels in a CSV table (default: label, if there is one)",
+        )
+    else:
+        parser.set_defaults(label_column=None)
 
 
 def find_images(options: argparse.Namespace) -> Listing:
@@ -53,12 +56,14 @@ def find_images(options: argparse.Namespace) -> Listing:
     """
     found = Listing([], [])
     has_table = False
+    n_folders = sum(map(os.path.isdir, filter(None, options.images)))
     for text in options.images:
         if not text:
             raise ValueError("A path of images is empty. Is a variable not set?")
         path = Path(text)
         if path.is_dir():
-            more = _of_folder(path)
+            # Of several folders, such as photos/*, each is a class.
+            more = _of_folder(path, path.name if n_folders > 1 else "")
         elif not path.exists():
             raise FileNotFoundError(f"{text!r}: no such file or folder.")
         elif path.suffix.lower() == ".csv":
@@ -79,7 +84,7 @@ def find_images(options: argparse.Namespace) -> Listing:
     return found
 
 
-def _of_folder(folder: Path) -> Listing:
+def _of_folder(folder: Path, label: str) -> Listing:
     images, n_skipped = image_files(folder)
     if not images:
         raise ValueError(
@@ -87,7 +92,7 @@ def _of_folder(folder: Path) -> Listing:
             "with the extension of an image format that Pillow reads."
         )
     parts = [image.relative_to(folder).parts for image in images]
-    labels = [some[0] if len(some) > 1 else "" for some in parts]
+    labels = [some[0] if len(some) > 1 else label for some in parts]
     return Listing([str(image) for image in images], labels)
 
 

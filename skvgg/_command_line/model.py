@@ -152,10 +152,14 @@ def _load(path: str) -> Any:
         return joblib.load(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path!r}: no such file.") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(
+            f"{path!r} is a folder; expected the file of a model, followed by images."
+        ) from None
     except Exception as error:  # unpickling can raise any error
         raise ValueError(
-            f"{path!r}: the model cannot be loaded ({type(error).__name__}: "
-            f"{error}). Save models with joblib.dump."
+            f"{path!r}: the model cannot be loaded ({type(error).__name__}: {error}). "
+            "Is it a file that joblib.dump wrote?"
         ) from error
 
 

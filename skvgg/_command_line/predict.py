@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="file from joblib.dump; loading it runs its code"
     )
-    add_images(parser)
+    add_images(parser, has_labels=False)
     parser.add_argument(
         "-o",
         "--output",
@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     header = ["path", "prediction"]
     if not is_stream(options.output):
         check_output(Path(options.output), header, options.images)
+        _check_suffix(Path(options.output))
     model = Model(options.model)
     place = _naming(options.output)
     n_bad = 0
@@ -109,6 +110,14 @@ def run(options: argparse.Namespace) -> int:
         return OK
     say("warning", f"{n_bad} of {len(paths)} images could not be used.")
     return SOME_BAD
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix in (".npy", ".parquet", ".zarr"):
+        raise ValueError(
+            f"{str(output)!r}: predictions are written as a CSV table. Choose another "
+            "output, such as predictions.csv."
+        )
 
 
 def _naming(output: str) -> Callable[[str], str]:

@@ -174,7 +174,7 @@ class Job:
     ) -> dict[int, list[bytes]]:
         keys, bad = self.run(images, rows)
         if bad and self._recipe.view is None:  # warn once, not for each view
-            warn_of_bad(bad)
+            warn_of_bad(bad, len(images))
         return keys
 
     def run(

@@ -48,12 +48,12 @@ class Passes(Protocol):
         """Begin a run; when the context exits, all its images are done."""
 
 
-def warn_of_bad(bad: dict[int, str]) -> None:
+def warn_of_bad(bad: dict[int, str], n_images: int) -> None:
     """Warn about images whose rows are NaN."""
     some = "\n".join([*bad.values()][:_TOLD_OF])
     more = f"\nand {len(bad) - _TOLD_OF} more" if len(bad) > _TOLD_OF else ""
     message = (
-        f"{len(bad)} of the images could not be used; their rows are NaN. (The "
+        f"{len(bad)} of {n_images} images could not be used; their rows are NaN. (The "
         "attribute bad_images of this warning lists all of them. In cross-validation, "
         f"indices refer to the fold.)\n{some}{more}"
     )

@@ -32,7 +32,7 @@ from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import FLIPS, View, make_views
-from skvgg._finetune.heads import linear_loss
+from skvgg._finetune.heads import few_threads, linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._finetune.stored import Stored, check_disk
 from skvgg._finetune.task import Task, warm_up_and_fall
@@ -461,7 +461,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
         hidden = check_hidden_layer_sizes(self.head)
         if not hidden:
-            self.head_, self._penalties = self._fit_linear(X, Y, w, first, task.targets)
+            with few_threads(X.size):
+                head = self._fit_linear(X, Y, w, first, task.targets)
+            self.head_, self._penalties = head
             return
         self.head_ = self._make_head(
             hidden_layer_sizes=hidden,

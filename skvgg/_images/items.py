@@ -18,6 +18,9 @@ from PIL import Image
 from skvgg._runtime.warn import warn
 
 ENCODED = bytes | bytearray | memoryview
+#: Minimum side in pixels of an array (3, h, w) that may be one RGB image.
+_SMALLEST_PHOTO = 32
+
 #: One item per image: an array of pixels, or a sequence of images in any form.
 Images = np.ndarray | Sequence[Any]
 
@@ -251,7 +254,7 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
             else ""
         )
         raise ValueError(f"X has shape {X.shape}; {expected}.{hint}")
-    if X.ndim == 3 and len(X) == 3:
+    if X.ndim == 3 and len(X) == 3 and min(X.shape[1:]) >= _SMALLEST_PHOTO:
         warn(
             f"X has shape {X.shape} and is read as three gray images. If it is one RGB "
             "image with the channels first, use X.transpose(1, 2, 0)[None]; if it is "

@@ -98,7 +98,7 @@ class Run:
             self._places.publish()
         bad = self._journal.bad()
         if bad:
-            warn_of_bad(bad)
+            warn_of_bad(bad, layout.n_rows)
 
     # Existing chunks
 

@@ -178,12 +178,13 @@ class EmbeddingDisplay:
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
         _check_look(max_images, thumbnail_size, cmap)
-        method = PCA(2, random_state=0) if method is None else clone(method)
+        method = PCA(2, random_state=0) if method is None else method
         if not hasattr(method, "fit_transform"):
             raise ValueError(
                 f"method={method!r:.200} has no fit_transform; expected a transformer "
                 "such as sklearn.manifold.TSNE()."
             )
+        method = clone(method)
         images, max_pixels = read_as(estimator, X, _INSTEAD)
         if len(images) < 2:
             raise ValueError("There is only one image; expected at least two.")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skvgg._definition.architecture import (
+    CONV_NAMES,
     LAYER_NAMES,
     LAYERS,
     Output,
@@ -29,6 +30,13 @@ from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.features import VGG19Features
 
 _WITH_MAPS = tuple(layer.name for layer in LAYERS if layer.is_spatial)
+
+
+def last_convolution(features: VGG19Features) -> str:
+    """Return the last convolution that the features depend on."""
+    layers = [output.layer for output in _settings_of(features).outputs]
+    last = max(map(LAYER_NAMES.index, layers))
+    return [name for name in LAYER_NAMES[: last + 1] if name in CONV_NAMES][-1]
 
 
 def check_layer(features: VGG19Features, layer: str) -> None:

