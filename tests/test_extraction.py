@@ -129,7 +129,7 @@ def test_bad_images_get_nan_and_one_warning(images, tmp_path, with_memory):
     X = [images[0], bad, images[1], None, bad, missing, images[2]]
     memory = tmp_path if with_memory else None
     for turn in range(2):
-        with pytest.warns(BadImageWarning, match="4 of the images") as record:
+        with pytest.warns(BadImageWarning, match=r"4 of \d+ images") as record:
             rows, batches, told = run(X, memory, skips_bad=True)
         (warning,) = record
         assert list(warning.message.bad_images) == [1, 3, 4, 5]

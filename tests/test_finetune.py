@@ -653,7 +653,7 @@ def test_bad_images_are_told_of_once_for_all_views(cuts):
         on_error="nan",
         random_state=0,
     )
-    with pytest.warns(BadImageWarning, match="1 of the images") as told:
+    with pytest.warns(BadImageWarning, match=r"1 of \d+ images") as told:
         rows = features.transform([*cuts[0][:2], "nowhere.png"])
     assert len(told) == 1
     assert np.isnan(rows).all(axis=1).tolist() == [False, False, True]

@@ -585,7 +585,7 @@ def test_nan_that_is_no_bad_image_is_none(files, tmp_path, n_jobs):
         (features(on_error="nan"), ["path"]), ("passthrough", ["age"]), n_jobs=n_jobs
     ).fit(X)
     files[3].write_bytes(b"no image")
-    with pytest.warns(BadImageWarning, match="1 of the images") as caught:
+    with pytest.warns(BadImageWarning, match=r"1 of \d+ images") as caught:
         path = transform_to_file(columns, X, tmp_path / "rows.npy", chunk_size=5)
     assert list(caught[-1].message.bad_images) == [3]
     assert np.isnan(np.load(path)).any(axis=1).nonzero()[0].tolist() == [2, 3, 7]
@@ -601,7 +601,7 @@ def test_bad_images_of_an_earlier_run_are_told_of_too(files, tiles, tmp_path):
     with pytest.warns(BadImageWarning) as caught:
         transform_to_file(features(on_error="nan"), files, path)
     assert list(caught[0].message.bad_images) == [1, 7]
-    with pytest.warns(BadImageWarning, match="2 of the images"):
+    with pytest.warns(BadImageWarning, match=r"2 of \d+ images"):
         transform_to_file(features(on_error="nan"), files, path)
 
 
