@@ -53,7 +53,7 @@ def run(images, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings)
     ).run(images, rows)
     cache.close()
     if bad:
-        warn_of_bad(bad)
+        warn_of_bad(bad, len(images))
     return rows, network.batches, told
 
 
