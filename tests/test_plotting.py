@@ -536,7 +536,7 @@ def test_layers_that_cannot_be_explained_are_refused(some):
     X, y = some
     model = linear(layer="block2_pool", pooling="avg").fit(X, y)
     with pytest.raises(ValueError, match="is above the layers"):
-        SaliencyDisplay.from_estimator(model, X[0])
+        SaliencyDisplay.from_estimator(model, X[0], layer="block5_conv4")
     for layer in ("fc1", "flatten", "block9"):
         with pytest.raises(ValueError, match=f"layer='{layer}' has no map"):
             SaliencyDisplay.from_estimator(model, X[0], layer=layer)
