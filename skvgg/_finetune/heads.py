@@ -35,7 +35,7 @@ _MAX_ITER = 1000
 
 #: Maximum number of values for which linear algebra uses one thread. On a busy machine,
 #: threads that wait for each other a thousand times take far longer: 50 s instead of 1
-#: for 300 rows of 512 values, and on an idle one they gain nothing.
+#: for 300 rows of 512 values.
 _FOR_ONE_THREAD = 2_000_000
 
 
