@@ -227,9 +227,20 @@ def test_mistakes_are_by_the_loss_of_models_that_have_not_seen_the_image(some):
         predicted = display.classes[expected[index].argmax()]
         lines = text.get_text().splitlines()
         assert lines[0].startswith(f"{y[index]} ")
-        assert len(lines) == 1 + (predicted != y[index])
+        assert len(lines) == 2
         if predicted != y[index]:
             assert lines[1] == f"→ {predicted} {expected[index].max():.2f}"
+
+
+def test_correct_predictions_among_the_largest_losses_say_so(some):
+    X, y_proba = some[0][:3], [[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]]
+    y, labels = ["a", "a", "a"], ["a", "b"]
+    display = MistakesDisplay.from_predictions(X, y, y_proba, labels=labels)
+    assert [text.get_text() for text in display.texts_] == [
+        "a 0.30\n→ b 0.70",
+        "a 0.60\ncorrect",
+        "a 0.90\ncorrect",
+    ]
 
 
 def test_labels_that_were_swapped_are_suspected_and_listed(some, paths):
