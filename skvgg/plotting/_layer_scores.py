@@ -242,6 +242,10 @@ class LayerScoreDisplay:
     ) -> LayerScoreDisplay:
         """Plot the mean and standard deviation of the scores for each layer.
 
+        An error bar extends one standard deviation over the folds in each direction, as
+        in scikit-learn's displays. It may reach beyond the range of the score, such as
+        above an accuracy of 1.
+
         Parameters
         ----------
         ax : matplotlib Axes, default=None
