@@ -22,7 +22,6 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skvgg._definition.architecture import (
-    LAYER_NAMES,
     POOLINGS,
     STAGES,
     parameter_shapes,
@@ -30,7 +29,7 @@ from skvgg._definition.architecture import (
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
-from skvgg._extraction.settings import Settings
+from skvgg._extraction.settings import Settings, expand_layers
 from skvgg._extraction.views import FLIPS, View, make_views
 from skvgg._finetune.heads import few_threads, linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
@@ -89,7 +88,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "weights": [str, os.PathLike, Source, None],
         "trainable": [str, None],
         "head": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "layer": [StrOptions({"stages", *LAYER_NAMES}), list, tuple, np.ndarray],
+        "layer": [str, list, tuple, np.ndarray],
         "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
@@ -318,6 +317,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     ) -> Task:
         """Check all inputs, and run the images through the frozen layers."""
         weights = self.features_.weights if continues else self.weights
+        expand_layers(self.layer, "layer")
         features = self._make_features(weights)
         features._validate_params()
         source = as_source(weights, self.seed_).anchored()

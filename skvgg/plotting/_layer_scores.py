@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._definition.architecture import Output
+from skvgg._extraction.settings import expand_layers
 from skvgg._typing import PoolingName
 from skvgg.plotting._axes import check_axes, get_axes
-from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
+from skvgg.plotting._layer_search import check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
 
 #: Offset between the points of two poolings, so that error bars do not overlap. The
@@ -180,7 +181,7 @@ class LayerScoreDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
-        layers, poolings = check_layers(layers), check_poolings(poolings)
+        layers, poolings = expand_layers(layers, "layers"), check_poolings(poolings)
         step, _, _ = split_pipeline(pipeline)
         scores = score_layers(
             pipeline,
