@@ -14,12 +14,13 @@ from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.manifold import TSNE
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
@@ -548,6 +549,25 @@ def test_an_unreadable_image_is_named_before_the_folds(paths):
         pytest.raises(ValueError, match=r"X\[9\] has features that are NaN"),
     ):
         MistakesDisplay.from_estimator(model, bad, [0, 1] * 20 + [0])
+
+
+def test_labels_and_targets_that_are_none_are_named(some, passes):
+    X, _ = some
+    with pytest.raises(ValueError, match=r"^y is None; pass the labels of X, one"):
+        MistakesDisplay.from_estimator(linear(), X, None)
+    with pytest.raises(ValueError, match=r"^y_true is None; pass the labels of X"):
+        MistakesDisplay.from_predictions(X, None, np.full((40, 2), 0.5))
+    grid = GridSearchCV(LogisticRegression(), {"C": [1]})
+    for head in (LogisticRegression(), Ridge(), grid):
+        name = type(head).__name__
+        with pytest.raises(ValueError, match=f"^y is None, but {name} learns from tar"):
+            LayerScoreDisplay.from_estimator(make_pipeline(small(), head), X)
+    assert not passes
+    clusters = make_pipeline(small(), KMeans(2, random_state=0))
+    display = LayerScoreDisplay.from_estimator(
+        clusters, X, layers=["block1_pool"], poolings="avg", cv=2
+    )
+    assert np.isfinite(display.scores).all()
 
 
 def test_mistakes_refuse_what_they_cannot_use(some, paths):

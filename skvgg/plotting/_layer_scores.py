@@ -149,7 +149,7 @@ class LayerScoreDisplay:
         X : images
             Images as in :meth:`skvgg.VGG19Features.transform`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets.
+            Targets. Clusterers and the like need none.
         layers : "stages" or sequence of str, default="stages"
             Layers to score. "stages" means "block1_pool" to "block5_pool". "flatten",
             "fc1" and "fc2" are scored without pooling.
@@ -175,8 +175,8 @@ class LayerScoreDisplay:
         ------
         ValueError
             If `pipeline` does not start with a :class:`~skvgg.VGG19Features`, or if
-            layers or poolings are unknown or missing in the weights, or another
-            parameter is invalid.
+            layers or poolings are unknown or missing in the weights, y is missing, or
+            another parameter is invalid.
         ImportError
             If matplotlib is not installed.
         """

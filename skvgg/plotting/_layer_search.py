@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.utils import indexable
@@ -61,6 +61,11 @@ def score_layers(
     ndarray of shape (n_layers, n_poolings, n_folds), float64
     """
     _, features, rest = split_pipeline(pipeline)
+    if y is None and (is_classifier(rest) or is_regressor(rest)):
+        raise ValueError(
+            f"y is None, but {type(rest.steps[-1][1]).__name__} learns from targets; "
+            "pass the targets of X, one per image."
+        )
     check_groups(groups)
     check_scoring(rest, scoring=scoring)
     X, y, groups = indexable(X, y, groups)
