@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skvgg._definition.architecture import (
+    DENSE_NAMES,
     POOLINGS,
     STAGES,
     parameter_shapes,
@@ -324,6 +325,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         settings = Settings.of(features, source)
         if continues:
             self._check_goes_on(settings)
+        _check_has_layer(source, self.trainable)
         plan = Plan.of(self.trainable, settings.outputs)
         check_hidden_layer_sizes(self.head)
         if self.average_views and not isinstance(self.augment, str):
@@ -696,6 +698,16 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
 def _before_tuning(source: Source) -> Source:
     return source.base if isinstance(source, TunedWeights) else source
+
+
+def _check_has_layer(source: Source, trainable: str | None) -> None:
+    """Raise if it is known that the weights lack the first layer to train."""
+    if not source.has_dense and trainable in DENSE_NAMES:
+        raise ValueError(
+            f"weights='hed' have no fully connected layers, got trainable="
+            f"{trainable!r}. Choose a block, such as trainable='block5', or other "
+            "weights."
+        )
 
 
 def _named(settings: Settings) -> tuple[tuple[str, int], ...]:
