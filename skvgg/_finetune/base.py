@@ -44,6 +44,7 @@ from skvgg._head.base import (
     check_hidden_layer_sizes,
     check_weights,
     get_learned,
+    keep_best,
     set_learned,
 )
 from skvgg._head.persistence import pack_function, unpack_callbacks
@@ -485,9 +486,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self._trained_on = None
         if task.plan.start_layer is not None:
             self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
-        for name in ("best_validation_score_", "best_epoch_"):
-            if hasattr(self, name):
-                delattr(self, name)
+        keep_best(self, None)
         if not task.plan.trained:
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
@@ -565,8 +564,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
         if stopping is not None and stopping.best_parameters is not None:
             tuner.set_parameters(stopping.best_parameters)
-            self.best_validation_score_ = stopping.best_score
-            self.best_epoch_ = stopping.best_epoch
+            keep_best(self, stopping)
         plain = task.samples(task.train, scaling)
         self._warn_if_nothing_learned(plain, tuner, targets)
         layers, head_parameters = tuner.get_parameters()
