@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
 from skvgg._dask import check_dask, is_dask, transform_dask
-from skvgg._definition.architecture import LAYER_NAMES, POOLINGS
+from skvgg._definition.architecture import POOLINGS
 from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.job import Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
@@ -217,7 +217,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "weights": [str, os.PathLike, Source, None],
-        "layer": [StrOptions(set(LAYER_NAMES)), list, tuple, np.ndarray],
+        "layer": [str, list, tuple, np.ndarray],
         "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "flattened_shape": [list, tuple, None],

@@ -27,7 +27,7 @@ from sklearn.svm import SVC
 
 import skvgg
 from skvgg import VGG19Classifier, VGG19Features
-from skvgg._command_line import main
+from skvgg._command_line import extract, main
 from skvgg._command_line.say import as_options
 
 from .conftest import features
@@ -256,6 +256,21 @@ def test_errors_name_options_and_not_parameters(paths, capsys):
         for text in said:
             assert text in error
         assert "weights=" not in error
+
+
+def test_errors_say_which_options_are_defaults(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", "--quiet", "--weights", "hed"]
+    for layer, said in (([], "the default --layer fc1"), (["fc1"], "--layer fc1")):
+        options = ["--layer", *layer] if layer else []
+        assert main([*command, *options]) == 2
+        error = capsys.readouterr().err
+        assert f"layers, got {said}. Choose other layers: --layer block3_pool," in error
+
+
+def test_the_defaults_that_messages_name_are_those_of_the_transformer():
+    transformer = VGG19Features()
+    for name, value in extract._DEFAULTS.items():
+        assert getattr(transformer, name) == value
 
 
 def test_as_options_leaves_other_parameters():

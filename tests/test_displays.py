@@ -3,6 +3,7 @@
 import pickle
 import sys
 from collections import Counter
+from hashlib import sha256
 
 import dask.array
 import matplotlib as mpl
@@ -14,12 +15,13 @@ from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.manifold import TSNE
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
@@ -51,8 +53,13 @@ from skvgg.plotting import (
     MistakesDisplay,
     NeighboursDisplay,
     SaliencyDisplay,
+    _duplicates,
 )
-from skvgg.plotting._duplicates import find_near_duplicates, find_neighbors
+from skvgg.plotting._duplicates import (
+    find_copies,
+    find_near_duplicates,
+    find_neighbors,
+)
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._thumbnails import make_thumbnails
 
@@ -227,9 +234,20 @@ def test_mistakes_are_by_the_loss_of_models_that_have_not_seen_the_image(some):
         predicted = display.classes[expected[index].argmax()]
         lines = text.get_text().splitlines()
         assert lines[0].startswith(f"{y[index]} ")
-        assert len(lines) == 1 + (predicted != y[index])
+        assert len(lines) == 2
         if predicted != y[index]:
             assert lines[1] == f"→ {predicted} {expected[index].max():.2f}"
+
+
+def test_correct_predictions_among_the_largest_losses_say_so(some):
+    X, y_proba = some[0][:3], [[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]]
+    y, labels = ["a", "a", "a"], ["a", "b"]
+    display = MistakesDisplay.from_predictions(X, y, y_proba, labels=labels)
+    assert [text.get_text() for text in display.texts_] == [
+        "a 0.30\n→ b 0.70",
+        "a 0.60\ncorrect",
+        "a 0.90\ncorrect",
+    ]
 
 
 def test_labels_that_were_swapped_are_suspected_and_listed(some, paths):
@@ -539,6 +557,25 @@ def test_an_unreadable_image_is_named_before_the_folds(paths):
         MistakesDisplay.from_estimator(model, bad, [0, 1] * 20 + [0])
 
 
+def test_labels_and_targets_that_are_none_are_named(some, passes):
+    X, _ = some
+    with pytest.raises(ValueError, match=r"^y is None; pass the labels of X, one"):
+        MistakesDisplay.from_estimator(linear(), X, None)
+    with pytest.raises(ValueError, match=r"^y_true is None; pass the labels of X"):
+        MistakesDisplay.from_predictions(X, None, np.full((40, 2), 0.5))
+    grid = GridSearchCV(LogisticRegression(), {"C": [1]})
+    for head in (LogisticRegression(), Ridge(), grid):
+        name = type(head).__name__
+        with pytest.raises(ValueError, match=f"^y is None, but {name} learns from tar"):
+            LayerScoreDisplay.from_estimator(make_pipeline(small(), head), X)
+    assert not passes
+    clusters = make_pipeline(small(), KMeans(2, random_state=0))
+    display = LayerScoreDisplay.from_estimator(
+        clusters, X, layers=["block1_pool"], poolings="avg", cv=2
+    )
+    assert np.isfinite(display.scores).all()
+
+
 def test_mistakes_refuse_what_they_cannot_use(some, paths):
     X, y = some
     good = np.full((40, 2), 0.5)
@@ -627,9 +664,9 @@ def test_near_duplicates_are_those_of_cleanlab(name, threshold):
         NoDatalab(), metric="cosine", threshold=threshold
     )
     manager.find_issues(features=rows)
-    distances, _ = find_neighbors(rows, 5, "cosine")
+    distances, _ = find_neighbors(rows, 5, "cosine", find_copies(rows))
     pairs, pair_distances = find_near_duplicates(
-        rows, distances[:, 0], threshold, "cosine"
+        rows, distances[:, 0], threshold, "cosine", find_copies(rows)
     )
     expected = {
         (min(i, j), max(i, j))
@@ -675,8 +712,10 @@ def test_neighbours_are_those_of_scikit_learn(parts):
 def test_copies_of_all_images_are_found(metric, scale):
     rows = scale * np.random.default_rng(0).random((40, 512))
     rows = np.concatenate([rows, rows])
-    distances, _ = find_neighbors(rows, 1, metric)
-    pairs, _ = find_near_duplicates(rows, distances[:, 0], 0.13, metric)
+    distances, _ = find_neighbors(rows, 1, metric, find_copies(rows))
+    pairs, _ = find_near_duplicates(
+        rows, distances[:, 0], 0.13, metric, find_copies(rows)
+    )
     np.testing.assert_array_equal(
         np.unique(pairs, axis=0), [[i, i + 40] for i in range(40)]
     )
@@ -698,27 +737,37 @@ def test_copies_are_near_duplicates_with_every_metric(metric, value):
     rows[9] = -rows[9] if value == 0 else rows[9]
     rows[17] = rows[2]
     expected = {(4, 9), (4, 21), (9, 21), (2, 17)}
-    distances, neighbors = find_neighbors(rows, 2, metric)
+    distances, neighbors = find_neighbors(rows, 2, metric, find_copies(rows))
     for row, others in ((4, {9, 21}), (9, {4, 21}), (21, {4, 9})):
         assert set(neighbors[row].tolist()) == others
         assert distances[row].tolist() == [0, 0]
     assert (neighbors[2, 0], neighbors[17, 0]) == (17, 2)
     for threshold in (0.0, 0.05):
         pairs, pair_distances = find_near_duplicates(
-            rows, distances[:, 0], threshold, metric
+            rows, distances[:, 0], threshold, metric, find_copies(rows)
         )
         assert set(map(tuple, pairs.tolist())) == expected
         assert len(pairs) == 4
         assert not pair_distances.any()
 
 
+def test_each_row_is_hashed_once(parts, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        _duplicates, "sha256", lambda row: hashed.append(row) or sha256(row)
+    )
+    display = NeighboursDisplay.from_estimator(small(), *parts)
+    assert [5, 26] in display.pairs.tolist()
+    assert len(hashed) == len(parts[0]) + len(parts[1])
+
+
 def test_copies_beyond_the_number_of_neighbours_are_cut_off():
     rows = np.random.default_rng(0).random((8, 4))
     rows[:4] = 0
-    distances, neighbors = find_neighbors(rows, 2, "cosine")
+    distances, neighbors = find_neighbors(rows, 2, "cosine", find_copies(rows))
     for row in range(4):
         assert set(neighbors[row].tolist()) < set(range(4)) - {row}
-    distances, neighbors = find_neighbors(rows, 20, "cosine")
+    distances, neighbors = find_neighbors(rows, 20, "cosine", find_copies(rows))
     assert neighbors.shape == (8, 7)
     for row in range(8):
         assert sorted([row, *neighbors[row]]) == list(range(8))

@@ -217,7 +217,7 @@ def test_verbose_shows_a_progress_bar_and_silence_is_the_default(tiles, capfd):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"layer": "block6_conv1"}, "'layer' parameter.*block1_conv1"),
+        ({"layer": "block6_conv1"}, "unknown: 'block6_conv1'.*block1_conv1"),
         ({"layer": ["block1_pool", "fc3"]}, "unknown: 'fc3'.*block1_conv1"),
         ({"layer": []}, "empty"),
         ({"layer": ["fc1", "fc1"]}, "duplicates"),
@@ -263,6 +263,9 @@ def test_fit_names_a_missing_image():
     [
         ({"layer": np.array(3)}, r"layer=array\(3\) is unknown: '3'\. Expected one"),
         ({"layer": [3]}, r"unknown: '3'"),
+        ({"layer": "block4"}, r"layer='block4' is.* Did you mean 'block4_pool'\? Exp"),
+        ({"layer": ["fc1", "fc3"]}, r"is unknown: 'fc3'\. Did you mean 'fc[12]'\? Exp"),
+        ({"memory_layers": ["block4"]}, r"memory_layers=.* Did you mean 'block4_pool'"),
         ({"layer": np.array([])}, "empty"),
         ({"memory_layers": np.array(3)}, r"memory_layers=array\(3\) is unknown"),
         ({"image_size": True}, r"image_size=True; expected an int or \(height, width"),

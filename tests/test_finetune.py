@@ -906,11 +906,14 @@ def test_a_fit_says_nothing_or_shows_one_bar():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"trainable": "block6"}, "trainable='block6' is unknown; expected None or"),
-        ({"trainable": "block2_pool"}, "trainable='block2_pool' is unknown"),
+        ({"trainable": "six"}, "trainable='six' is unknown. Expected None or one of"),
+        ({"trainable": "block2_pool"}, r"is unknown\. Did you mean 'block2'\? Expect"),
         ({"trainable": "block3"}, "is above the input layers of the head"),
         ({"weights": "hed", "layer": "fc1"}, "no fully connected layers"),
-        ({"layer": "block9"}, "'layer' parameter of VGG19Classifier must be"),
+        ({"weights": "hed", "trainable": "fc1"}, "='hed' have no .*trainable='fc1'"),
+        ({"layer": "block4"}, r"layer='block4' is unkn.* Did you mean 'block4_pool'"),
+        ({"layer": "stage"}, r"Did you mean 'stages'\? Expected 'stages', or one or"),
+        ({"layer": 4}, "'layer' parameter of VGG19Classifier must be"),
         ({"image_size": 16}, "at least 32"),
         ({"precision": "float16"}, "'precision' parameter of VGG19Classifier must"),
         ({"head": (0,)}, "sequence of positive integers"),

@@ -266,7 +266,9 @@ def test_a_model_without_the_transformer_or_with_nothing_else_is_refused(some, m
     ("options", "message"),
     [
         ({"layers": ["block9_pool"]}, "layers=.* is unknown: 'block9_pool'"),
-        ({"layers": []}, "layers=.* is empty"),
+        ({"layers": ["block4"]}, r"layers=.* Did you mean 'block4_pool'\?"),
+        ({"layers": "stage"}, r"layers='stage' .* Did you mean 'stages'\?"),
+        ({"layers": []}, r"layers=.* is empty.*\. Expected 'stages', or"),
         ({"layers": ["fc1", "fc1"]}, "duplicates"),
         ({"poolings": ["min"]}, "poolings=.* is unknown: 'min'"),
     ],
@@ -540,6 +542,8 @@ def test_layers_that_cannot_be_explained_are_refused(some):
     for layer in ("fc1", "flatten", "block9"):
         with pytest.raises(ValueError, match=f"layer='{layer}' has no map"):
             SaliencyDisplay.from_estimator(model, X[0], layer=layer)
+    with pytest.raises(ValueError, match=r"Did you mean 'block1_pool'\? Expected one"):
+        SaliencyDisplay.from_estimator(model, X[0], layer="block1")
 
 
 def test_a_score_of_lower_layers_only_is_refused(some):

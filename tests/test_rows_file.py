@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -902,6 +903,21 @@ def test_what_a_function_holds_is_part_of_the_work(tmp_path, other):
     transform_to_file(FunctionTransformer(times(2)), X, path)
     with pytest.raises(ValueError, match="another transformer: func"):
         transform_to_file(FunctionTransformer(other), X, path)
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_the_files_to_delete_are_those_that_exist(X, tmp_path, is_complete):
+    path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    if not is_complete:
+        path.rename(tmp_path / "rows.npy.part")
+    with pytest.raises(ValueError, match="another transformer") as caught:
+        transform_to_file(Counting(3.0), X, path)
+    there = {file.name for file in tmp_path.iterdir() if file.suffix != ".lock"}
+    _, advice = str(caught.value).split(" or delete ")
+    assert set(re.findall("'(.+?)'", advice)) == there
+    for name in there:
+        (tmp_path / name).unlink()
+    transform_to_file(Counting(3.0), X, path)
 
 
 def test_a_set_in_a_function_is_the_same_in_every_process(tmp_path):

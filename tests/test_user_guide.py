@@ -49,6 +49,41 @@ def new(tiles, tmp_path, monkeypatch):
     return sorted(map(str, Path("new").iterdir()))
 
 
+@pytest.fixture
+def in_folder(tiles, tmp_path, monkeypatch):
+    """Make photos/ with 40 images of two classes, and change into its parent."""
+    images, labels = tiles
+    for i in range(40):
+        folder = tmp_path / "photos" / labels[i]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i]).save(folder / f"{i:02}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        ["Comparing layers"],
+        ["Explaining a prediction"],
+        ["Mistakes and wrong labels"],
+        ["Duplicates and neighbors"],
+        ["A map of the images"],
+        ["The dense head"],
+        ["More rows than memory", "Learning from a stream"],
+        ["Saving models"],
+    ],
+)
+def test_each_section_of_the_guide_runs_after_the_names(in_folder, titles):
+    names = {}
+    for title in ["Names in the examples", *titles]:
+        for code in code_of(title):
+            if "paths" not in code:  # those of the reader
+                exec(code.replace("image_size=96", "image_size=32"), names)
+    plt.close("all")
+    assert len(names["X"]) == len(names["y"]) == 40
+
+
 def test_unreadable_images_are_dropped_or_marked_as_the_guide_shows(new, capsys):
     before_a_fit, at_prediction, robust = code_of("Unreadable images")
     names = {"new": new}

@@ -55,6 +55,9 @@ exit codes:
   130  interrupted; run the same command again to resume
 """
 
+#: Defaults of VGG19Features that messages may name; options not given are None.
+_DEFAULTS = {"weights": "imagenet", "layer": "fc1"}
+
 #: First columns of the table of images.
 _COLUMNS = ("index", "path")
 
@@ -68,13 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network = parser.add_argument_group("features (see VGG19Features)")
     network.add_argument(
         "--weights",
-        default="imagenet",
         metavar="W",
         help="imagenet (the default; downloaded once), hed, none (random), or a file",
     )
     network.add_argument(
         "--layer",
-        default="fc1",
         type=_words,
         metavar="L",
         help="a layer, or several separated by commas (default: fc1)",
@@ -145,6 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check all existing rows, and recompute damaged ones",
     )
     run.add_argument("--quiet", action="store_true", help="hide the progress bar")
+    parser.set_defaults(defaults=_DEFAULTS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -189,19 +191,29 @@ def run(options: argparse.Namespace) -> int:
 def _make_features(options: argparse.Namespace) -> VGG19Features:
     from skvgg.features import VGG19Features
 
-    _check_weights(options.weights)
-    names = ("resize", "preprocessing", "views", "precision", "batch_size")
-    given = {name: getattr(options, name) for name in names}
+    names = (
+        "weights",
+        "layer",
+        "resize",
+        "preprocessing",
+        "views",
+        "precision",
+        "batch_size",
+    )
+    every = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in every.items() if value is not None}
     is_random = options.weights == "none"
+    if is_random:
+        given["weights"] = None
+    elif options.weights is not None:
+        _check_weights(options.weights)
     return VGG19Features(
-        None if is_random else options.weights,
-        layer=options.layer,
         pooling=options.pooling,
         image_size=options.image_size,
         memory=options.memory,
         on_error=options.on_error or "nan",
         random_state=0 if is_random else None,
-        **{name: value for name, value in given.items() if value is not None},
+        **given,
     )
 
 

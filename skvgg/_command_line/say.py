@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,27 +40,29 @@ def as_options(text: str, options: argparse.Namespace) -> str:
 
     ``weights='hed'`` becomes ``--weights hed``, ``layer=('fc1', 'fc2')`` becomes
     ``--layer fc1,fc2``, ``image_size=(96, 128)`` becomes ``--image-size 96x128``, and
-    ``batch_size`` becomes ``--batch-size``. File names in quotation marks stay. Of a
-    suggested ``VGG19Features(weights, ...)``, the other parameters remain.
+    ``batch_size`` becomes ``--batch-size``. Values that the user did not give are
+    called "the default --layer fc1". File names in quotation marks stay. Of a suggested
+    ``VGG19Features(weights, ...)``, the other parameters remain.
 
     Parameters
     ----------
     text : str
         A message about parameters of a transformer.
     options : argparse.Namespace
-        The options; parameters that are not among them stay as they are.
+        The options; parameters that are not among them stay as they are. `defaults`
+        may have the values of options that are None.
     """
     text = re.sub(rf"VGG19Features\((?:{_QUOTED}), (.*)\)", r"\1", text)
     names = "|".join(vars(options))
     long_names = "|".join(name for name in vars(options) if "_" in name) or "(?!)"
     return re.sub(
         rf"\b({names})=({_QUOTED}|\([^()]*\)|\w+)|{_QUOTED}|\b({long_names})\b",
-        _as_option,
+        partial(_as_option, options=options),
         text,
     )
 
 
-def _as_option(match: re.Match[str]) -> str:
+def _as_option(match: re.Match[str], options: argparse.Namespace) -> str:
     name, value, alone = match.groups()
     option = f"--{(name or alone or '').replace('_', '-')}"
     if alone:
@@ -71,4 +74,7 @@ def _as_option(match: re.Match[str]) -> str:
     found = re.findall(rf"({_QUOTED})|(\w+)", value)
     words = [shlex.quote(quoted[1:-1] or word.lower()) for quoted, word in found]
     is_size = value.startswith("(") and all(word.isdecimal() for word in words)
-    return f"{option} {('x' if is_size else ',').join(words)}"
+    text = ("x" if is_size else ",").join(words)
+    is_given = getattr(options, name) is not None
+    is_default = not is_given and getattr(options, "defaults", {}).get(name) == text
+    return f"{'the default ' if is_default else ''}{option} {text}"

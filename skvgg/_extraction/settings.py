@@ -21,6 +21,7 @@ from skvgg._definition.architecture import (
     n_features,
     needs_dense,
 )
+from skvgg._definition.names import did_you_mean
 from skvgg._images import Framing, check_flattened_shape, is_whole
 from skvgg._network.engines import EngineName, check_engine
 from skvgg._network.precision import Precision
@@ -115,17 +116,42 @@ class Settings:
         return sum(map(self.n_features_of, self.outputs))
 
 
-def check_layers(layer: LayerLike, parameter: str) -> tuple[str, ...]:
+def check_layers(
+    layer: LayerLike, parameter: str, *, instead: str | None = None
+) -> tuple[str, ...]:
+    """Return the names of layers, or raise.
+
+    Parameters
+    ----------
+    layer : str or sequence of str
+        Value of the parameter.
+    parameter : str
+        Name of the parameter in the error message.
+    instead : str, optional
+        Another valid value of the parameter, for the error message.
+    """
     alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
     layers = (str(layer),) if alone else tuple(map(str, layer))
     unknown = [name for name in layers if name not in LAYER_NAMES]
     if unknown or not layers or len(set(layers)) < len(layers):
-        problem = f"unknown: {unknown[0]!r}" if unknown else "empty or has duplicates"
+        problem, hint = "empty or has duplicates", ""
+        if unknown:
+            problem = f"unknown: {unknown[0]!r}"
+            valid = LAYER_NAMES if instead is None else (instead, *LAYER_NAMES)
+            hint = did_you_mean(unknown[0], valid)
+        others = "" if instead is None else f"{instead!r}, or "
         raise ValueError(
-            f"{parameter}={layer!r} is {problem}. Expected one or several different "
-            f"layers out of {', '.join(LAYER_NAMES)}."
+            f"{parameter}={layer!r} is {problem}.{hint} Expected {others}one or "
+            f"several different layers out of {', '.join(LAYER_NAMES)}."
         )
     return layers
+
+
+def expand_layers(layer: LayerLike, parameter: str) -> tuple[str, ...]:
+    """Return the names of layers, or raise; "stages" means the five poolings."""
+    if isinstance(layer, str) and layer == "stages":
+        return STAGES
+    return check_layers(layer, parameter, instead="stages")
 
 
 def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:
@@ -142,11 +168,7 @@ def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:
 
 
 def _check_memory_layers(layers: LayerLike | None) -> tuple[str, ...]:
-    if layers is None:
-        return ()
-    if isinstance(layers, str) and layers == "stages":
-        return STAGES
-    return check_layers(layers, "memory_layers")
+    return () if layers is None else expand_layers(layers, "memory_layers")
 
 
 def _check_image_size(image_size: Any) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skvgg._definition.architecture import (
-    LAYER_NAMES,
+    DENSE_NAMES,
     POOLINGS,
     STAGES,
     parameter_shapes,
@@ -30,7 +30,7 @@ from skvgg._definition.architecture import (
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
-from skvgg._extraction.settings import Settings
+from skvgg._extraction.settings import Settings, expand_layers
 from skvgg._extraction.views import FLIPS, View, make_views
 from skvgg._finetune.heads import few_threads, linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
@@ -44,6 +44,7 @@ from skvgg._head.base import (
     check_hidden_layer_sizes,
     check_weights,
     get_learned,
+    keep_best,
     set_learned,
 )
 from skvgg._head.persistence import pack_function, unpack_callbacks
@@ -89,7 +90,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "weights": [str, os.PathLike, Source, None],
         "trainable": [str, None],
         "head": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "layer": [StrOptions({"stages", *LAYER_NAMES}), list, tuple, np.ndarray],
+        "layer": [str, list, tuple, np.ndarray],
         "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
@@ -318,12 +319,14 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     ) -> Task:
         """Check all inputs, and run the images through the frozen layers."""
         weights = self.features_.weights if continues else self.weights
+        expand_layers(self.layer, "layer")
         features = self._make_features(weights)
         features._validate_params()
         source = as_source(weights, self.seed_).anchored()
         settings = Settings.of(features, source)
         if continues:
             self._check_goes_on(settings)
+        _check_has_layer(source, self.trainable)
         plan = Plan.of(self.trainable, settings.outputs)
         check_hidden_layer_sizes(self.head)
         if self.average_views and not isinstance(self.augment, str):
@@ -483,9 +486,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self._trained_on = None
         if task.plan.start_layer is not None:
             self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
-        for name in ("best_validation_score_", "best_epoch_"):
-            if hasattr(self, name):
-                delattr(self, name)
+        keep_best(self, None)
         if not task.plan.trained:
             self.features_ = self._make_features(task.source)
             self.features_.weights_fingerprint_ = task.fingerprint
@@ -563,8 +564,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         )
         if stopping is not None and stopping.best_parameters is not None:
             tuner.set_parameters(stopping.best_parameters)
-            self.best_validation_score_ = stopping.best_score
-            self.best_epoch_ = stopping.best_epoch
+            keep_best(self, stopping)
         plain = task.samples(task.train, scaling)
         self._warn_if_nothing_learned(plain, tuner, targets)
         layers, head_parameters = tuner.get_parameters()
@@ -696,6 +696,16 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
 def _before_tuning(source: Source) -> Source:
     return source.base if isinstance(source, TunedWeights) else source
+
+
+def _check_has_layer(source: Source, trainable: str | None) -> None:
+    """Raise if it is known that the weights lack the first layer to train."""
+    if not source.has_dense and trainable in DENSE_NAMES:
+        raise ValueError(
+            f"weights='hed' have no fully connected layers, got trainable="
+            f"{trainable!r}. Choose a block, such as trainable='block5', or other "
+            "weights."
+        )
 
 
 def _named(settings: Settings) -> tuple[tuple[str, int], ...]:

@@ -16,6 +16,7 @@ from skvgg._definition.architecture import (
     map_shape,
     n_features,
 )
+from skvgg._definition.names import did_you_mean
 
 _BLOCK_NAMES = tuple(f"block{i}" for i in range(1, len(BLOCKS) + 1))
 
@@ -61,7 +62,8 @@ class Plan:
             return cls(outputs, (), None)
         if trainable not in TRAINABLE:
             raise ValueError(
-                f"trainable={trainable!r} is unknown; expected None or one of "
+                f"trainable={trainable!r} is unknown."
+                f"{did_you_mean(trainable, TRAINABLE)} Expected None or one of "
                 f"{', '.join(TRAINABLE)}."
             )
         needed = layers_up_to([output.layer for output in outputs])

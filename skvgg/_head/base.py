@@ -365,7 +365,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             # continued training needs it.
             goes_on = one_epoch or self.warm_start
             self._optimizer_slots = network.get_slots() if goes_on else {}
-        self._keep_stopping(stopping, len(self.history_["loss"]) if continues else 0)
+        keep_best(self, stopping, len(self.history_["loss"]) if continues else 0)
         self._keep_learned(scaling, learned, targets)
         self._keep_history(history, continues)
         self.learning_rate_init_ = spec.learning_rate
@@ -380,17 +380,6 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         self._keep_scaling(scaling)
         self._set_targets(targets)
         self.coefs_, self.intercepts_ = map(list, learned)
-
-    def _keep_stopping(
-        self, stopping: training.EarlyStopping | None, n_before: int
-    ) -> None:
-        """Set or remove the attributes of early stopping, after some epochs before."""
-        for name in ("best_validation_score_", "best_epoch_"):
-            if hasattr(self, name):
-                delattr(self, name)
-        if stopping is not None:
-            self.best_validation_score_ = stopping.best_score
-            self.best_epoch_ = n_before + stopping.best_epoch
 
     def _keep_history(self, history: training.History, continues: bool) -> None:
         before = self.history_ if continues else {"loss": []}
@@ -696,6 +685,28 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def keep_best(
+    estimator: Any, stopping: training.EarlyStopping | None, n_before: int = 0
+) -> None:
+    """Set the attributes of early stopping, or remove those of an earlier fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A dense head, or a fine-tuned estimator.
+    stopping : EarlyStopping or None
+        The early stopping of this fit; None without it.
+    n_before : int, default=0
+        Number of epochs of earlier fits that this one continues.
+    """
+    for name in ("best_validation_score_", "best_epoch_"):
+        if hasattr(estimator, name):
+            delattr(estimator, name)
+    if stopping is not None:
+        estimator.best_validation_score_ = stopping.best_score
+        estimator.best_epoch_ = n_before + stopping.best_epoch
 
 
 def check_hidden_layer_sizes(sizes: ArrayLike) -> tuple[int, ...]:

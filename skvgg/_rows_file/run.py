@@ -124,11 +124,11 @@ class Run:
             return
         differences = self._differences(header)
         if differences:
+            found = places.path if places.path.exists() else places.part
             raise ValueError(
                 f"{str(places.path)!r} was written for other images or with another "
                 f"transformer: {'; '.join(differences)}. Choose another path, or "
-                f"delete {places.path.name!r}, {places.part.name!r} and "
-                f"{places.journal.name!r}."
+                f"delete {found.name!r} and {places.journal.name!r}."
             )
         rows = open_rows(places, header, self._names(header["n_features"]))
         if rows.is_made():

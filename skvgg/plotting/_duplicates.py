@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -25,8 +26,21 @@ def check_metric(metric: Any) -> None:
         NearestNeighbors(metric=metric).fit(np.zeros((2, 2)))
 
 
+def find_copies(rows: np.ndarray) -> list[np.ndarray]:
+    """Return the indices of equal rows, for each row that occurs more than once.
+
+    Not every metric finds them: the cosine distance of two rows of zeros is 1, and
+    others are not defined for such rows, or are sums of rounding errors.
+    """
+    groups = defaultdict(list)
+    for index, row in enumerate(rows):
+        digest = sha256((row + 0.0).tobytes()).digest()  # + 0.0 makes -0.0 equal to 0.0
+        groups[digest].append(index)
+    return [np.array(group) for group in groups.values() if len(group) > 1]
+
+
 def find_neighbors(
-    rows: np.ndarray, n_neighbors: int, metric: Any
+    rows: np.ndarray, n_neighbors: int, metric: Any, copies: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return distances and indices of the nearest other rows of each row.
 
@@ -40,6 +54,8 @@ def find_neighbors(
         Number of neighbors; at most n_samples - 1 are returned.
     metric : str or callable
         As in :class:`sklearn.neighbors.NearestNeighbors`.
+    copies : sequence of ndarray
+        Indices of equal rows, from :func:`find_copies`.
 
     Returns
     -------
@@ -49,31 +65,22 @@ def find_neighbors(
     n_neighbors = min(n_neighbors, len(rows) - 1)
     search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
     distances, indices = search.fit(rows).kneighbors()
-    for group in _find_copies(rows):
+    for group in copies:
         for row in group:
-            copies = group[group != row][:n_neighbors]
-            others = ~np.isin(indices[row], copies)
-            near = np.r_[copies, indices[row][others]][:n_neighbors]
-            far = np.r_[np.zeros(len(copies)), distances[row][others]][:n_neighbors]
+            equal = group[group != row][:n_neighbors]
+            others = ~np.isin(indices[row], equal)
+            near = np.r_[equal, indices[row][others]][:n_neighbors]
+            far = np.r_[np.zeros(len(equal)), distances[row][others]][:n_neighbors]
             indices[row], distances[row] = near, far
     return distances, indices
 
 
-def _find_copies(rows: np.ndarray) -> list[np.ndarray]:
-    """Return the indices of equal rows, for each row that occurs more than once.
-
-    Not every metric finds them: the cosine distance of two rows of zeros is 1, and
-    others are not defined for such rows, or are sums of rounding errors.
-    """
-    groups = defaultdict(list)
-    for index, row in enumerate(rows):
-        digest = sha256((row + 0.0).tobytes()).digest()  # + 0.0 makes -0.0 equal to 0.0
-        groups[digest].append(index)
-    return [np.array(group) for group in groups.values() if len(group) > 1]
-
-
 def find_near_duplicates(
-    rows: np.ndarray, nearest: np.ndarray, threshold: float, metric: Any
+    rows: np.ndarray,
+    nearest: np.ndarray,
+    threshold: float,
+    metric: Any,
+    copies: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs of rows with atypically small distances, nearest first.
 
@@ -89,6 +96,8 @@ def find_near_duplicates(
         Maximum distance of a pair, relative to the median of `nearest`.
     metric : str or callable
         As in :class:`sklearn.neighbors.NearestNeighbors`.
+    copies : sequence of ndarray
+        Indices of equal rows, from :func:`find_copies`.
 
     Returns
     -------
@@ -108,11 +117,10 @@ def find_near_duplicates(
     distances = np.concatenate(near_distances)
     chosen = (first < second) & (distances < limit)
     found = np.column_stack([first, second])[chosen]
-    copies = [
-        group[np.column_stack(np.triu_indices(len(group), 1))]
-        for group in _find_copies(rows)
+    of_groups = [
+        group[np.column_stack(np.triu_indices(len(group), 1))] for group in copies
     ]
-    copied = np.concatenate([np.empty((0, 2), int), *copies])
+    copied = np.concatenate([np.empty((0, 2), int), *of_groups])
     pairs = np.concatenate([copied, found])
     distances = np.concatenate([np.zeros(len(copied)), distances[chosen]])
     pairs, places = np.unique(pairs, axis=0, return_index=True)

@@ -19,6 +19,7 @@ from skvgg._definition.architecture import (
     map_shape,
     parameter_shapes,
 )
+from skvgg._definition.names import did_you_mean
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.settings import Settings
 from skvgg._images import as_images, decode, load
@@ -43,7 +44,8 @@ def check_layer(features: VGG19Features, layer: str) -> None:
     """Raise an error if the features do not depend on the map of a layer."""
     if layer not in _WITH_MAPS:
         raise ValueError(
-            f"layer={layer!r} has no map; expected one of {', '.join(_WITH_MAPS)}."
+            f"layer={layer!r} has no map.{did_you_mean(layer, _WITH_MAPS)} Expected "
+            f"one of {', '.join(_WITH_MAPS)}."
         )
     layers = [output.layer for output in _settings_of(features).outputs]
     if not any(_is_reached(name, layer) for name in layers):

@@ -72,6 +72,11 @@ def encode_labels(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
 
 def check_same_length(images: Images, y: Any, name: str) -> None:
     """Raise an error unless there is one label per image."""
+    if y is None:
+        raise ValueError(
+            f"{name} is None; pass the labels of X, one for each of its {len(images)} "
+            "images."
+        )
     try:
         check_consistent_length(images, y)
     except ValueError as error:

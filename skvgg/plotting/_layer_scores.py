@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._definition.architecture import Output
+from skvgg._extraction.settings import expand_layers
 from skvgg._typing import PoolingName
 from skvgg.plotting._axes import check_axes, get_axes
-from skvgg.plotting._layer_search import check_layers, check_poolings, score_layers
+from skvgg.plotting._layer_search import check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
 
 #: Offset between the points of two poolings, so that error bars do not overlap. The
@@ -148,7 +149,7 @@ class LayerScoreDisplay:
         X : images
             Images as in :meth:`skvgg.VGG19Features.transform`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets.
+            Targets. Clusterers and the like need none.
         layers : "stages" or sequence of str, default="stages"
             Layers to score. "stages" means "block1_pool" to "block5_pool". "flatten",
             "fc1" and "fc2" are scored without pooling.
@@ -174,13 +175,13 @@ class LayerScoreDisplay:
         ------
         ValueError
             If `pipeline` does not start with a :class:`~skvgg.VGG19Features`, or if
-            layers or poolings are unknown or missing in the weights, or another
-            parameter is invalid.
+            layers or poolings are unknown or missing in the weights, y is missing, or
+            another parameter is invalid.
         ImportError
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
-        layers, poolings = check_layers(layers), check_poolings(poolings)
+        layers, poolings = expand_layers(layers, "layers"), check_poolings(poolings)
         step, _, _ = split_pipeline(pipeline)
         scores = score_layers(
             pipeline,
@@ -241,6 +242,10 @@ class LayerScoreDisplay:
         self, ax: Any = None, *, errorbar_kw: Mapping[str, Any] | None = None
     ) -> LayerScoreDisplay:
         """Plot the mean and standard deviation of the scores for each layer.
+
+        An error bar extends one standard deviation over the folds in each direction, as
+        in scikit-learn's displays. It may reach beyond the range of the score, such as
+        above an accuracy of 1.
 
         Parameters
         ----------

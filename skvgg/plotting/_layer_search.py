@@ -8,29 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skvgg._definition.architecture import (
-    LAYER_NAMES,
-    POOLINGS,
-    STAGES,
-    Output,
-)
+from skvgg._definition.architecture import POOLINGS, Output
 from skvgg._typing import PoolingName
 from skvgg.features import VGG19Features
 from skvgg.plotting._pipeline import split_pipeline
 from skvgg.plotting._routing import check_groups
-
-
-def check_layers(layers: str | Sequence[str]) -> tuple[str, ...]:
-    """Check and return the names of layers; "stages" means the five poolings."""
-    if isinstance(layers, str):
-        layers = STAGES if layers == "stages" else (layers,)
-    return _check_names("layers", layers, LAYER_NAMES)
 
 
 def check_poolings(
@@ -39,21 +27,15 @@ def check_poolings(
     """Check and return the poolings."""
     if isinstance(poolings, str):
         poolings = (poolings,)
-    return _check_names("poolings", poolings, POOLINGS)
-
-
-def _check_names(
-    parameter: str, names: Sequence[Any], known: Sequence[Any]
-) -> tuple[Any, ...]:
-    names = tuple(names)
-    unknown = [name for name in names if name not in known]
+    names = tuple(poolings)
+    unknown = [name for name in names if name not in POOLINGS]
     if unknown or not names or len(set(names)) < len(names):
         problem = f"unknown: {unknown[0]!r}" if unknown else "empty or has duplicates"
         raise ValueError(
-            f"{parameter}={names!r} is {problem}. Expected one or more of "
-            f"{', '.join(map(str, known))}, without duplicates."
+            f"poolings={names!r} is {problem}. Expected one or more of "
+            f"{', '.join(POOLINGS)}, without duplicates."
         )
-    return tuple(map(str, names))
+    return names
 
 
 def score_layers(
@@ -79,6 +61,11 @@ def score_layers(
     ndarray of shape (n_layers, n_poolings, n_folds), float64
     """
     _, features, rest = split_pipeline(pipeline)
+    if y is None and (is_classifier(rest) or is_regressor(rest)):
+        raise ValueError(
+            f"y is None, but {type(rest.steps[-1][1]).__name__} learns from targets; "
+            "pass the targets of X, one per image."
+        )
     check_groups(groups)
     check_scoring(rest, scoring=scoring)
     X, y, groups = indexable(X, y, groups)

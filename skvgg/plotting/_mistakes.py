@@ -361,8 +361,9 @@ class MistakesDisplay:
     ) -> MistakesDisplay:
         """Plot thumbnails, largest loss first.
 
-        The text below each thumbnail shows the label and, if it differs, the predicted
-        class, with their probabilities. Suspected label errors have a red frame.
+        The text below each thumbnail shows the label and its probability, and the
+        predicted class and its probability, or "correct" if that is the label.
+        Suspected label errors have a red frame.
 
         Parameters
         ----------
@@ -373,7 +374,8 @@ class MistakesDisplay:
         balanced : bool, default=False
             If True, only wrong predictions are drawn, alternating between pairs of
             label and predicted class, so that one frequent confusion does not fill the
-            plot. If False, correct predictions with a low probability may be included.
+            plot. If False, correct predictions with a low probability may be included;
+            the text below them says "correct".
         n_columns : int, default=6
             Number of images per row.
 
@@ -436,9 +438,8 @@ class MistakesDisplay:
         tiles = []
         for index, pixels in zip(self.indices_.tolist(), thumbnails, strict=True):
             label, predicted = self.y_true[index], y_pred[index]
-            lines: tuple[str, ...] = (f"{label} {own[index]:.2f}",)
-            if predicted != label:
-                lines = (*lines, f"→ {predicted} {highest[index]:.2f}")
+            is_wrong = predicted != label
+            verdict = f"→ {predicted} {highest[index]:.2f}" if is_wrong else "correct"
             color = _SUSPECTED if index in suspected else None
-            tiles.append(Tile(pixels, lines, color))
+            tiles.append(Tile(pixels, (f"{label} {own[index]:.2f}", verdict), color))
         return tiles

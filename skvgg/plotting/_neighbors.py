@@ -13,6 +13,7 @@ from skvgg._images import MAX_PIXELS, Images, is_whole
 from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._duplicates import (
     check_metric,
+    find_copies,
     find_near_duplicates,
     find_neighbors,
 )
@@ -328,9 +329,10 @@ class NeighboursDisplay:
         threshold: float,
         max_pixels: int | None,
     ) -> NeighboursDisplay:
-        distances, neighbors = find_neighbors(rows, int(n_neighbors), metric)
+        copies = find_copies(rows)  # hashes all rows
+        distances, neighbors = find_neighbors(rows, int(n_neighbors), metric, copies)
         pairs, pair_distances = find_near_duplicates(
-            rows, distances[:, 0], float(threshold), metric
+            rows, distances[:, 0], float(threshold), metric, copies
         )
         return cls(
             images=images,
