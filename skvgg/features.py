@@ -23,7 +23,7 @@ from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
 from skvgg._images import MAX_PIXELS, Images, Interpolation, Resize, as_images
-from skvgg._network.engines import ENGINE_NAMES, EngineName
+from skvgg._network.engines import ENGINE_NAMES, EngineName, arithmetic
 from skvgg._network.precision import PRECISIONS, Precision, computed_in
 from skvgg._network.registry import share
 from skvgg._network.vgg19 import FORWARD_VERSION
@@ -524,7 +524,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             "preprocessing": settings.preprocessing,
             "views": self.views,
             "max_pixels": settings.max_pixels,
-            "precision": computed_in(settings.precision),
+            "precision": arithmetic(settings.engine, computed_in(settings.precision)),
         }
 
     def _as_images(self, X: ImagesLike, settings: Settings) -> Images:
