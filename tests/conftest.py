@@ -12,7 +12,7 @@ from skvgg._network import vgg19
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
-from .emulated_tiles import emulate_tiles, forget_tiles
+from .emulated_tiles import emulate_tiles
 
 
 def run_python(code, *args, cwd=None):
@@ -115,8 +115,6 @@ def with_tiles(monkeypatch):
     """Compute with the tiles of AMX: in memory, if this processor has none."""
     if not processor.has_tiles():
         emulate_tiles(monkeypatch)
-    yield
-    forget_tiles()
 
 
 @pytest.fixture

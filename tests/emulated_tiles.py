@@ -1,5 +1,8 @@
 """Tiles in memory, for processors that do not have them."""
 
+from functools import cache
+
+import pytest
 from llvmlite import ir
 
 from skvgg._network import kernels, tile_kernels
@@ -7,6 +10,8 @@ from skvgg._runtime import processor
 from skvgg._runtime.tile_code import TILE_ROWS, TileCode
 
 VALUES = 16
+
+_compile = kernels.compile_tile_functions.__wrapped__
 
 
 class EmulatedTileCode(TileCode):
@@ -36,15 +41,13 @@ class EmulatedTileCode(TileCode):
 
     def load_tile(self, tile, place, n_values):
         with self.loop(0, TILE_ROWS) as row:
-            self._copy(
-                self.at(place, self.multiply(row, n_values)), self._row(tile, row)
-            )
+            source = self.at(place, self.multiply(row, n_values))
+            self._copy(source, self._row(tile, row))
 
     def store_tile(self, tile, place, n_values):
         with self.loop(0, TILE_ROWS) as row:
-            self._copy(
-                self._row(tile, row), self.at(place, self.multiply(row, n_values))
-            )
+            target = self.at(place, self.multiply(row, n_values))
+            self._copy(self._row(tile, row), target)
 
     def store_rounded(self, vector, place):
         builder = self._builder
@@ -82,14 +85,17 @@ class EmulatedTileCode(TileCode):
                 self.store(sums, place)
 
 
+@cache
+def emulated_functions():
+    """Compile the functions once a session; it takes some seconds."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tile_kernels, "TileCode", EmulatedTileCode)
+        return _compile()
+
+
 def emulate_tiles(monkeypatch):
-    """Let skvgg find tiles on this processor; undo it with `forget_tiles`."""
+    """Let skvgg find tiles on this processor."""
     found = processor.features() | {"amx-tile", "amx-bf16"}
     monkeypatch.setattr(processor, "features", lambda: found)
     monkeypatch.setattr(processor, "has_tiles", lambda: True)
-    monkeypatch.setattr(tile_kernels, "TileCode", EmulatedTileCode)
-    kernels.compile_tile_functions.cache_clear()
-
-
-def forget_tiles():
-    kernels.compile_tile_functions.cache_clear()
+    monkeypatch.setattr(kernels, "compile_tile_functions", emulated_functions)

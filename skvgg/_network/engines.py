@@ -19,7 +19,6 @@ from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
 from skvgg._network.precision import REDUCED, Precision
 from skvgg._network.tile_forward import TiledKernel
-from skvgg._network.tile_kernels import BLOCK
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
 from skvgg._network.winograd_forward import PackedKernel, convolve
 from skvgg._network.workers import Workers
@@ -53,16 +52,16 @@ _REDUCED_ROWS = 16
 #: block 1. More are not faster, and 16 raise the peak memory of the process by 300 MB.
 _DIRECT_BYTES = 52e6
 
-#: The same for the two other engines. At 224x224, these are 2 images in block 1, so that
-#: a map is still in the shared cache when the next layer reads it, and 16 images in
-#: block 4, so that its large kernels are read less often.
+#: The same for the other engines. At 224x224 in float32, these are 2 images in block 1,
+#: so that a map is still in the shared cache when the next layer reads it, and 16
+#: images in block 4, so that its large kernels are read less often.
 _TOGETHER_BYTES = 26e6
 
 #: Rows per call of a fully connected layer. With more, the output would not stay in the
 #: cache of a core while the kernel is read.
 _ROWS_TOGETHER = 48
 
-#: The same for the tiles engine, which has all cores read a part of the kernel once.
+#: The same for the tiles engine: half as many bytes, and fewer blocks of rows to fill.
 _ROWS_OF_TILES = 64
 
 #: Maximum ratio of the multiplications of the Winograd engine to those of the direct
@@ -208,15 +207,10 @@ class Winograd:
 
 
 class Tiles:
-    """Convolutions in bfloat16 on a CPU; see :mod:`skvgg._network.tile_kernels`.
+    """Bfloat16 on a CPU with AMX; see :mod:`skvgg._network.tile_kernels`."""
 
-    It delegates to `direct` what does not fill blocks of 32 channels, such as the
-    1,000 columns of the last layer.
-    """
-
-    def __init__(self, parameters: LayerTensors, direct: Direct) -> None:
+    def __init__(self, parameters: LayerTensors) -> None:
         self._parameters = parameters
-        self._direct = direct
         self._packed: dict[str, TiledKernel] = {}
         self._packing = threading.Lock()
 
@@ -238,8 +232,6 @@ class Tiles:
     def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
         """Return relu(x @ kernel + bias) of rows."""
         kernel, bias = self._parameters[layer]
-        if kernel.shape[0] % BLOCK or kernel.shape[1] % BLOCK:
-            return self._direct.multiply(x, layer, workers)
         tf = import_tensorflow()
         sums = as_tensor(tile_forward.multiply(_bits(x), _bits(kernel), workers))
         return tf.cast(tf.nn.relu(sums + tf.cast(bias, tf.float32)), x.dtype)

@@ -49,7 +49,7 @@ class VGG19:
         self._engines: dict[Method, Direct | Winograd | Tiles] = {
             "direct": direct,
             "winograd": Winograd(self.parameters, direct),
-            "tiles": Tiles(self.parameters, direct),
+            "tiles": Tiles(self.parameters),
         }
         #: Preprocessing of the weights, known once some layers are loaded.
         self.preprocessing = NONE
