@@ -137,10 +137,7 @@ def _copy_inputs(code: TileCode, strip: _Strip) -> None:
     to_next_block = code.multiply(a["n_positions"], LINE)
     zero = code.constant(0)
     n_blocks = code.divide(a["n_in"], BLOCK)[0]
-    with (
-        code.loop(0, n_blocks) as block,
-        code.loop(0, code.add(strip.n_rows, KERNEL - 1)) as i,
-    ):
+    with code.loop(0, code.add(strip.n_rows, KERNEL - 1)) as i:
         row = code.subtract(code.add(strip.top, i), 1)
         is_inside = code.is_within(row, a["height"])
         pixel = code.multiply(
@@ -149,16 +146,18 @@ def _copy_inputs(code: TileCode, strip: _Strip) -> None:
         line = code.at(a["x"], code.multiply(pixel, to_next_pixel))
         line = code.choose(is_inside, line, a["zeros"])
         step = code.choose(is_inside, to_next_pixel, code.integer(0))
-        line = code.at(line, code.multiply(block, LINE))
-        room = code.at(strip.room, code.multiply(block, to_next_block))
-        room = code.at(room, code.multiply(code.multiply(i, row_step), LINE))
+        room = code.at(strip.room, code.multiply(code.multiply(i, row_step), LINE))
         after = code.at(room, code.multiply(row_step, LINE))
-        for value in range(0, LINE, code.width):
-            code.store(zero, code.at(room, value))
-            code.store(zero, code.at(after, value))
-        with code.loop(0, width) as column:
+        with code.loop(0, n_blocks) as block:
+            to_block = code.multiply(block, to_next_block)
+            for side in (room, after):
+                for value in range(0, LINE, code.width):
+                    code.store(zero, code.at(code.at(side, to_block), value))
+        with code.loop(0, width) as column, code.loop(0, n_blocks) as block:
             source = code.at(line, code.multiply(column, step))
+            source = code.at(source, code.multiply(block, LINE))
             place = code.at(room, code.multiply(code.add(column, 1), LINE))
+            place = code.at(place, code.multiply(block, to_next_block))
             for value in range(0, LINE, code.width):
                 code.store(code.load(code.at(source, value)), code.at(place, value))
 
