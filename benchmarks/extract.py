@@ -91,6 +91,11 @@ def _():
 
 @contender("skvgg bfloat16")
 def _():
+    return skvgg_runner("bfloat16", "auto")
+
+
+@contender("skvgg bfloat16 direct")
+def _():
     return skvgg_runner("bfloat16", "direct")
 
 

@@ -12,6 +12,8 @@ from skvgg._network import vgg19
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
+from .emulated_tiles import emulate_tiles
+
 
 def run_python(code, *args, cwd=None):
     """Run code in a new process; return what it wrote, or fail with its error."""
@@ -106,6 +108,13 @@ def with_instructions(monkeypatch):
     """Compute in fewer bits, with whatever instructions this processor has."""
     found = processor.features() | {"amx-bf16", "amx-fp16"}
     monkeypatch.setattr(processor, "features", lambda: found)
+
+
+@pytest.fixture
+def with_tiles(monkeypatch):
+    """Compute with the tiles of AMX: in memory, if this processor has none."""
+    if not processor.has_tiles():
+        emulate_tiles(monkeypatch)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from skvgg._extraction.workers import (
     worker_name,
 )
 from skvgg._images import Images
-from skvgg._network.engines import choose_method
+from skvgg._network.engines import arithmetic, choose_method
 from skvgg._network.precision import Precision, computed_in
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
@@ -138,14 +138,15 @@ class Job:
         self._trouble: str | None = None
 
     def _network_key(self, fingerprint: str) -> tuple[Any, ...]:
-        # "auto" preprocessing follows from the weights, so it is not resolved. Engines
-        # differ only by rounding; other precisions have their own keys.
+        # "auto" preprocessing follows from the weights, so it is not resolved. Other
+        # arithmetic than float32 has its own keys.
         key: tuple[Any, ...] = (
             FORWARD_VERSION,
             fingerprint,
             self._settings.preprocessing,
         )
-        return key if self._precision == "float32" else (*key, self._precision)
+        name = arithmetic(self._settings.engine, self._precision)
+        return key if name == "float32" else (*key, name)
 
     def rows(self, images: Images) -> np.ndarray:
         """Return one row per image; warn about images that cannot be used.

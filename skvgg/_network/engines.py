@@ -1,4 +1,4 @@
-"""Two engines that compute the layers with weights, and the choice between them.
+"""Three engines that compute the layers with weights, and the choice between them.
 
 They have the same methods. Compiled functions are shared by all networks of a process,
 because weights are arguments.
@@ -13,14 +13,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, get_layer
-from skvgg._network import layers
+from skvgg._network import layers, tile_forward
 from skvgg._network.dense_forward import multiply
 from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
 from skvgg._network.precision import REDUCED, Precision
+from skvgg._network.tile_forward import TiledKernel
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
 from skvgg._network.winograd_forward import PackedKernel, convolve
 from skvgg._network.workers import Workers
+from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import (
     as_array,
     as_tensor,
@@ -33,7 +35,7 @@ EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 #: How convolutions are actually computed.
-Method = Literal["direct", "winograd"]
+Method = Literal["direct", "winograd", "tiles"]
 
 #: Kernel and bias of each convolution, as tensors.
 LayerTensors = dict[str, tuple[Any, Any]]
@@ -50,14 +52,17 @@ _REDUCED_ROWS = 16
 #: block 1. More are not faster, and 16 raise the peak memory of the process by 300 MB.
 _DIRECT_BYTES = 52e6
 
-#: The same for the Winograd engine. At 224x224, these are 2 images in block 1, so that
-#: a map is still in the shared cache when the next layer reads it, and 16 images in
-#: block 4, so that its large kernels are read less often.
-_WINOGRAD_BYTES = 26e6
+#: The same for the other engines. At 224x224 in float32, these are 2 images in block 1,
+#: so that a map is still in the shared cache when the next layer reads it, and 16
+#: images in block 4, so that its large kernels are read less often.
+_TOGETHER_BYTES = 26e6
 
 #: Rows per call of a fully connected layer. With more, the output would not stay in the
 #: cache of a core while the kernel is read.
 _ROWS_TOGETHER = 48
+
+#: The same for the tiles engine: half as many bytes, and fewer blocks of rows to fill.
+_ROWS_OF_TILES = 64
 
 #: Maximum ratio of the multiplications of the Winograd engine to those of the direct
 #: convolution. On small maps, parts of the 4x4 tiles lie outside of the map, and the
@@ -78,7 +83,7 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
 def choose_method(engine: EngineName, precision: Precision) -> Method:
     """Return how the convolutions of a network are computed.
 
-    The choice depends on nothing else, so the same images give the same features.
+    Besides, only the processor matters, so the same images give the same features.
 
     Parameters
     ----------
@@ -87,7 +92,22 @@ def choose_method(engine: EngineName, precision: Precision) -> Method:
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         Precision of the network.
     """
-    return "direct" if engine == "direct" or precision in REDUCED else "winograd"
+    if engine == "direct":
+        return "direct"
+    if precision not in REDUCED:
+        return "winograd"
+    with_tiles = precision == "bfloat16" and not has_gpu() and processor.has_tiles()
+    return "tiles" if with_tiles else "direct"
+
+
+def arithmetic(engine: EngineName, precision: Precision) -> str:
+    """Return a name that is different if rows differ by more than float32 rounding.
+
+    Part of the key of cached rows. TensorFlow rounds the result of a convolution to
+    bfloat16 and adds the bias afterwards; the tiles engine rounds once.
+    """
+    method = choose_method(engine, precision)
+    return f"{precision}, rounded once" if method == "tiles" else precision
 
 
 class Direct:
@@ -148,7 +168,7 @@ class Winograd:
             return self._direct.n_together(layer, height, width)
         n_in, n_out = self._parameters[layer][0].shape[2:]
         bytes_of_one = height * width * max(n_in, n_out) * np.float32().nbytes
-        return max(1, int(_WINOGRAD_BYTES / bytes_of_one))
+        return max(1, int(_TOGETHER_BYTES / bytes_of_one))
 
     def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
@@ -184,6 +204,57 @@ class Winograd:
                 arrays = map(as_array, self._parameters[layer])
                 self._packed[layer] = PackedKernel.of(*arrays)
         return self._packed[layer]
+
+
+class Tiles:
+    """Bfloat16 on a CPU with AMX; see :mod:`skvgg._network.tile_kernels`."""
+
+    def __init__(self, parameters: LayerTensors) -> None:
+        self._parameters = parameters
+        self._packed: dict[str, TiledKernel] = {}
+        self._packing = threading.Lock()
+
+    def n_together(self, layer: str, height: int, width: int) -> int | None:
+        """Return the maximum number of images per call; None means all."""
+        kernel = self._parameters[layer][0]
+        bytes_of_one = height * width * max(kernel.shape[2:]) * kernel.dtype.size
+        return max(1, int(_TOGETHER_BYTES / bytes_of_one))
+
+    def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
+        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
+        packed = self._pack(layer)
+        return _from_bits(tile_forward.convolve(_bits(x), packed, workers, pools=pools))
+
+    def n_rows_together(self) -> int | None:
+        """Return the maximum number of rows per call of a dense layer, or None."""
+        return _ROWS_OF_TILES
+
+    def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
+        """Return relu(x @ kernel + bias) of rows."""
+        kernel, bias = self._parameters[layer]
+        tf = import_tensorflow()
+        sums = as_tensor(tile_forward.multiply(_bits(x), _bits(kernel), workers))
+        return tf.cast(tf.nn.relu(sums + tf.cast(bias, tf.float32)), x.dtype)
+
+    def _pack(self, layer: str) -> TiledKernel:
+        with self._packing:
+            if layer not in self._packed:
+                tf = import_tensorflow()
+                kernel, bias = self._parameters[layer]
+                bias = tf.cast(bias, tf.float32).numpy()
+                self._packed[layer] = TiledKernel.of(_bits(kernel), bias)
+        return self._packed[layer]
+
+
+def _bits(x: Any) -> np.ndarray:
+    """Return a view of a bfloat16 tensor as an array of uint16."""
+    tf = import_tensorflow()
+    return as_array(tf.bitcast(x, tf.uint16))
+
+
+def _from_bits(bits: np.ndarray) -> Any:
+    tf = import_tensorflow()
+    return tf.bitcast(as_tensor(bits), tf.bfloat16)
 
 
 @cache

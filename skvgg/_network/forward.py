@@ -22,7 +22,7 @@ from skvgg._definition.architecture import (
     map_shape,
 )
 from skvgg._definition.preprocessing import Preprocessing
-from skvgg._network.engines import Direct, Winograd
+from skvgg._network.engines import Direct, Tiles, Winograd
 from skvgg._network.layers import apply_layer, to_row
 from skvgg._network.workers import Workers
 from skvgg._runtime.tensorflow import (
@@ -66,7 +66,7 @@ class ForwardPass:
     ----------
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer that has them.
-    engine : Direct or Winograd
+    engine : Direct, Winograd or Tiles
         Computes the convolutions.
     outputs : sequence of Output
         The outputs to compute.
@@ -82,7 +82,7 @@ class ForwardPass:
     def __init__(
         self,
         parameters: Mapping[str, tuple[Any, Any]],
-        engine: Direct | Winograd,
+        engine: Direct | Winograd | Tiles,
         outputs: Sequence[Output],
         preprocessing: Preprocessing,
         image_size: tuple[int, int],

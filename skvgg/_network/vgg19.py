@@ -14,7 +14,7 @@ import numpy as np
 
 from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
-from skvgg._network.engines import Direct, Method, Winograd
+from skvgg._network.engines import Direct, Method, Tiles, Winograd
 from skvgg._network.forward import ForwardPass
 from skvgg._network.precision import (
     Precision,
@@ -46,9 +46,10 @@ class VGG19:
         self.parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
         direct = Direct(self.parameters)
-        self._engines: dict[Method, Direct | Winograd] = {
+        self._engines: dict[Method, Direct | Winograd | Tiles] = {
             "direct": direct,
             "winograd": Winograd(self.parameters, direct),
+            "tiles": Tiles(self.parameters),
         }
         #: Preprocessing of the weights, known once some layers are loaded.
         self.preprocessing = NONE
@@ -113,7 +114,7 @@ class VGG19:
             pooling keeps all values, in the order (height, width, channel).
         preprocessing : Preprocessing
             Preprocessing of the images.
-        method : {"direct", "winograd"}
+        method : {"direct", "winograd", "tiles"}
             Result of :func:`skvgg._network.engines.choose_method`.
         warn : callable
             Called with a message if the device runs out of memory. The batch size is

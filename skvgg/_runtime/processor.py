@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
 from functools import cache
 from typing import NamedTuple
 
@@ -42,3 +44,22 @@ def vectors() -> Vectors:
         return Vectors(8, 16)
     is_arm = platform.machine().lower() in ("arm64", "aarch64")
     return Vectors(4, 32 if is_arm else 16)
+
+
+#: Linux' request for permission to use tiles, and its number among system calls; see
+#: "Using XSTATE features in user space applications" in the documentation of Linux.
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+
+
+@cache
+def has_tiles() -> bool:
+    """Return whether this process may use Intel's AMX with bfloat16 numbers.
+
+    Linux grants the permission to a process that asks for it.
+    """
+    if not {"amx-tile", "amx-bf16", "avx512bf16"} <= features():
+        return False
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
