@@ -274,7 +274,8 @@ def test_a_row_does_not_depend_on_how_many_images_there_are(layer):
         ("winograd", "float32", "winograd"),
     ],
 )
-def test_the_engine_depends_on_the_settings_alone(engine, precision, expected):
+def test_the_engine_depends_on_the_settings(engine, precision, expected, monkeypatch):
+    monkeypatch.setattr(processor, "has_tiles", lambda: False)
     assert engines.choose_method(engine, precision) == expected
 
 
