@@ -6,6 +6,7 @@ the type uint16 here, because NumPy does not have bfloat16.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -209,8 +210,9 @@ def _divide(plan: _Plan, kernel: TiledKernel, n_workers: int) -> list[_Part]:
     ]
 
 
+@lru_cache(maxsize=64)
 def _places(plan: _Plan, width: int) -> np.ndarray:
-    """Return the index of the pixel at each position of a strip."""
+    """Return the index of the pixel at each position of a strip; do not change it."""
     rows, columns = np.divmod(np.arange(plan.n_outputs), plan.row_step)
     exists = (columns < width) & (rows < plan.strip_rows)
     return np.where(exists, rows * width + columns, NOWHERE)
