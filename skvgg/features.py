@@ -129,8 +129,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}, \
             default="float32"
         Precision of the network's computations; rows are float32 in any case. On a CPU
-        with AMX, "bfloat16" takes a fraction of the time of "float32", with errors of
-        about 1 % of the largest feature. On other CPUs, where "float32" is faster,
+        with AMX, "bfloat16" is faster than "float32", with errors of about 1 % of the
+        largest feature. On other CPUs, where "float32" is faster,
         "bfloat16" means "float32". So does "float16" on CPUs without AMX for it.
         "tensorfloat32" is for GPUs and means "float32" on a CPU.
     engine : {"auto", "direct", "winograd"}, default="auto"
@@ -233,7 +233,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "precision": [StrOptions(set(PRECISIONS))],
         "engine": [StrOptions(set(ENGINE_NAMES))],
         "memory": [str, os.PathLike, HasMethods("cache"), None],
-        "memory_layers": [StrOptions({"stages"}), list, tuple, np.ndarray, None],
+        "memory_layers": [str, list, tuple, np.ndarray, None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -525,7 +525,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             "preprocessing": settings.preprocessing,
             "views": self.views,
             "max_pixels": settings.max_pixels,
-            "precision": arithmetic(settings.engine, computed_in(settings.precision)),
+            "arithmetic": arithmetic(settings.engine, computed_in(settings.precision)),
         }
 
     def _as_images(self, X: ImagesLike, settings: Settings) -> Images:

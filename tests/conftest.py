@@ -108,6 +108,7 @@ def with_instructions(monkeypatch):
     """Compute in fewer bits, with whatever instructions this processor has."""
     found = processor.features() | {"amx-bf16", "amx-fp16"}
     monkeypatch.setattr(processor, "features", lambda: found)
+    monkeypatch.setattr(processor, "may_use_tiles", lambda: True)
 
 
 @pytest.fixture

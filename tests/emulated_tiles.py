@@ -15,7 +15,11 @@ _compile = kernels.compile_tile_functions.__wrapped__
 
 
 class EmulatedTileCode(TileCode):
-    """Computes what Intel's manual says, with vectors of any processor."""
+    """Computes what Intel's manual says, with vectors of any processor.
+
+    A product of tiles adds the first numbers of the 16 pairs, adds the second numbers,
+    and adds both sums to the total.
+    """
 
     def use_tiles(self, settings):
         vectors = ir.VectorType(ir.FloatType(), VALUES)
@@ -74,22 +78,28 @@ class EmulatedTileCode(TileCode):
             shifted = builder.shl(integers, shift), builder.and_(integers, mask)
             return [builder.bitcast(some, self._vector) for some in shifted]
 
-        with self.loop(0, TILE_ROWS) as row, self.loop(0, TILE_ROWS) as k:
-            pair = first_and_second(self.load_one(self.at(self._row(a, row), k)))
+        with self.loop(0, TILE_ROWS) as row:
             for value in range(0, VALUES, self.width):
+
+                def add(k, sums, row=row, value=value):
+                    number = self.load_one(self.at(self._row(a, row), k))
+                    columns = self.load(self.at(self._row(b, k), value))
+                    pairs = map(first_and_second, (number, columns))
+                    return list(map(self.multiply_add, *pairs, sums))
+
+                sums = self.accumulate(0, TILE_ROWS, [self.constant(0)] * 2, add)
                 place = self.at(self._row(total, row), value)
-                columns = first_and_second(self.load(self.at(self._row(b, k), value)))
-                sums = self.load(place)
-                for number, column in zip(pair, columns, strict=True):
-                    sums = self.multiply_add(number, column, sums)
-                self.store(sums, place)
+                self.store(self.sum_of(self.load(place), self.sum_of(*sums)), place)
 
 
 @cache
-def emulated_functions():
+def emulated_functions(width=None):
     """Compile the functions once a session; it takes some seconds."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(tile_kernels, "TileCode", EmulatedTileCode)
+        if width is not None:
+            some = processor.Vectors(width, 32)
+            monkeypatch.setattr(kernels, "vectors", lambda: some)
         return _compile()
 
 
@@ -97,5 +107,6 @@ def emulate_tiles(monkeypatch):
     """Let skvgg find tiles on this processor."""
     found = processor.features() | {"amx-tile", "amx-bf16"}
     monkeypatch.setattr(processor, "features", lambda: found)
+    monkeypatch.setattr(processor, "may_use_tiles", lambda: True)
     monkeypatch.setattr(processor, "has_tiles", lambda: True)
     monkeypatch.setattr(kernels, "compile_tile_functions", emulated_functions)

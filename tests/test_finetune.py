@@ -911,7 +911,10 @@ def test_a_fit_says_nothing_or_shows_one_bar():
         ({"trainable": "block2_pool"}, r"is unknown\. Did you mean 'block2'\? Expect"),
         ({"trainable": "block3"}, "is above the input layers of the head"),
         ({"weights": "hed", "layer": "fc1"}, "no fully connected layers"),
-        ({"weights": "hed", "trainable": "fc1"}, "='hed' have no .*trainable='fc1'"),
+        (
+            {"weights": "hed", "trainable": "fc1"},
+            "weights='hed', or .* have no .*trainable='fc1'",
+        ),
         ({"layer": "block4"}, r"layer='block4' is unkn.* Did you mean 'block4_pool'"),
         ({"layer": "stage"}, r"Did you mean 'stages'\? Expected 'stages', or one or"),
         ({"layer": 4}, "'layer' parameter of VGG19Classifier must be"),

@@ -45,6 +45,7 @@ from skvgg._network.vgg19 import ForwardPass
 from skvgg._runtime import processor
 
 processor.features = lambda: {{"amx-bf16", "amx-fp16"}}
+processor.may_use_tiles = lambda: True
 
 run = ForwardPass.__call__
 def say_and_run(self, inputs):
@@ -114,6 +115,16 @@ def test_without_instructions_for_fewer_bits_rows_are_those_of_float32(
     np.testing.assert_array_equal(features.fit_transform(X), expected)
     assert features.cache_info().hits == 4  # they have the same keys
     np.testing.assert_array_equal(small(precision=precision).transform(X), expected)
+
+
+@pytest.mark.usefixtures("with_instructions")
+def test_without_permission_for_the_instructions_rows_are_those_of_float32(
+    tiles, monkeypatch
+):
+    X = tiles[0][:2]
+    monkeypatch.setattr(processor, "may_use_tiles", lambda: False)
+    rows = small(precision="bfloat16").transform(X)
+    np.testing.assert_array_equal(rows, small().transform(X))
 
 
 def run_out_of_memory(monkeypatch, most):

@@ -232,23 +232,73 @@ def test_the_choice(monkeypatch):
     assert engines.choose_method("auto", "bfloat16") == "direct"
 
 
+INSTRUCTIONS = {"amx-tile", "amx-bf16", "avx512bf16"}
+
+
 @pytest.mark.parametrize(
-    ("instructions", "platform", "answer", "expected"),
+    ("system", "machine", "answer", "allowed", "expected"),
     [
-        ({"amx-tile", "amx-bf16", "avx512bf16"}, "linux", 0, True),
-        ({"amx-tile", "amx-bf16", "avx512bf16"}, "linux", -1, False),
-        ({"amx-tile", "amx-bf16", "avx512bf16"}, "win32", 0, False),
-        ({"amx-tile", "avx512bf16"}, "linux", 0, False),
+        ("linux", "x86_64", 0, True, True),
+        ("linux", "x86_64", -1, False, False),
+        ("linux", "i686", 0, False, False),
+        ("win32", "AMD64", None, True, False),
     ],
 )
 def test_tiles_need_the_permission_of_linux(
-    instructions, platform, answer, expected, monkeypatch
+    system, machine, answer, allowed, expected, monkeypatch
 ):
     asked = []
     libc = SimpleNamespace(syscall=lambda *args: asked.append(args) or answer)
-    monkeypatch.setattr(processor, "features", lambda: instructions)
-    monkeypatch.setattr(processor.sys, "platform", platform)
+    monkeypatch.setattr(processor.sys, "platform", system)
+    monkeypatch.setattr(processor.platform, "machine", lambda: machine)
     monkeypatch.setattr(ctypes, "CDLL", lambda *args, **kwargs: libc)
-    assert processor.has_tiles.__wrapped__() is expected
-    if expected:
+    assert processor.may_use_tiles.__wrapped__() is allowed
+    monkeypatch.setattr(processor, "may_use_tiles", lambda: allowed)
+    monkeypatch.setattr(processor, "features", lambda: INSTRUCTIONS)
+    assert processor.has_tiles() is expected
+    monkeypatch.setattr(processor, "features", lambda: INSTRUCTIONS - {"amx-tile"})
+    assert not processor.has_tiles()
+    if (system, machine) == ("linux", "x86_64"):
         assert asked == [(158, 0x1023, 18)]
+
+
+class WithBorders:
+    """Arrays between numbers that nobody may change."""
+
+    def __init__(self):
+        self._all = []
+
+    def empty(self, shape):
+        n = int(np.prod(shape))
+        room = np.full(n + 64, 12345, np.float32)
+        room[32 : 32 + n] = np.nan
+        self._all.append(room)
+        return room[32 : 32 + n].reshape(shape)
+
+    def room(self, worker, name, n):
+        return self.empty([n])
+
+    def check(self):
+        for room in self._all:
+            assert (room[:32] == 12345).all()
+            assert (room[-32:] == 12345).all()
+
+
+@pytest.mark.parametrize("width", [None, 16])
+@pytest.mark.parametrize("n_in", [3, 64])
+@pytest.mark.parametrize("pools", [False, True])
+def test_nothing_is_written_beyond_the_buffers(width, n_in, pools, monkeypatch):
+    """With the vectors of this processor, and with those of processors with AMX."""
+    functions = emulated_functions(width)
+    monkeypatch.setattr(kernels, "compile_tile_functions", lambda: functions)
+    monkeypatch.setattr(workers, "n_threads_of_network", lambda: 2)
+    for size in [(8, 8), (31, 7), (16, 16), (5, 33), (1, 1)]:
+        borders = WithBorders()
+        monkeypatch.setattr(tile_forward, "empty", borders.empty)
+        monkeypatch.setattr(workers.Workers, "room", borders.room)
+        case = Case.of((3, *size, n_in), 64)
+        actual = case.convolve(pools=pools)
+        borders.check()
+        np.testing.assert_allclose(
+            from_bits(actual), case.expected(pools=pools), **ROUNDING
+        )

@@ -111,6 +111,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fewer bits are faster on some processors (default: float32)",
     )
     network.add_argument(
+        "--engine",
+        choices=("auto", "direct", "winograd"),
+        help="how convolutions are computed on a CPU (default: auto)",
+    )
+    network.add_argument(
         "--batch-size",
         type=positive,
         metavar="N",
@@ -198,6 +203,7 @@ def _make_features(options: argparse.Namespace) -> VGG19Features:
         "preprocessing",
         "views",
         "precision",
+        "engine",
         "batch_size",
     )
     every = {name: getattr(options, name) for name in names}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+
+#: Minimum ratio of common characters; the default of difflib.
+_SIMILAR = 0.6
 
 
 def did_you_mean(name: object, known: Sequence[str]) -> str:
@@ -21,5 +24,9 @@ def did_you_mean(name: object, known: Sequence[str]) -> str:
     str
         Starts with a space, to follow a sentence; empty if no name is similar.
     """
-    similar = get_close_matches(str(name), known, n=1)
-    return f" Did you mean {similar[0]!r}?" if similar else ""
+    ratios = {
+        valid: SequenceMatcher(None, str(name).lower(), valid).ratio()
+        for valid in known
+    }
+    similar = max(ratios, key=ratios.__getitem__)  # the first one of equal ratios
+    return f" Did you mean {similar!r}?" if ratios[similar] >= _SIMILAR else ""

@@ -112,6 +112,7 @@ class Job:
         self._owner = owner
         self._settings = settings
         self._precision = precision or computed_in(settings.precision)
+        self._arithmetic = arithmetic(settings.engine, self._precision)
         self._warn = warn
         self._source = source
         self._identity = source.identify()  # raises if there is no such file
@@ -145,7 +146,7 @@ class Job:
             fingerprint,
             self._settings.preprocessing,
         )
-        name = arithmetic(self._settings.engine, self._precision)
+        name = self._arithmetic
         return key if name == "float32" else (*key, name)
 
     def rows(self, images: Images) -> np.ndarray:
@@ -244,6 +245,7 @@ class Job:
             map_dtype=self._recipe.map_dtype,
             trained_on=self._trained_on,
             precision=self._precision,
+            arithmetic=self._arithmetic,
         )
 
     def _compute(
@@ -384,6 +386,8 @@ class WorkerJob:
         As in the :class:`Job` of the main process.
     forward_version : int
         :data:`FORWARD_VERSION` of the main process.
+    arithmetic : str
+        :func:`skvgg._network.engines.arithmetic` of the main process.
     """
 
     settings: Settings
@@ -394,6 +398,7 @@ class WorkerJob:
     map_dtype: str
     trained_on: TrainedOn | None
     precision: Precision
+    arithmetic: str
 
     def __call__(self, items: dict[int, Any]) -> Done:
         """Return the results for images, by index.
@@ -401,9 +406,11 @@ class WorkerJob:
         Raises
         ------
         RuntimeError
-            If this worker has another version of the forward pass, or other weights.
+            If this worker has another version of the forward pass, another arithmetic,
+            or other weights.
         """
         self._check_version()
+        self._check_arithmetic()
         self._check_weights()
         seen, unseen = split_unseen(items)
         rows, oddities = InMemory(), list[str]()
@@ -433,6 +440,16 @@ class WorkerJob:
                 f"have version {FORWARD_VERSION}; those of the main process have "
                 f"version {self.forward_version}. Install the same version of skvgg "
                 "on both."
+            )
+
+    def _check_arithmetic(self) -> None:
+        found = arithmetic(self.settings.engine, self.precision)
+        if found != self.arithmetic:
+            raise RuntimeError(
+                f"Worker {worker_name()} has another processor than the main process: "
+                f"it computes in {found!r} instead of {self.arithmetic!r}, so its "
+                "features differ. Set precision='float32' or engine='direct', or use "
+                "workers with the same kind of processor."
             )
 
     def _check_weights(self) -> None:

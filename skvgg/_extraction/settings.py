@@ -139,6 +139,8 @@ def check_layers(
             problem = f"unknown: {unknown[0]!r}"
             valid = LAYER_NAMES if instead is None else (instead, *LAYER_NAMES)
             hint = did_you_mean(unknown[0], valid)
+            if unknown[0] == instead:
+                problem, hint = "invalid", f" Pass {instead!r} alone, not in a list."
         others = "" if instead is None else f"{instead!r}, or "
         raise ValueError(
             f"{parameter}={layer!r} is {problem}.{hint} Expected {others}one or "
@@ -149,7 +151,8 @@ def check_layers(
 
 def expand_layers(layer: LayerLike, parameter: str) -> tuple[str, ...]:
     """Return the names of layers, or raise; "stages" means the five poolings."""
-    if isinstance(layer, str) and layer == "stages":
+    alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
+    if alone and str(layer) == "stages":
         return STAGES
     return check_layers(layer, parameter, instead="stages")
 

@@ -702,9 +702,9 @@ def _check_has_layer(source: Source, trainable: str | None) -> None:
     """Raise if it is known that the weights lack the first layer to train."""
     if not source.has_dense and trainable in DENSE_NAMES:
         raise ValueError(
-            f"weights='hed' have no fully connected layers, got trainable="
-            f"{trainable!r}. Choose a block, such as trainable='block5', or other "
-            "weights."
+            f"The weights (weights='hed', or tuned from them) have no fully connected "
+            f"layers, got trainable={trainable!r}. Choose a block, such as "
+            "trainable='block5', or other weights."
         )
 
 

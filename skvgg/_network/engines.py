@@ -103,11 +103,11 @@ def choose_method(engine: EngineName, precision: Precision) -> Method:
 def arithmetic(engine: EngineName, precision: Precision) -> str:
     """Return a name that is different if rows differ by more than float32 rounding.
 
-    Part of the key of cached rows. TensorFlow rounds the result of a convolution to
-    bfloat16 and adds the bias afterwards; the tiles engine rounds once.
+    Part of the key of cached rows. TensorFlow and the tiles engine add up in different
+    orders, and rounding to bfloat16 enlarges the differences.
     """
     method = choose_method(engine, precision)
-    return f"{precision}, rounded once" if method == "tiles" else precision
+    return f"{precision}, tiles" if method == "tiles" else precision
 
 
 class Direct:

@@ -24,7 +24,8 @@ def computed_in(precision: Precision) -> Precision:
     """Return the actual precision: fewer bits than float32 only if that is faster."""
     if precision not in REDUCED or has_gpu():
         return precision
-    is_faster = _INSTRUCTIONS[precision] in processor.features()
+    has_instructions = _INSTRUCTIONS[precision] in processor.features()
+    is_faster = has_instructions and processor.may_use_tiles()
     return precision if is_faster else "float32"
 
 

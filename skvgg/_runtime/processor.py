@@ -52,14 +52,21 @@ _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 
 @cache
-def has_tiles() -> bool:
-    """Return whether this process may use Intel's AMX with bfloat16 numbers.
+def may_use_tiles() -> bool:
+    """Return whether this process has the permission to use Intel's AMX.
 
-    Linux grants the permission to a process that asks for it.
+    Linux grants it to a process that asks, if the processor has AMX; other systems do
+    not require it.
     """
-    if not {"amx-tile", "amx-bf16", "avx512bf16"} <= features():
-        return False
     if sys.platform != "linux":
+        return True
+    if platform.machine() != "x86_64":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     return libc.syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+
+
+def has_tiles() -> bool:
+    """Return whether machine code for AMX with bfloat16 numbers runs here."""
+    has_instructions = {"amx-tile", "amx-bf16", "avx512bf16"} <= features()
+    return has_instructions and sys.platform == "linux" and may_use_tiles()
