@@ -166,7 +166,7 @@ def _copy_patches(code: TileCode, strip: _Strip) -> None:
     """Write the 27 inputs of each pixel of a strip; the kernel is zero for the rest.
 
     Rows of the kernel are written in turn. What is too much is overwritten by the
-    next row or pixel.
+    next row or pixel, or goes to the spare position after the last pixel.
     """
     a = code.arguments
     n_channels = 3
@@ -227,7 +227,8 @@ def _convolve_strip(code: TileCode, strip: _Strip, panel: Any, side: int) -> Non
         for i in range(BLOCK):
             place = code.add(position, i)
             found = code.load_integer(code.at(a["places"], code.multiply(place, 2)))
-            # Pixels that do not exist go to the sums of the row, which are done with.
+            # Pixels that do not exist overwrite their own sums: half as many bytes, so
+            # only sums that are already read.
             total = code.at(a["sums"], i * BLOCK)
             exists = code.is_within(found, n_pixels)
             target = code.at(y, code.multiply(found, n_values))
