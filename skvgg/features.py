@@ -153,11 +153,12 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         ``REDISCLI_AUTH``. (Do not put the password into the URL: using such a URL
         raises an error, but ``repr`` shows it.) None caches nothing; duplicate images
         within one call are still computed only once.
-    memory_layers : {"stages"}, sequence of str or None, default=None
-        Layers whose outputs, pooled with "avg" and with "max", are stored in the same
-        pass as those of `layer`. A search over `layer` and `pooling` then costs one
-        pass per image in total. "stages" stands for "block1_pool" to "block5_pool" and
-        takes 14 kB per image. Has no effect without `memory`, nor on the result of
+    memory_layers : str, sequence of str or None, default=None
+        A layer or layers whose outputs, pooled with "avg" and with "max", are stored in
+        the same pass as those of `layer`. A search over `layer` and `pooling` then
+        costs one pass per image in total. "stages" stands for "block1_pool" to
+        "block5_pool" and takes 14 kB per image. Has no effect without `memory`, nor on
+        the result of
         :meth:`transform`.
     n_jobs : int or None, default=None
         Number of workers that compute features. The backend of

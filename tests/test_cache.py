@@ -183,10 +183,19 @@ def test_the_stages_take_12_kb_an_image(tiles, tmp_path):
     assert 4 * 2 * 1472 <= size <= 1.35 * 4 * 2 * 1472
 
 
+@pytest.mark.parametrize("layers", ["block1_pool", ["block1_pool"]])
+def test_one_more_layer_is_stored(tiles, tmp_path, layers):
+    features = small(tmp_path, layer="block2_pool", memory_layers=layers)
+    features.transform(tiles[0][:2])
+    assert features.set_params(layer="block1_pool").transform(tiles[0][:2]).size
+    assert features.cache_info().misses == 2
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ("block1_pool", "'memory_layers' parameter"),
+        (3, "'memory_layers' parameter"),
+        ("block9_pool", r"memory_layers='block9_pool' is unknown"),
         (["block9_pool"], r"memory_layers=\['block9_pool'\] is unknown"),
         (["fc1"], r"work with memory_layers=.*'fc1'"),
     ],
