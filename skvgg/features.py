@@ -158,8 +158,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         the same pass as those of `layer`. A search over `layer` and `pooling` then
         costs one pass per image in total. "stages" stands for "block1_pool" to
         "block5_pool" and takes 14 kB per image. Has no effect without `memory`, nor on
-        the result of
-        :meth:`transform`.
+        the result of :meth:`transform`.
     n_jobs : int or None, default=None
         Number of workers that compute features. The backend of
         :func:`joblib.parallel_config` provides them: processes on this machine (loky,
