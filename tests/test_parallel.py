@@ -189,13 +189,18 @@ print(peak - before[0], after[1] - before[1], after[2] - before[2])
 LIMIT = """
 import os, sys
 import numpy as np
+from contextlib import suppress
 from joblib import Parallel, delayed, parallel_config
 from skvgg import TFLearnMLPClassifier, VGG19Features
 
 def time_of_threads():
     times = {}
     for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/schedstat") as file:
+        # A thread may end after it was listed.
+        with (
+            suppress(FileNotFoundError, ProcessLookupError),
+            open(f"/proc/self/task/{thread}/schedstat") as file,
+        ):
             times[thread] = int(file.read().split()[0])
     return times
 
