@@ -138,9 +138,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         the time of "direct", TensorFlow's own convolution, and is as accurate. The
         features differ only by rounding, so `memory` does not distinguish them. "auto"
         means "winograd" if the network computes in float32 on a CPU, machine code for
-        AMX if it computes in bfloat16 on a CPU, and "direct" otherwise. (`memory` does
-        distinguish "auto" from "direct" in bfloat16.) "winograd" raises an error with
-        the precisions "bfloat16" and "float16".
+        AMX if it computes in bfloat16 on a CPU under Linux, and "direct" otherwise.
+        (`memory` does distinguish "auto" from "direct" in bfloat16.) "winograd" raises
+        an error with the precisions "bfloat16" and "float16".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where to cache the rows of images, so that an image goes through the network
         only once across cross-validation, grid search and later sessions. Rows are

@@ -130,8 +130,7 @@ def check_layers(
     instead : str, optional
         Another valid value of the parameter, for the error message.
     """
-    alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
-    layers = (str(layer),) if alone else tuple(map(str, layer))
+    layers = (str(layer),) if _is_alone(layer) else tuple(map(str, layer))
     unknown = [name for name in layers if name not in LAYER_NAMES]
     if unknown or not layers or len(set(layers)) < len(layers):
         problem, hint = "empty or has duplicates", ""
@@ -151,10 +150,13 @@ def check_layers(
 
 def expand_layers(layer: LayerLike, parameter: str) -> tuple[str, ...]:
     """Return the names of layers, or raise; "stages" means the five poolings."""
-    alone = isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
-    if alone and str(layer) == "stages":
+    if _is_alone(layer) and str(layer) == "stages":
         return STAGES
     return check_layers(layer, parameter, instead="stages")
+
+
+def _is_alone(layer: LayerLike) -> bool:
+    return isinstance(layer, str) or getattr(layer, "ndim", 1) == 0
 
 
 def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:

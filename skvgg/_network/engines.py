@@ -61,7 +61,8 @@ _TOGETHER_BYTES = 26e6
 #: cache of a core while the kernel is read.
 _ROWS_TOGETHER = 48
 
-#: The same for the tiles engine: half as many bytes, and fewer blocks of rows to fill.
+#: The same for the tiles engine, in full blocks of 32 rows. Processors with tiles have
+#: caches of 2 MB.
 _ROWS_OF_TILES = 64
 
 #: Maximum ratio of the multiplications of the Winograd engine to those of the direct
@@ -83,7 +84,7 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
 def choose_method(engine: EngineName, precision: Precision) -> Method:
     """Return how the convolutions of a network are computed.
 
-    Besides, only the processor matters, so the same images give the same features.
+    The choice depends on these settings and on the processor, never on the images.
 
     Parameters
     ----------
@@ -121,10 +122,9 @@ class Direct:
         if has_gpu():
             return None
         kernel = self._parameters[layer][0]
-        n_bytes = kernel.dtype.size
-        if n_bytes < np.float32().nbytes:
+        if kernel.dtype.size < np.float32().nbytes:
             return _REDUCED_TOGETHER
-        of_one = height * width * max(kernel.shape[2:]) * n_bytes
+        of_one = _bytes_of_one(kernel, height, width)
         return max(1, min(int(_DIRECT_BYTES / of_one), _DIRECT_TOGETHER))
 
     def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
@@ -166,9 +166,8 @@ class Winograd:
         """Return the maximum number of images per call; None means all."""
         if not self._serves(layer, height, width):
             return self._direct.n_together(layer, height, width)
-        n_in, n_out = self._parameters[layer][0].shape[2:]
-        bytes_of_one = height * width * max(n_in, n_out) * np.float32().nbytes
-        return max(1, int(_TOGETHER_BYTES / bytes_of_one))
+        kernel = self._parameters[layer][0]
+        return max(1, int(_TOGETHER_BYTES / _bytes_of_one(kernel, height, width)))
 
     def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
@@ -217,8 +216,7 @@ class Tiles:
     def n_together(self, layer: str, height: int, width: int) -> int | None:
         """Return the maximum number of images per call; None means all."""
         kernel = self._parameters[layer][0]
-        bytes_of_one = height * width * max(kernel.shape[2:]) * kernel.dtype.size
-        return max(1, int(_TOGETHER_BYTES / bytes_of_one))
+        return max(1, int(_TOGETHER_BYTES / _bytes_of_one(kernel, height, width)))
 
     def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
         """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
@@ -244,6 +242,12 @@ class Tiles:
                 bias = tf.cast(bias, tf.float32).numpy()
                 self._packed[layer] = TiledKernel.of(_bits(kernel), bias)
         return self._packed[layer]
+
+
+def _bytes_of_one(kernel: Any, height: int, width: int) -> int:
+    """Return the size of the larger of the input and output maps of an image."""
+    channels: int = max(kernel.shape[2:])
+    return height * width * channels * int(kernel.dtype.size)
 
 
 def _bits(x: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ from llvmlite import ir
 from skvgg._runtime.processor import features
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
-_POINTER = _FLOAT.as_pointer()
+_POINTER, _NOTHING = _FLOAT.as_pointer(), ir.VoidType()
 
 #: Bits of the x86 control register: inputs and results below 1e-38 become zero.
 _FLUSH_TO_ZERO = 0x8040
@@ -155,12 +155,8 @@ class Code:
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a * b + c of vectors, rounded once if the processor supports it."""
-        module, width = self._function.module, self.width
-        name = f"llvm.fmuladd.v{width}f32"
-        function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(self._vector, [self._vector] * 3), name
-        )
-        return self._builder.call(function, [a, b, c])
+        name = f"llvm.fmuladd.v{self.width}f32"
+        return self._call(name, [a, b, c], self._vector)
 
     def weighted_sum(self, coefficients: Sequence[float], terms: Sequence[Any]) -> Any:
         """Return the sum of terms times coefficients; zero coefficients are skipped."""
@@ -248,7 +244,7 @@ class Code:
     def finish(self) -> None:
         """End the function."""
         if self._control is not None:
-            self._call_sse("ldmxcsr", self._control)
+            self._move_control("ldmxcsr", self._control)
         self._builder.ret_void()
 
     def _flush_to_zero(self) -> Any:
@@ -261,20 +257,30 @@ class Code:
             return None
         builder, integer = self._builder, ir.IntType(32)
         before, during = builder.alloca(integer), builder.alloca(integer)
-        self._call_sse("stmxcsr", before)
+        self._move_control("stmxcsr", before)
         bits = ir.Constant(integer, _FLUSH_TO_ZERO)
         builder.store(builder.or_(builder.load(before), bits), during)
-        self._call_sse("ldmxcsr", during)
+        self._move_control("ldmxcsr", during)
         return before
 
-    def _call_sse(self, name: str, place: Any) -> None:
+    def _move_control(self, name: str, place: Any) -> None:
         """Read or write the floating-point control register of the thread."""
-        module, byte = self._function.module, ir.IntType(8).as_pointer()
-        name = f"llvm.x86.sse.{name}"
+        self._call(f"llvm.x86.sse.{name}", [self._address(place)])
+
+    def _address(self, place: Any) -> Any:
+        """Return a pointer as a pointer to bytes, which LLVM's functions take."""
+        return self._builder.bitcast(place, ir.IntType(8).as_pointer())
+
+    def _call(
+        self, name: str, arguments: Sequence[Any], returns: ir.Type = _NOTHING
+    ) -> Any:
+        """Call a function of LLVM by name."""
+        module = self._function.module
+        types = [argument.type for argument in arguments]
         function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(ir.VoidType(), [byte]), name
+            module, ir.FunctionType(returns, types), name
         )
-        self._builder.call(function, [self._builder.bitcast(place, byte)])
+        return self._builder.call(function, arguments)
 
 
 def compile_functions(module: ir.Module) -> dict[str, Callable[..., None]]:

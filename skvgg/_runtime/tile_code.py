@@ -7,7 +7,6 @@ the instructions and for the order of the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ TILE_ROWS, TILE_NUMBERS = 16, 32
 _ROW_BYTES = 64
 
 _BYTE, _HALF, _INT = ir.IntType(8), ir.IntType(16), ir.IntType(64)
-_ADDRESS = _BYTE.as_pointer()
 
 
 class _BFloat(ir.Type):
@@ -57,23 +55,23 @@ class TileCode(Code):
 
     def use_tiles(self, settings: Any) -> None:
         """Set up the tiles of this thread, from a pointer to the settings."""
-        self._call("ldtilecfg", [self._address(settings)])
+        self._call("llvm.x86.ldtilecfg", [self._address(settings)])
 
     def release_tiles(self) -> None:
         """Tell the processor that the tiles are no longer used."""
-        self._call("tilerelease", [])
+        self._call("llvm.x86.tilerelease", [])
 
     def clear_tile(self, tile: int) -> None:
         """Set a tile to zero."""
-        self._call("tilezero", [ir.Constant(_BYTE, tile)])
+        self._call("llvm.x86.tilezero", [ir.Constant(_BYTE, tile)])
 
     def load_tile(self, tile: int, place: Any, n_values: Any) -> None:
         """Load a tile, with rows that are `n_values` float32 values apart."""
-        self._move("tileloadd64", tile, place, n_values)
+        self._move("llvm.x86.tileloadd64", tile, place, n_values)
 
     def store_tile(self, tile: int, place: Any, n_values: Any) -> None:
         """Write a tile, with rows that are `n_values` float32 values apart."""
-        self._move("tilestored64", tile, place, n_values)
+        self._move("llvm.x86.tilestored64", tile, place, n_values)
 
     def multiply_tiles(self, total: int, a: int, b: int) -> None:
         """Add the product of two tiles of bfloat16 to a tile of float32.
@@ -82,22 +80,11 @@ class TileCode(Code):
         columns, in pairs.
         """
         numbers = [ir.Constant(_BYTE, tile) for tile in (total, a, b)]
-        self._call("tdpbf16ps", numbers)
+        self._call("llvm.x86.tdpbf16ps", numbers)
 
     def _move(self, name: str, tile: int, place: Any, n_values: Any) -> None:
         step = self.multiply(n_values, np.float32().nbytes)
         self._call(name, [ir.Constant(_BYTE, tile), self._address(place), step])
-
-    def _address(self, place: Any) -> Any:
-        return self._builder.bitcast(place, _ADDRESS)
-
-    def _call(self, name: str, arguments: Sequence[Any]) -> None:
-        module, name = self._function.module, f"llvm.x86.{name}"
-        types = [argument.type for argument in arguments]
-        function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(ir.VoidType(), types), name
-        )
-        self._builder.call(function, arguments)
 
     # Numbers of 16 bits
 
