@@ -17,7 +17,6 @@ from skvgg._network import (
     layers,
     winograd,
     winograd_forward,
-    winograd_training,
     workers,
 )
 from skvgg._runtime import machine_code, processor
@@ -277,50 +276,6 @@ def test_a_row_does_not_depend_on_how_many_images_there_are(layer):
 def test_the_engine_depends_on_the_settings(engine, precision, expected, monkeypatch):
     monkeypatch.setattr(processor, "has_tiles", lambda: False)
     assert engines.choose_method(engine, precision) == expected
-
-
-# With gradients
-
-
-@pytest.mark.parametrize(("size", "n_parts"), [((8, 8), 1), ((5, 10), 3)])
-def test_gradients_are_those_of_tensorflows_convolution(size, n_parts, monkeypatch):
-    tf = import_tensorflow()
-    rng = np.random.default_rng(0)
-    shape = (5, *size, 8)
-    x, kernel, bias, dy = (
-        tf.constant(rng.normal(size=s), tf.float32)
-        for s in (shape, (3, 3, 8, 6), (6,), (*shape[:3], 6))
-    )
-    of_one = winograd.transformed_bytes(*size, 8)
-    monkeypatch.setattr(winograd_training, "_MAP_BYTES", 5 * of_one / n_parts)
-    convolutions = layers.convolve, winograd_training.make_convolution(shape, 6)
-    found = []
-    for convolve in convolutions:
-        with tf.GradientTape() as tape:
-            tape.watch([x, kernel, bias])
-            y = convolve(x, kernel, bias)
-        found.append([y, *tape.gradient(y, [x, kernel, bias], dy)])
-    for ours, theirs in zip(*found[::-1], strict=True):
-        assert relative_error(ours.numpy(), theirs.numpy()) < 1e-5
-
-
-def test_layers_are_trained_by_winograd_where_it_pays():
-    kernels = {
-        "block2_conv2": (3, 3, 128, 128),
-        "block3_conv2": (3, 3, 256, 256),
-        "block5_conv1": (3, 3, 512, 512),
-        "fc1": (25088, 4096),
-    }
-
-    def chosen(precision="float32", n_passes=10_000, side=224):
-        size = (side, side)
-        make = winograd_training.convolutions_to_train
-        return [*make(kernels, size, precision, 32, n_passes)]
-
-    assert chosen() == ["block3_conv2", "block5_conv1"]
-    assert chosen("bfloat16") == chosen("tensorfloat32") == []
-    assert chosen(n_passes=300) == ["block3_conv2"]  # block 5 is done too soon
-    assert chosen(n_passes=10) == chosen(n_passes=1000, side=32) == []
 
 
 # Fully connected layers

@@ -1,9 +1,10 @@
-"""Winograd's convolution with its gradient, for trainable layers.
+"""Gradients of convolutions by Winograd's method, for trainable layers.
 
-TensorFlow derives the gradient of :func:`skvgg._network.winograd.convolve`: one product
-for the map and one for the kernel, each as large as the product of the forward pass. So
-a training step takes a quarter of the multiplications, too. Between the forward and the
-backward pass, only the input and the output maps are kept.
+TensorFlow computes the forward pass: whether a sum is exactly zero decides whether its
+ReLU lets the gradient through, and Winograd's method rounds zeros to small numbers. The
+gradients of map and kernel are linear, so that rounding stays as small as it is. They
+take a quarter of the multiplications: TensorFlow derives them from
+:func:`skvgg._network.winograd.convolve`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from skvgg._definition.architecture import get_layer, map_shape
-from skvgg._network import winograd
+from skvgg._network import layers, winograd
 from skvgg._network.layers import Convolution
 from skvgg._network.precision import Precision
 from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
@@ -25,12 +26,12 @@ from skvgg._runtime.tensorflow import compiled, has_gpu, import_tensorflow
 _LOCK = threading.Lock()
 
 #: With fewer channels, the transforms of maps take as long as the products save.
-_LEAST_CHANNELS = 256
+LEAST_CHANNELS = 256
 
 #: Compiling pays off from this number of multiplications and additions of TensorFlow's
-#: convolution and its gradients. It takes 9 s per shape, in which two cores do about
-#: 1e12 operations, and saves half of the operations.
-_WORTH_COMPILING = 2e12
+#: convolution and its gradients. It takes 7 s per shape, in which two cores do about
+#: 1e12 operations, and saves a third of the operations.
+_WORTH_COMPILING = 3e12
 
 #: Maximum size of a transformed map in bytes. Larger batches are split into parts.
 _MAP_BYTES = 120e6
@@ -66,7 +67,7 @@ def convolutions_to_train(
     work: Counter[Any] = Counter()  # by shape: layers of one shape share a function
     for name, kernel_shape in kernel_shapes.items():
         layer = get_layer(name)
-        if layer.kind != "conv" or min(kernel_shape[2:]) < _LEAST_CHANNELS:
+        if layer.kind != "conv" or min(kernel_shape[2:]) < LEAST_CHANNELS:
             continue
         height, width, _ = map_shape(layer, image_size)
         n_in, n_out = kernel_shape[2:]
@@ -96,7 +97,7 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
     n_parts = math.ceil(n * of_one / _MAP_BYTES)
     n_together = math.ceil(n / n_parts)
     n_parts = math.ceil(n / n_together)
-    forward, backward = _compile((n_together, *shape_of_one), n_out)
+    of_map, of_kernel = _compile((n_together, *shape_of_one), n_out)
     missing = n_together * n_parts - n
 
     def split(maps: Any) -> list[Any]:
@@ -105,14 +106,15 @@ def make_convolution(shape: tuple[int, int, int, int], n_out: int) -> Convolutio
         return tf.split(maps, n_parts)
 
     def convolve(x: Any, kernel: Any, bias: Any) -> Any:
-        y = tf.concat([forward(part, kernel, bias) for part in split(x)], axis=0)[:n]
+        y = layers.convolve(x, kernel, bias)
 
         def gradients(dy: Any) -> Any:
-            parts = zip(split(x), split(y), split(dy), strict=True)
-            found = [backward(part, kernel, *rest) for part, *rest in parts]
-            of_x, *of_rest = zip(*found, strict=True)
-            of_kernel, of_bias = map(tf.add_n, of_rest)
-            return tf.concat(of_x, axis=0)[:n], of_kernel, of_bias
+            dy = tf.where(y > 0, dy, 0.0)
+            parts = split(dy)
+            dx = tf.concat([of_map(part, kernel) for part in parts], axis=0)[:n]
+            pairs = zip(parts, split(x), strict=True)
+            dkernel = tf.add_n([of_kernel(part, x_part) for part, x_part in pairs])
+            return dx, dkernel, tf.reduce_sum(dy, axis=[0, 1, 2])
 
         return y, gradients
 
@@ -127,28 +129,39 @@ def _compile(*key: Any) -> tuple[Any, Any]:
 
 @cache
 def _compile_once(shape: tuple[int, ...], n_out: int) -> tuple[Any, Any]:
-    """Return the compiled convolution and its gradients."""
+    """Return the compiled gradients of a convolution: for its map and for its kernel.
+
+    They are two functions, because the lowest trained layer needs only the second.
+    """
     tf = import_tensorflow()
-    n, height, width, n_in = shape
+    shape_of_kernel = (3, 3, shape[-1], n_out)
 
-    def forward(x: Any, kernel: Any, bias: Any) -> Any:
+    def of_map(dy: Any, kernel: Any) -> Any:
         u = winograd.transform_kernel(kernel)
-        return tf.nn.relu(winograd.convolve(x, u) + bias)
+        return _pull_back(lambda x: winograd.convolve(x, u), shape, dy)
 
-    def backward(x: Any, kernel: Any, y: Any, dy: Any) -> Any:
-        dy = tf.where(y > 0, dy, 0.0)
-        with tf.GradientTape() as tape:
-            tape.watch([x, kernel])
-            u = winograd.transform_kernel(kernel)
-            linear = winograd.convolve(x, u)
-        of_x, of_kernel = tape.gradient(linear, [x, kernel], dy)
-        return of_x, of_kernel, tf.reduce_sum(dy, axis=[0, 1, 2])
+    def of_kernel(dy: Any, x: Any) -> Any:
+        return _pull_back(
+            lambda kernel: winograd.convolve(x, winograd.transform_kernel(kernel)),
+            shape_of_kernel,
+            dy,
+        )
 
-    takes = tf.TensorSpec(shape, tf.float32)
-    gives = tf.TensorSpec((n, height, width, n_out), tf.float32)
-    kernel = tf.TensorSpec((3, 3, n_in, n_out), tf.float32)
-    bias = tf.TensorSpec((n_out,), tf.float32)
-    return (
-        compiled(forward, [takes, kernel, bias], by_xla=True),
-        compiled(backward, [takes, kernel, gives, gives], by_xla=True),
+    maps, kernel, gradient = (
+        tf.TensorSpec(s, tf.float32)
+        for s in (shape, shape_of_kernel, (*shape[:3], n_out))
     )
+    return (
+        compiled(of_map, [gradient, kernel], by_xla=True),
+        compiled(of_kernel, [gradient, maps], by_xla=True),
+    )
+
+
+def _pull_back(function: Callable[[Any], Any], shape: tuple[int, ...], dy: Any) -> Any:
+    """Return the gradient of a linear function of a tensor of this shape."""
+    tf = import_tensorflow()
+    anywhere = tf.zeros(shape)
+    with tf.GradientTape() as tape:
+        tape.watch(anywhere)
+        y = function(anywhere)
+    return tape.gradient(y, anywhere, dy)
