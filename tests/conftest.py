@@ -46,6 +46,16 @@ def relative_error(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
+def maxima(y):
+    """Return the maxima of 2x2 pixels; an odd last line is left out.
+
+    On some processors, TensorFlow refuses maps without such pixels.
+    """
+    n, height, width, channels = y.shape
+    y = y[:, : height // 2 * 2, : width // 2 * 2]
+    return y.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
 def randomize_biases(model, seed=0):
     """Give a fresh Keras model biases that matter; they start at zero."""
     rng = np.random.default_rng(seed)
