@@ -314,7 +314,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         ndarray of shape (n_samples, n_classes), float32
             Log-probabilities in the order of `classes_`.
         """
-        if self._averages():
+        if len(self.averaged_views()) > 1:
             with np.errstate(divide="ignore"):
                 return np.log(self.predict_proba(X))
         return self._outputs(X, "predict_log_proba")

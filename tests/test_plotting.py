@@ -38,7 +38,8 @@ from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.plotting import LayerScoreDisplay, SaliencyDisplay
 from skvgg.plotting._pipeline import split_fitted, split_pipeline
-from skvgg.plotting._row_gradient import explain_row
+from skvgg.plotting._row_gradient import row_gradient
+from skvgg.plotting._scores import predicted_target
 
 from .conftest import relative_error, run_python
 
@@ -302,8 +303,20 @@ def test_a_nested_pipeline_keeps_its_names():
 # SaliencyDisplay
 
 
-def keras_grad_cam(model, pixels, layer, outputs, score):
+def explain_row(steps, row, target):
+    """Return the explained target, and the gradient of its score."""
+    if target is None:
+        target = predicted_target(make_pipeline(*steps), row[None])
+    return target, row_gradient(steps, row, target)
+
+
+def keras_grad_cam(*args):
     """Return the map of Grad-CAM, computed from Keras' model alone."""
+    return np.maximum(keras_evidence(*args), 0)
+
+
+def keras_evidence(model, pixels, layer, outputs, score):
+    """Return that map before its negative values are set to zero."""
     keras, tf = import_keras(), import_tensorflow()
     names = list(dict.fromkeys([layer, *outputs]))
     taps = keras.Model(model.input, [model.get_layer(name).output for name in names])
@@ -315,7 +328,7 @@ def keras_grad_cam(model, pixels, layer, outputs, score):
         value = score(row)
     gradient = tape.gradient(value, maps[layer]).numpy()[0]
     weights = gradient.mean(axis=(0, 1))
-    return np.maximum((maps[layer].numpy()[0] * weights).sum(axis=-1), 0)
+    return (maps[layer].numpy()[0] * weights).sum(axis=-1)
 
 
 def keras_model(path, outputs, head, X, y):

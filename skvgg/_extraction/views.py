@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 #: Minimum area of the crops of :class:`RandomCrop`, as a fraction of the image, and
 #: range of their aspect ratio relative to the image. The area is larger than the 0.08
@@ -38,6 +39,30 @@ class View(Protocol):
         """
 
 
+class FixedView(View, Protocol):
+    """A view of known geometry."""
+
+    def place_back(
+        self, values: np.ndarray, digest: bytes, image_size: tuple[int, int]
+    ) -> np.ndarray:
+        """Return a map of the view as a map of the image.
+
+        Parameters
+        ----------
+        values : ndarray of shape (map height, map width)
+            Amounts per location of the view.
+        digest : bytes
+            Digest of the image's content.
+        image_size : tuple of (int, int)
+            Height and width of the image in pixels.
+
+        Returns
+        -------
+        ndarray of shape (map height, map width)
+            Amounts per location of the image; zero outside the view.
+        """
+
+
 @dataclass(frozen=True)
 class Flip:
     """The image flipped left-right, upside down, or both."""
@@ -48,6 +73,11 @@ class Flip:
     def __call__(self, pixels: np.ndarray, digest: bytes) -> np.ndarray:
         rows, columns = (slice(None, None, -1 if f else 1) for f in self._axes)
         return np.ascontiguousarray(pixels[rows, columns])
+
+    def place_back(
+        self, values: np.ndarray, digest: bytes, image_size: tuple[int, int]
+    ) -> np.ndarray:
+        return self(values, digest)
 
     @property
     def _axes(self) -> tuple[bool, bool]:
@@ -62,18 +92,45 @@ class RandomCrop:
     seed: int
 
     def __call__(self, pixels: np.ndarray, digest: bytes) -> np.ndarray:
-        rng, pixels = _rng(self.seed, self.index, digest), _whole(pixels)
+        pixels = _whole(pixels)
         height, width = pixels.shape[:2]
+        (left, top, w, h), is_flipped = self._draw(height, width, digest)
+        image = Image.fromarray(pixels)
+        box = left, top, left + w, top + h
+        crop = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
+        return np.ascontiguousarray(crop[:, ::-1]) if is_flipped else crop
+
+    def place_back(
+        self, values: np.ndarray, digest: bytes, image_size: tuple[int, int]
+    ) -> np.ndarray:
+        height, width = image_size
+        (left, top, w, h), is_flipped = self._draw(height, width, digest)
+        n_rows, n_columns = values.shape
+        # Where the centers of the image's locations lie in the crop, in 0..1.
+        rows = (np.arange(n_rows) + 0.5) / n_rows * (height / h) - top / h
+        columns = (np.arange(n_columns) + 0.5) / n_columns * (width / w) - left / w
+        is_inside = np.outer((rows > 0) & (rows < 1), (columns > 0) & (columns < 1))
+        if is_flipped:
+            columns = 1 - columns
+        places = np.meshgrid(
+            rows * n_rows - 0.5, columns * n_columns - 0.5, indexing="ij"
+        )
+        found = map_coordinates(values, places, order=1, mode="nearest")
+        # A location of the image is more than one of the crop.
+        return found * is_inside * (height * width / (h * w))
+
+    def _draw(
+        self, height: int, width: int, digest: bytes
+    ) -> tuple[tuple[int, int, int, int], bool]:
+        """Return the crop (left, top, width, height), and whether it is flipped."""
+        rng = _rng(self.seed, self.index, digest)
         area = height * width * rng.uniform(_LEAST_AREA, 1)
         low, high = map(math.log, _RATIOS)
         ratio = math.exp(rng.uniform(low, high)) * width / height
         w = min(max(round(math.sqrt(area * ratio)), 1), width)
         h = min(max(round(math.sqrt(area / ratio)), 1), height)
         left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
-        image = Image.fromarray(pixels)
-        box = left, top, left + w, top + h
-        crop = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
-        return np.ascontiguousarray(crop[:, ::-1]) if rng.random() < 0.5 else crop
+        return (int(left), int(top), w, h), bool(rng.random() < 0.5)
 
 
 @dataclass(frozen=True)

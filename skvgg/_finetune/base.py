@@ -623,20 +623,20 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     # Predicting
 
-    def _averages(self) -> bool:
-        """Return whether predictions are averaged over views."""
-        return self.average_views and isinstance(self.augment, str)
+    def averaged_views(self) -> tuple[View | None, ...]:
+        """Return the views over which predictions are averaged; None is the image."""
+        check_is_fitted(self)
+        if self.average_views and isinstance(self.augment, str):
+            return self._views(self.seed_)
+        return (None,)
 
     def _outputs(self, X: Any, method: str) -> np.ndarray:
         """Return the output of a method of the head, averaged over views."""
         check_is_fitted(self)
-        views: Any = (None,)
-        if self._averages():
-            views = self._views(self.seed_)
         images = as_images(X, None, check_items=True)
         rows = (
             self.features_._transform_view(images, view, self._trained_on)
-            for view in views
+            for view in self.averaged_views()
         )
         outputs = [getattr(self.head_, method)(some) for some in rows]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)

@@ -6,6 +6,7 @@ gradient-based localization", ICCV 2017.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from skvgg._definition.architecture import (
 from skvgg._definition.names import did_you_mean
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._extraction.settings import Settings
+from skvgg._extraction.views import FixedView
 from skvgg._images import as_images, decode, load
 from skvgg._network.layers import apply_layers, to_row
 from skvgg._network.precision import computed_in
@@ -56,71 +58,109 @@ def check_layer(features: VGG19Features, layer: str) -> None:
         )
 
 
-def read_image(features: VGG19Features, image: Any) -> tuple[Any, np.ndarray]:
-    """Return an image as input of `transform`, and its pixels.
+def read_image(features: VGG19Features, image: Any) -> tuple[np.ndarray, bytes]:
+    """Return the pixels of an image, and the digest of its content.
 
     Returns
     -------
-    X : images
-        One image.
     pixels : ndarray of shape (height, width, 3), uint8 or float32
         RGB in 0..255, the input of the network.
+    digest : bytes
     """
     settings = _settings_of(features)
-    X = [image]
-    images = as_images(X, settings.flattened_shape)
+    images = as_images([image], settings.flattened_shape)
     content = load(images[0], 0, features.max_pixels)
-    return X, decode(content, settings.framing, features.max_pixels)
+    pixels = decode(content, settings.framing, features.max_pixels)
+    return pixels, content.digest
 
 
-def grad_cam(
-    features: VGG19Features, pixels: np.ndarray, layer: str, row_gradient: np.ndarray
-) -> np.ndarray:
-    """Return the map of a layer, weighted by the gradient of a score.
+class ViewedImage:
+    """The row and the maps of an image, averaged over views.
 
     Parameters
     ----------
     features : VGG19Features
-        The score depends on its outputs at `layer` or above.
+        The transformer.
+    views : sequence of View or None
+        The views whose features are averaged; None is the image itself.
     pixels : ndarray of shape (height, width, 3)
+    digest : bytes
         Result of :func:`read_image`.
     layer : str
-        A convolution or pooling layer.
-    row_gradient : ndarray of shape (n_features,)
-        Gradient of the score with respect to the row of `features`.
+        The convolution or pooling layer of the maps.
 
-    Returns
-    -------
-    ndarray of shape (map height, map width), float32
-        Nonnegative map.
-
-    Raises
-    ------
-    ValueError
-        If the gradient is zero for all outputs at `layer` or above.
+    Attributes
+    ----------
+    row : ndarray of shape (n_features,), float32
+        The features of the image.
     """
-    settings = _settings_of(features)
-    parts = np.split(
-        row_gradient.astype(np.float32),
-        np.cumsum([settings.n_features_of(output) for output in settings.outputs])[:-1],
-    )
-    slopes = {
-        output: part
-        for output, part in zip(settings.outputs, parts, strict=True)
-        if _is_reached(output.layer, layer)
-    }
-    if not any(part.any() for part in slopes.values()):
-        raise ValueError(
-            f"The score depends only on layers below {layer!r}. Choose one of these "
-            "layers, or a layer below."
-        )
-    network, preprocessing = _load_network(features, settings)
-    wanted = [Output(layer, None)]
-    (flat,) = network.features(pixels[None], wanted, preprocessing)
-    maps = flat.reshape(map_shape(get_layer(layer), settings.image_size))
-    gradient = _map_gradient(network, maps, layer, slopes)
-    channel_weights = gradient.mean(axis=(0, 1))  # equation 1
-    return np.maximum(maps @ channel_weights, 0)  # equation 2
+
+    def __init__(
+        self,
+        features: VGG19Features,
+        views: Sequence[FixedView | None],
+        pixels: np.ndarray,
+        digest: bytes,
+        layer: str,
+    ) -> None:
+        self._settings = settings = _settings_of(features)
+        self._views, self._digest, self._layer = views, digest, layer
+        viewed = [pixels if view is None else view(pixels, digest) for view in views]
+        self._network, preprocessing = _load_network(features, settings)
+        wanted = dict.fromkeys([*settings.outputs, Output(layer, None)])
+        found = self._network.features(np.stack(viewed), [*wanted], preprocessing)
+        rows = dict(zip(wanted, found, strict=True))
+        shape = map_shape(get_layer(layer), settings.image_size)
+        self._maps = rows[Output(layer, None)].reshape(-1, *shape)
+        blocks = [rows[output] for output in settings.outputs]
+        self.row = np.concatenate(blocks, axis=1).mean(axis=0)
+
+    def grad_cam(self, row_gradient: np.ndarray) -> np.ndarray:
+        """Return the map of the image, weighted by the gradient of a score.
+
+        Parameters
+        ----------
+        row_gradient : ndarray of shape (n_features,)
+            Gradient of the score with respect to `row`.
+
+        Returns
+        -------
+        ndarray of shape (map height, map width)
+            Evidence for the score (positive) and against it.
+
+        Raises
+        ------
+        ValueError
+            If the gradient is zero for all outputs at the layer or above.
+        """
+        slopes = self._slopes(row_gradient / len(self._views))
+        total = np.zeros(self._maps.shape[1:3])
+        for view, maps in zip(self._views, self._maps, strict=True):
+            gradient = _map_gradient(self._network, maps, self._layer, slopes)
+            channel_weights = gradient.mean(axis=(0, 1))  # equation 1
+            found = maps @ channel_weights
+            if view is not None:
+                size = self._settings.image_size
+                found = view.place_back(found, self._digest, size)
+            total += found
+        return total
+
+    def _slopes(self, row_gradient: np.ndarray) -> dict[Output, np.ndarray]:
+        """Return the gradient for each output that depends on the map."""
+        outputs, layer = self._settings.outputs, self._layer
+        widths = [self._settings.n_features_of(output) for output in outputs]
+        parts = np.split(row_gradient.astype(np.float32), np.cumsum(widths)[:-1])
+        slopes = {
+            output: part
+            for output, part in zip(outputs, parts, strict=True)
+            if _is_reached(output.layer, layer)
+        }
+        if not any(part.any() for part in slopes.values()):
+            raise ValueError(
+                f"The score depends only on layers below {layer!r}. Choose one of "
+                "these layers, or a layer below."
+            )
+        return slopes
 
 
 def _settings_of(features: VGG19Features) -> Settings:

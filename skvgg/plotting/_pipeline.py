@@ -11,6 +11,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -90,7 +92,7 @@ def split_fitted(model: Any) -> tuple[VGG19Features, list[Any]]:
         If the model is of another type.
     """
     check_is_fitted(model)
-    model = _without_search(model)
+    model = unwrap(model)
     if hasattr(model, "features_") and hasattr(model, "head_"):
         return model.features_, _steps_of(model.head_)
     first, *steps = _steps_of(model)
@@ -113,18 +115,28 @@ def _steps_of(estimator: Any) -> list[Any]:
     return [step for _, nested in estimator.steps for step in _steps_of(nested)]
 
 
-def _without_search(estimator: Any) -> Any:
-    """Return the best estimator of a search, and other estimators as they are.
+def unwrap(estimator: Any) -> Any:
+    """Return the fitted estimator that a wrapper predicts with.
+
+    Wrappers are searches, thresholds and frozen estimators. Other estimators are
+    returned as they are.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
-        If a search is not fitted.
+        If a wrapper is not fitted.
     ValueError
         If a search was not refitted.
     """
-    if not hasattr(estimator, "refit") or hasattr(estimator, "best_estimator_"):
-        return getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, FrozenEstimator):
+        return unwrap(estimator.estimator)
+    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        check_is_fitted(estimator, "estimator_")
+        return unwrap(estimator.estimator_)
+    if hasattr(estimator, "best_estimator_"):
+        return unwrap(estimator.best_estimator_)
+    if not hasattr(estimator, "refit"):
+        return estimator
     name = type(estimator).__name__
     if not hasattr(estimator, "cv_results_"):
         raise NotFittedError(
@@ -147,8 +159,9 @@ def find_features(estimator: Any) -> VGG19Features | None:
 
 def _takes_tables(estimator: Any) -> bool:
     """Return whether an estimator selects columns of its input."""
-    if hasattr(estimator, "refit"):
-        estimator = getattr(estimator, "best_estimator_", estimator.estimator)
+    inner = getattr(estimator, "best_estimator_", getattr(estimator, "estimator", None))
+    if inner is not None:
+        return _takes_tables(inner)
     if isinstance(estimator, Pipeline):
         return _takes_tables(estimator.steps[0][1])
     return isinstance(estimator, ColumnTransformer)
@@ -263,7 +276,7 @@ def transformer_of(estimator: Any) -> Any:
     ValueError
         If there is no transformer.
     """
-    estimator = _without_search(estimator)
+    estimator = unwrap(estimator)
     if isinstance(getattr(estimator, "features_", None), VGG19Features):
         return estimator.features_
     if hasattr(estimator, "transform"):

@@ -11,13 +11,11 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
 
 from skvgg.plotting._differences import difference_gradient
-from skvgg.plotting._scores import explain_score
+from skvgg.plotting._scores import score_gradient
 
 
-def explain_row(
-    steps: Sequence[Any], row: np.ndarray, target: Any
-) -> tuple[Any, np.ndarray]:
-    """Return the explained target, and the gradient of its score.
+def row_gradient(steps: Sequence[Any], row: np.ndarray, target: Any) -> np.ndarray:
+    """Return the gradient of the score of a target.
 
     Parameters
     ----------
@@ -25,13 +23,12 @@ def explain_row(
         Fitted transformers, followed by a classifier or regressor.
     row : ndarray of shape (n_features,)
         Input of the first step.
-    target : label, int or None
-        See :func:`skvgg.plotting._scores.explain_score`.
+    target : label or int
+        See :func:`skvgg.plotting._scores.score_gradient`.
 
     Returns
     -------
-    target : label or int
-    gradient : ndarray of shape (n_features,), float64
+    ndarray of shape (n_features,), float64
     """
     *transformers, head = steps
     with warnings.catch_warnings():
@@ -40,10 +37,10 @@ def explain_row(
         given = [np.asarray(row, np.float64)]
         for step in transformers:
             given.append(_transform(step, given[-1][None])[0])
-        target, gradient = explain_score(head, given[-1], target)
+        gradient = score_gradient(head, given[-1], target)
         for step, x in zip(transformers[::-1], given[-2::-1], strict=True):
             gradient = _pull_back(step, x, gradient)
-    return target, gradient
+    return gradient
 
 
 def _transform(step: Any, rows: np.ndarray) -> np.ndarray:

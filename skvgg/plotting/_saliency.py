@@ -10,14 +10,15 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from skvgg.plotting._axes import check_axes, check_cmap, get_axes
+from skvgg.plotting._branches import branches_of
 from skvgg.plotting._grad_cam import (
+    ViewedImage,
     check_layer,
-    grad_cam,
     last_convolution,
     read_image,
 )
-from skvgg.plotting._pipeline import split_fitted
-from skvgg.plotting._row_gradient import explain_row
+from skvgg.plotting._row_gradient import row_gradient
+from skvgg.plotting._scores import predicted_target
 
 
 class SaliencyDisplay:
@@ -68,6 +69,10 @@ class SaliencyDisplay:
     by central differences. The map shows evidence for the target, not against it. Maps
     of early layers are fine and follow edges; maps of late layers are coarse and follow
     objects.
+
+    For models that average predictions over views of an image, or over the folds of a
+    calibration, the score is the mean of their scores. The maps of views are flipped
+    or placed back onto the image and summed up before negative values are set to zero.
 
     References
     ----------
@@ -126,7 +131,9 @@ class SaliencyDisplay:
         model : estimator
             A fitted pipeline of a :class:`~skvgg.VGG19Features`, any transformers and
             a classifier or regressor; a fitted :class:`~skvgg.VGG19Classifier` or
-            :class:`~skvgg.VGG19Regressor`; or a fitted search over one of these.
+            :class:`~skvgg.VGG19Regressor`; a fitted search over one of these; or a
+            :class:`~sklearn.calibration.CalibratedClassifierCV` or a
+            :class:`~sklearn.model_selection.TunedThresholdClassifierCV` around one.
         image : image
             One image: a path, bytes, an open binary file, a PIL image or an array.
         layer : str, default=None
@@ -134,8 +141,10 @@ class SaliencyDisplay:
             of the features. None uses their last convolution: "block5_conv4" for "fc1",
             "block4_conv4" for "block4_pool".
         target : label or int, default=None
-            The class whose score is explained; None uses the predicted class. For a
-            regressor with several outputs, the index of an output; None uses the first.
+            The class whose score is explained; None uses the class that
+            ``model.predict`` returns, and the most probable one of several labels. For
+            a regressor with several outputs, the index of an output; None uses the
+            first.
         ax : matplotlib Axes, default=None
             Axes object to plot on. If None, a new figure and axes are created.
         cmap : str or Colormap, default="inferno"
@@ -159,15 +168,21 @@ class SaliencyDisplay:
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
         _check_look(cmap, alpha)
-        features, steps = split_fitted(model)
+        branches = branches_of(model)
+        features = branches[0].features
         if layer is None:
             layer = last_convolution(features)
         check_layer(features, layer)
-        X, pixels = read_image(features, image)
-        (row,) = np.asarray(features.transform(X))
-        target, row_gradient = explain_row(steps, row, target)
+        pixels, digest = read_image(features, image)
+        if target is None:
+            target = predicted_target(model, [image])
+        evidence = []
+        for branch in branches:
+            viewed = ViewedImage(branch.features, branch.views, pixels, digest, layer)
+            gradient = row_gradient(branch.steps, viewed.row, target)
+            evidence.append(viewed.grad_cam(gradient))
         display = cls(
-            saliency=grad_cam(features, pixels, layer, row_gradient),
+            saliency=np.maximum(np.mean(evidence, axis=0), 0),  # equation 2
             image=np.clip(np.round(pixels), 0, 255),
             target=target,
             layer=layer,

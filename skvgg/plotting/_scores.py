@@ -18,8 +18,33 @@ from skvgg.plotting._differences import difference_gradient
 _LOG_OF_ZERO = float(np.log(np.finfo(np.float64).tiny))
 
 
-def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarray]:
-    """Return the explained target, and the gradient of its score.
+def predicted_target(model: Any, X: Any) -> Any:
+    """Return what a model predicts for one image, as a target.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier or regressor of images.
+    X : images
+        One image.
+
+    Returns
+    -------
+    label or int
+        The predicted class; for several labels, the most probable one. Output 0 of a
+        regressor.
+    """
+    _check_predicts(model)
+    if is_regressor(model):
+        return 0
+    predicted = np.asarray(model.predict(X))
+    if predicted.ndim == 1:
+        return predicted[0]
+    return _classes_of(model)[_scores(model, X)[0].argmax()]
+
+
+def score_gradient(head: Any, x: np.ndarray, target: Any) -> np.ndarray:
+    """Return the gradient of the score of a target.
 
     For dense layers and linear models, the score of a class is the output before the
     softmax or logistic function. For other classifiers, it is the decision function or
@@ -31,24 +56,19 @@ def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarra
         A fitted classifier or regressor.
     x : ndarray of shape (n_features,), float64
         Input of the head.
-    target : label, int or None
-        A class, or the index of an output. None uses the predicted class, or output 0.
+    target : label or int
+        A class, or the index of an output.
 
     Returns
     -------
-    target : label or int
-    gradient : ndarray of shape (n_features,), float64
+    ndarray of shape (n_features,), float64
 
     Raises
     ------
     ValueError
         If the target is invalid, or no score depends smoothly on x.
     """
-    if not is_classifier(head) and not is_regressor(head):
-        raise ValueError(
-            "The last step must be a classifier or regressor, got "
-            f"{type(head).__name__}."
-        )
+    _check_predicts(head)
     dense = as_dense_layers(head)
     if dense is None:
         scores = _scores(head, x[None])[0]
@@ -56,10 +76,8 @@ def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarra
     else:
         scores = dense.outputs(x)
     if is_regressor(head):
-        target = 0 if target is None else target
         column, sign = _check_output(target, len(scores)), 1
     else:
-        target = _predicted(head, x, scores) if target is None else target
         column, sign = _find_class(head, target, len(scores))
     gradient = sign * _gradient(head, dense, x, column)
     if not np.isfinite(gradient).all():
@@ -72,7 +90,7 @@ def explain_score(head: Any, x: np.ndarray, target: Any) -> tuple[Any, np.ndarra
             "linear model may all be zero. Use a model with smooth scores, such as "
             "LogisticRegression or TFLearnMLPClassifier."
         )
-    return target, gradient
+    return gradient
 
 
 def _gradient(
@@ -122,20 +140,27 @@ def _check_output(target: Any, n_outputs: int) -> int:
     return int(target)
 
 
-def _predicted(head: Any, x: np.ndarray, scores: np.ndarray) -> Any:
-    """Return the predicted class; for several labels, the one with the best score."""
-    predicted = head.predict(x[None])[0]
-    return predicted if np.ndim(predicted) == 0 else head.classes_[scores.argmax()]
+def _check_predicts(model: Any) -> None:
+    if not is_classifier(model) and not is_regressor(model):
+        raise ValueError(
+            "The last step must be a classifier or regressor, got "
+            f"{type(_deciding(model)).__name__}."
+        )
+
+
+def _classes_of(model: Any) -> np.ndarray:
+    classes = model.classes_
+    if not isinstance(classes, np.ndarray):
+        raise ValueError(
+            f"{type(model).__name__} predicts several targets with separate classes. "
+            "Use a classifier for one of the targets."
+        )
+    return classes
 
 
 def _find_class(head: Any, target: Any, n_outputs: int) -> tuple[int, int]:
     """Return the column of the score of a class, and its sign."""
-    classes = head.classes_
-    if not isinstance(classes, np.ndarray):
-        raise ValueError(
-            f"{type(head).__name__} predicts several targets with separate classes. "
-            "Use a classifier for one of the targets."
-        )
+    classes = _classes_of(head)
     places = [i for i, label in enumerate(classes.tolist()) if label == target]
     if not places:
         raise ValueError(
