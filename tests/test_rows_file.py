@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -35,6 +36,7 @@ from skvgg import (
     check_rows_file,
     transform_to_file,
 )
+from skvgg._rows_file.identity import transformer_of
 
 from .conftest import features, run_python
 
@@ -903,6 +905,63 @@ def test_what_a_function_holds_is_part_of_the_work(tmp_path, other):
     transform_to_file(FunctionTransformer(times(2)), X, path)
     with pytest.raises(ValueError, match="another transformer: func"):
         transform_to_file(FunctionTransformer(other), X, path)
+
+
+class Scaler:
+    def __init__(self, k, lock=None):
+        self.k, self.lock = k, lock
+
+    def scale(self, a):
+        return a * self.k
+
+
+GLOBAL_FACTOR = 2
+
+
+def scale_by_global(a):
+    return a * GLOBAL_FACTOR
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Scaler(2).scale, Scaler(3).scale),
+        (functools.partial(Scaler(2).scale), functools.partial(Scaler(3).scale)),
+        ({"f": [Scaler(2).scale]}, {"f": [Scaler(3).scale]}),
+        (lambda a: Scaler(2).scale(a), lambda a: Scaler(3).scale(a)),
+        (np.random.default_rng(2).random, np.random.default_rng(3).random),
+    ],
+)
+def test_a_method_is_known_by_its_object(before, after):
+    known = [
+        transformer_of(FunctionTransformer(some))["func"]
+        for some in (before, before, after)
+    ]
+    assert known[0] == known[1] != known[2]
+
+
+def test_another_bound_method_does_not_go_on_in_the_same_file(X, tmp_path):
+    path = transform_to_file(FunctionTransformer(Scaler(2).scale), X, tmp_path / "r.npy")
+    transform_to_file(FunctionTransformer(Scaler(2).scale), X, path)
+    with pytest.raises(ValueError, match="another transformer: func"):
+        transform_to_file(FunctionTransformer(Scaler(3).scale), X, path)
+    np.testing.assert_array_equal(np.load(path), X * 2)
+
+
+def test_a_method_of_an_object_that_cannot_be_pickled_is_refused(X, tmp_path):
+    method = Scaler(2, threading.Lock()).scale
+    with pytest.raises(ValueError, match=r"func of the transformer .*pickled.*lock"):
+        transform_to_file(FunctionTransformer(method), X, tmp_path / "rows.npy")
+    assert [*tmp_path.glob("*.npy")] == []
+
+
+def test_a_global_that_a_function_uses_is_part_of_the_work(X, tmp_path, monkeypatch):
+    transform_to_file(FunctionTransformer(scale_by_global), X, tmp_path / "rows.npy")
+    monkeypatch.setattr(sys.modules[__name__], "GLOBAL_FACTOR", 3)
+    with pytest.raises(ValueError, match="another transformer: func"):
+        transform_to_file(
+            FunctionTransformer(scale_by_global), X, tmp_path / "rows.npy"
+        )
 
 
 @pytest.mark.parametrize("is_complete", [False, True])
