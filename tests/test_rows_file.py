@@ -291,20 +291,58 @@ def test_what_has_been_lost_is_computed_again(X, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_damaged_beginning_is_found_and_all_computed_again(X, tmp_path, suffix):
-    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}", chunk_size=4)
-    if suffix == ".npy":
-        path.write_bytes(bytes(128) + path.read_bytes()[128:])
-    elif suffix == ".zarr":
-        (path / "zarr.json").write_bytes(b"{")
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_what_looks_wrong_for_a_moment_is_not_deleted(
+    X, tmp_path, the_same_work, suffix, is_complete
+):
+    path = tmp_path / f"rows{suffix}"
+    if is_complete:
+        transform_to_file(Counting(), X, path, chunk_size=4)
+        there = path
     else:
-        shutil.rmtree(path)
-        path.write_bytes(b"no folder")
-    with pytest.raises(ValueError, match="rows 0 to 3 and 4 more"):
+        break_off(X, path)
+        there = tmp_path / f"rows{suffix}.part"
+    hidden = there / "zarr.json" if suffix == ".zarr" else there
+    hidden.rename(tmp_path / "hidden")
+    if suffix == ".npy":
+        hidden.write_bytes((tmp_path / "hidden").read_bytes() + b"1")
+    elif suffix == ".zarr":
+        hidden.write_bytes(b"{")
+    else:
+        hidden.write_bytes(b"no folder")
+    Counting.seen = ()
+    for verify in (False, True):
+        with pytest.raises(ValueError, match="is damaged: .* Nothing was changed"):
+            transform_to_file(Counting(), X, path, chunk_size=4, verify=verify)
+    with pytest.raises(ValueError, match="damaged" if is_complete else "incomplete"):
         check_rows_file(path)
+    assert Counting.seen == ()
+    hidden.unlink()
+    (tmp_path / "hidden").rename(hidden)
     transform_to_file(Counting(), X, path, chunk_size=4)
+    assert len(Counting.seen) == (0 if is_complete else 12)
     np.testing.assert_array_equal(load(path), X * 2)
     check_rows_file(path)
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "rows.npy.part", "rows.npy.journal"])
+def test_a_file_that_cannot_be_identified_is_not_deleted(X, tmp_path, name):
+    (tmp_path / name).write_bytes(b"somebody's")
+    with pytest.raises(FileExistsError, match=f"delete '{name}'"):
+        transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    assert (tmp_path / name).read_bytes() == b"somebody's"
+
+
+def test_a_file_under_the_other_name_is_not_overwritten(X, tmp_path):
+    path = transform_to_file(Counting(), X, tmp_path / "rows.npy", chunk_size=4)
+    part = tmp_path / "rows.npy.part"
+    part.write_bytes(b"somebody's")
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"1")
+    with pytest.raises(FileExistsError, match=r"rows\.npy\.part' exists and would be"):
+        transform_to_file(Counting(), X, path, verify=True)
+    assert part.read_bytes() == b"somebody's"
 
 
 def test_a_journal_of_a_newer_version_is_left_alone(X, tmp_path, monkeypatch):
@@ -1027,7 +1065,7 @@ def test_a_changed_image_in_a_wider_table_is_computed_again(tiles, tmp_path):
 def test_a_folder_of_the_user_s_is_not_overwritten(X, tmp_path):
     precious = tmp_path / "rows.npy.part" / "precious"
     precious.mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="a folder that skvgg did not create"):
+    with pytest.raises(FileExistsError, match="delete 'rows.npy.part'"):
         transform_to_file(Normalizer(), X, tmp_path / "rows.npy")
     assert precious.exists()
 
