@@ -114,18 +114,14 @@ class _LocalRun:
         shortcut = self._passes.shortcut
         if shortcut is None:
             return contents
-        keys = {
-            index: shortcut.recipe.keys(content.digest)
-            for index, content in contents.items()
-        }
-        found = self._passes.cache.get([key for some in keys.values() for key in some])
+        digests = {index: content.digest for index, content in contents.items()}
+        found = shortcut.recipe.look_up(self._passes.cache, digests)
         left = {}
         for index, content in contents.items():
-            if not all(key in found for key in keys[index]):
+            if index not in found:
                 left[index] = content
                 continue
-            stored = [found[key] for key in keys[index]]
-            self._waiting_stored.append((index, content.digest, stored))
+            self._waiting_stored.append((index, content.digest, found[index]))
             if len(self._waiting_stored) == self._passes.batch_size:
                 self._send_stored(shortcut)
         return left
