@@ -402,7 +402,9 @@ def test_rows_of_a_wrong_form_are_computed_again_and_replaced(
 ):
     X, memory, file = tiles[0][:3], tmp_path / "cache", tmp_path / "weights.npz"
     random = weights.as_source(None, 0)
-    weights.save(file, random.load(parameter_shapes(["block1_pool"], (32, 32))).parameters)
+    weights.save(
+        file, random.load(parameter_shapes(["block1_pool"], (32, 32))).parameters
+    )
     put, keys = Cache.put, []
     with monkeypatch.context() as patch:
         patch.setattr(

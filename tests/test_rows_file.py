@@ -4,7 +4,6 @@ import functools
 import itertools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -312,7 +311,7 @@ def test_what_looks_wrong_for_a_moment_is_not_deleted(
         hidden.write_bytes(b"no folder")
     Counting.seen = ()
     for verify in (False, True):
-        with pytest.raises(ValueError, match="is damaged: .* Nothing was changed"):
+        with pytest.raises(ValueError, match=r"is damaged: .* Nothing was changed"):
             transform_to_file(Counting(), X, path, chunk_size=4, verify=verify)
     with pytest.raises(ValueError, match="damaged" if is_complete else "incomplete"):
         check_rows_file(path)
@@ -979,7 +978,9 @@ def test_a_method_is_known_by_its_object(before, after):
 
 
 def test_another_bound_method_does_not_go_on_in_the_same_file(X, tmp_path):
-    path = transform_to_file(FunctionTransformer(Scaler(2).scale), X, tmp_path / "r.npy")
+    path = transform_to_file(
+        FunctionTransformer(Scaler(2).scale), X, tmp_path / "r.npy"
+    )
     transform_to_file(FunctionTransformer(Scaler(2).scale), X, path)
     with pytest.raises(ValueError, match="another transformer: func"):
         transform_to_file(FunctionTransformer(Scaler(3).scale), X, path)
@@ -1065,7 +1066,7 @@ def test_a_changed_image_in_a_wider_table_is_computed_again(tiles, tmp_path):
 def test_a_folder_of_the_user_s_is_not_overwritten(X, tmp_path):
     precious = tmp_path / "rows.npy.part" / "precious"
     precious.mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="delete 'rows.npy.part'"):
+    with pytest.raises(FileExistsError, match=r"delete 'rows\.npy\.part'"):
         transform_to_file(Normalizer(), X, tmp_path / "rows.npy")
     assert precious.exists()
 

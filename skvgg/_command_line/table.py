@@ -67,6 +67,15 @@ def _check_ours(target: Path, header: Sequence[str], images: Iterable[str]) -> N
         )
 
 
+def check_stream(output: str) -> None:
+    """Raise an OSError if an output is standard output, which is closed."""
+    if output == "-" and sys.stdout is None:
+        raise OSError(
+            "-o - writes to standard output, which is closed. Redirect it, or name a "
+            "file. Nothing was computed."
+        )
+
+
 def is_stream(output: str) -> bool:
     """Return whether an output is standard output, a pipe or a device."""
     path = Path(output)

@@ -119,13 +119,12 @@ class Recipe:
 
 
 def _warn_of_form(cache: Cache) -> None:
-    place = cache.location or ""
-    warn_once(
-        place,
-        "form",
-        f"The store{f' in {place!r}' if place else ''} holds rows of a wrong shape or dtype, which skvgg did not "
-        "write. They are recomputed and replaced.",
+    where = f" in {cache.location!r}" if cache.location else ""
+    message = (
+        f"The store{where} holds rows of a wrong shape or dtype, which skvgg did not "
+        "write. They are recomputed and replaced."
     )
+    warn_once(where, "form", message)
 
 
 def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
