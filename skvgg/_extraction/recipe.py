@@ -11,7 +11,12 @@ from functools import cached_property
 import numpy as np
 
 from skvgg import weights
-from skvgg._definition.architecture import PIXELS, Output, n_features
+from skvgg._definition.architecture import (
+    LAYER_NAMES,
+    PIXELS,
+    Output,
+    n_features,
+)
 from skvgg._extraction.views import View
 from skvgg._images import Framing
 from skvgg._runtime.warn import warn_once
@@ -100,6 +105,8 @@ class Recipe:
         size = self.framing.image_size
         if output.layer == PIXELS:
             return row.shape == (3 * size[0] * size[1],) and row.dtype in _PIXEL_DTYPES
+        if output.layer not in LAYER_NAMES:  # computed by something else than VGG19
+            return row.ndim == 1
         dtypes = {np.dtype(np.float32)}
         if output.is_map:
             dtypes.add(np.dtype(self.map_dtype))
