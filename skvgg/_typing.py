@@ -27,8 +27,6 @@ MatrixLike = ArrayLike | spmatrix | sparray
 ImagesLike = Any
 
 LayerLike = str | Sequence[str] | np.ndarray
-PoolingName = Literal["avg", "max"]
-PoolingLike = PoolingName | Sequence[PoolingName] | None
 PreprocessingName = Literal["auto", "caffe", "torch", "none"]
 Flips = Literal["flip", "flips"]
 Augment = (

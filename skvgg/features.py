@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
 from skvgg._dask import check_dask, is_dask, transform_dask
-from skvgg._definition.architecture import POOLINGS
+from skvgg._definition.architecture import POOLINGS, PoolingLike
 from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.job import Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
@@ -34,7 +34,6 @@ from skvgg._typing import (
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PoolingLike,
     PreprocessingName,
     RandomState,
     fit_context,

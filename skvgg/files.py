@@ -85,12 +85,14 @@ def transform_to_file(
     ------
     ValueError
         If a parameter is invalid; if the transformer rejects X (indices in the message
-        refer to X) or does not return numbers; or if the file was started with other
-        images or another transformer. The message names the differences.
+        refer to X) or does not return numbers; if the file was started with other
+        images or another transformer (the message names the differences); or if the
+        file is damaged as a whole, such as by a wrong length. It is left as it is.
     FileNotFoundError
         If the folder of the file or an image does not exist.
     FileExistsError
-        If the file exists but was not written by this function.
+        If the file, its incomplete version or its journal exists but was not written by
+        this function, or cannot be identified. Nothing is deleted or overwritten.
     PermissionError
         If the folder is not writable. This is checked before anything is computed.
     OSError
@@ -116,7 +118,9 @@ def transform_to_file(
     A run is identified by the names of the images (or their content, if they are not
     files) and by all parameters and fitted attributes of the transformer except
     `memory`, `n_jobs`, `verbose` and other parameters of :class:`VGG19Features` that do
-    not affect rows. If the size or modification time of an image file has changed, its
+    not affect rows. Functions are identified by their code and the values they use,
+    methods also by their object; anything that cannot be pickled raises an error. If
+    the size or modification time of an image file has changed, its
     chunk is recomputed. To repair a bad image, replace the file and repeat the call.
 
     Examples

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
 
+from skvgg._definition.architecture import PoolingLike
 from skvgg._finetune.base import BaseVGG19
 from skvgg._finetune.heads import fit_linear_classifier, fit_linear_regressor
 from skvgg._head.targets import ClassTargets, NumberTargets, Targets
@@ -23,7 +24,6 @@ from skvgg._typing import (
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PoolingLike,
     PreprocessingName,
     RandomState,
     TrainingPrecision,

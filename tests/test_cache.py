@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import joblib
@@ -14,7 +15,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 import skvgg
-from skvgg import TFLearnMLPClassifier, VGG19Features
+from skvgg import TFLearnMLPClassifier, VGG19Features, weights
+from skvgg._definition.architecture import parameter_shapes
+from skvgg._store.cache import Cache
 
 from .conftest import run_python
 
@@ -373,3 +376,49 @@ def test_a_tilde_is_the_home_folder(tiles, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small("~/cache").transform(tiles[0][:1])
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize(
+    "as_memory",
+    [
+        str,
+        lambda path: joblib.Memory(path, verbose=0),
+        lambda path: joblib.Memory(path, backend="skvgg", verbose=0),
+    ],
+)
+@pytest.mark.parametrize(
+    "junk",
+    [
+        np.zeros(63, np.float32),
+        np.zeros((1, 64), np.float32),
+        np.zeros(64),
+        np.full(64, 255, np.uint8),
+        np.array(["text"] * 64),
+        np.float32(0),
+    ],
+)
+def test_rows_of_a_wrong_form_are_computed_again_and_replaced(
+    tiles, tmp_path, passes, monkeypatch, as_memory, junk
+):
+    X, memory, file = tiles[0][:3], tmp_path / "cache", tmp_path / "weights.npz"
+    random = weights.as_source(None, 0)
+    weights.save(
+        file, random.load(parameter_shapes(["block1_pool"], (32, 32))).parameters
+    )
+    put, keys = Cache.put, []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Cache, "put", lambda self, some: keys.extend(some) or put(self, some)
+        )
+        rows = small(as_memory(memory), weights=file).transform(X)
+    assert len(keys) == 4  # three rows and the fingerprint of the file
+    Cache(as_memory(memory)).put(dict.fromkeys(keys, np.asarray(junk)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        again = small(as_memory(memory), weights=file).transform(X)
+    np.testing.assert_allclose(again, rows, rtol=1e-5)
+    assert sum(passes) == 6
+    np.testing.assert_array_equal(
+        small(as_memory(memory), weights=file).transform(X), again
+    )
+    assert sum(passes) == 6

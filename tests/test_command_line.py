@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -786,3 +787,106 @@ def test_what_needs_no_network_does_not_import_tensorflow(paths):
     for arguments in (["check", "rows.npy"], again):
         done = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
         assert done.returncode == 0
+
+
+# Streams and speed
+
+
+def test_help_imports_neither_scikit_learn_nor_other_large_packages():
+    code = """
+import sys
+from skvgg._command_line import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    print(*sys.modules)
+"""
+    for command in ("--help", "extract --help", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command.split()],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        loaded = {name.split(".")[0] for name in done.stdout.split()}
+        large = {"sklearn", "pandas", "tensorflow", "scipy", "numpy", "joblib", "PIL"}
+        assert "argparse" in loaded
+        assert not loaded & large
+
+
+def test_a_closed_standard_output_is_an_error_before_anything_is_computed(paths):
+    command = f"{sys.executable} -m skvgg predict model.joblib photos -o - >&-"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "standard output, which is closed" in done.stderr
+    assert "AttributeError" not in done.stderr
+
+
+def test_closed_streams_change_no_result(paths):
+    model = make_pipeline(features(), LogisticRegression(C=1e-4))
+    joblib.dump(model.fit(paths, labels_of(paths)), "model.joblib")
+    for name, streams in (("a", "2>&-"), ("b", ">&- 2>&-")):
+        command = f"{sys.executable} -m skvgg predict model.joblib photos -o {name}.csv"
+        done = subprocess.run(f"{command} {streams}", shell=True, check=False)
+        assert done.returncode == 0
+        assert len(pd.read_csv(f"{name}.csv")) == 10
+
+
+INTERRUPTED_PASS = """
+import signal, sys, threading, time
+import numpy as np
+from skvgg import VGG19Features
+from skvgg._network import engines
+
+steps = []
+def slow(convolve):
+    def counted(*args, **kwargs):
+        steps.append(1)
+        if len(steps) == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)
+        return convolve(*args, **kwargs)
+    return counted
+engines.Winograd.convolve = slow(engines.Winograd.convolve)
+X = np.zeros((32, 64, 64, 3), np.uint8)
+X += np.arange(32, dtype=np.uint8)[:, None, None, None]
+try:
+    VGG19Features(
+        None, layer="block5_pool", image_size=64, random_state=0
+    ).transform(X)
+except KeyboardInterrupt:
+    print(len(steps))
+"""
+
+
+def test_an_interrupt_ends_the_network_after_a_layer():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_PASS],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 3 <= int(done.stdout) <= 4
+
+
+class Doubling(BaseEstimator):
+    """Like a sampler of imbalanced-learn: no transform."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def fit_resample(self, X, y):
+        return np.vstack([X, X]), np.concatenate([y, y])
+
+
+def test_predict_skips_samplers(paths):
+    y = np.arange(10) % 2
+    model = make_pipeline(features(), LogisticRegression(C=1e-4)).fit(paths, y)
+    joblib.dump(model, "plain.joblib")
+    model.steps.insert(1, ("sampler", Doubling()))
+    joblib.dump(model, "sampling.joblib")
+    for name in ("plain", "sampling"):
+        assert main(["predict", f"{name}.joblib", "photos", "-o", f"{name}.csv"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv("plain.csv"), pd.read_csv("sampling.csv"))

@@ -1,5 +1,6 @@
 """Displays of mistakes, neighbors, histories and embeddings."""
 
+import itertools
 import pickle
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ from cleanlab.datalab.internal.issue_manager.duplicate import NearDuplicateIssue
 from cleanlab.filter import find_label_issues
 from PIL import Image, ImageOps
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris, make_classification
@@ -34,7 +35,7 @@ from sklearn.model_selection import (
 )
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -61,6 +62,7 @@ from skvgg.plotting._duplicates import (
     find_neighbors,
 )
 from skvgg.plotting._label_errors import find_label_errors
+from skvgg.plotting._pipeline import without_samplers
 from skvgg.plotting._thumbnails import make_thumbnails
 
 mpl.use("Agg")
@@ -511,6 +513,27 @@ def test_columns_that_are_named_after_classes_are_those_of_the_classes(some):
     make(X, y, pd.DataFrame(columns), labels=["flower", "china"])
 
 
+@pytest.mark.parametrize(
+    ("classes", "columns"),
+    [([0, 1], [0, 1]), ([1.0, 0.0], [0, 1]), ([True, False], [False, True])],
+)
+def test_names_that_are_numbers_rule_like_others(some, classes, columns):
+    """Names in another order than labels are an error, never another picture."""
+    X, y = some
+    make = MistakesDisplay.from_predictions
+    sure = np.where(y == "flower", 0.9, 0.1)
+    labels = sorted(classes)
+    y = np.where(y == "flower", labels[1], labels[0])
+    frame = pd.DataFrame({columns[0]: 1 - sure, columns[1]: sure})
+    if classes == labels:
+        assert not make(X, y, frame, labels=classes).label_errors.size
+        classes = classes[::-1]
+    with pytest.raises(ValueError, match="labels has another order"):
+        make(X, y, frame, labels=classes)
+    for some_order in (frame, frame.iloc[:, ::-1]):
+        assert (make(X, y, some_order).self_confidence > 0.8).all()
+
+
 def test_columns_with_other_names_are_in_the_order_of_the_classes(some):
     X, y = some
     make = MistakesDisplay.from_predictions
@@ -650,7 +673,6 @@ ROWS = {
     "digits": DIGITS,
     "exact copies": with_copies(DIGITS, [0, 3, 3, 5]),
     "near copies": with_copies(DIGITS, [1, 2, 2, 7, 250], noise=0.05),
-    "most are copies": with_copies(DIGITS[:50], list(range(40)), noise=0),
     "few": DIGITS[:12],
     "random": np.random.default_rng(1).normal(size=(200, 30)),
 }
@@ -664,9 +686,8 @@ def test_near_duplicates_are_those_of_cleanlab(name, threshold):
         NoDatalab(), metric="cosine", threshold=threshold
     )
     manager.find_issues(features=rows)
-    distances, _ = find_neighbors(rows, 5, "cosine", find_copies(rows))
     pairs, pair_distances = find_near_duplicates(
-        rows, distances[:, 0], threshold, "cosine", find_copies(rows)
+        rows, threshold, "cosine", find_copies(rows)
     )
     expected = {
         (min(i, j), max(i, j))
@@ -712,13 +733,29 @@ def test_neighbours_are_those_of_scikit_learn(parts):
 def test_copies_of_all_images_are_found(metric, scale):
     rows = scale * np.random.default_rng(0).random((40, 512))
     rows = np.concatenate([rows, rows])
-    distances, _ = find_neighbors(rows, 1, metric, find_copies(rows))
-    pairs, _ = find_near_duplicates(
-        rows, distances[:, 0], 0.13, metric, find_copies(rows)
-    )
+    pairs, _ = find_near_duplicates(rows, 0.13, metric, find_copies(rows))
     np.testing.assert_array_equal(
         np.unique(pairs, axis=0), [[i, i + 40] for i in range(40)]
     )
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("noise", [1e-2, 1e-7, 0.0])
+def test_leaks_are_found_however_many_pictures_have_copies(metric, share, noise):
+    """Compared with the groups that the copies were made in."""
+    rng = np.random.default_rng(0)
+    originals = rng.random((30, 256))
+    groups = [[i] for i in range(30)]
+    rows = [*originals]
+    for i in range(int(30 * share)):
+        for _ in range(1 + i % 4):
+            groups[i].append(len(rows))
+            rows.append(originals[i] * (1 + noise * rng.standard_normal(256)))
+    rows = np.array(rows)
+    expected = {pair for group in groups for pair in itertools.combinations(group, 2)}
+    pairs, _ = find_near_duplicates(rows, 0.13, metric, find_copies(rows))
+    assert set(map(tuple, pairs.tolist())) == expected
 
 
 def own_metric(one, other):
@@ -744,7 +781,7 @@ def test_copies_are_near_duplicates_with_every_metric(metric, value):
     assert (neighbors[2, 0], neighbors[17, 0]) == (17, 2)
     for threshold in (0.0, 0.05):
         pairs, pair_distances = find_near_duplicates(
-            rows, distances[:, 0], threshold, metric, find_copies(rows)
+            rows, threshold, metric, find_copies(rows)
         )
         assert set(map(tuple, pairs.tolist())) == expected
         assert len(pairs) == 4
@@ -1291,9 +1328,7 @@ def test_maps_refuse_what_they_cannot_use(some, paths):
     with pytest.raises(ValueError, match=r"PCA.* shape \(40, 3\).*n_components=2"):
         make(small(), X, y, method=PCA(3))
     with pytest.raises(ValueError, match="y has 25 classes"):
-        make(small(), [*X, *X[:10]], np.arange(50) // 2)
-    with pytest.raises(ValueError, match="Unknown label type: continuous"):
-        make(small(), X, np.linspace(0.1, 1, 40))
+        make(small(), [*X, *X[:10]], (np.arange(50) // 2).astype(str))
     with pytest.raises(ValueError, match="max_images=0"):
         make(small(), X, max_images=0)
     with pytest.raises(ValueError, match="thumbnail_size=0"):
@@ -1309,3 +1344,83 @@ def test_maps_refuse_what_they_cannot_use(some, paths):
         pytest.warns(UserWarning, match=r"03\.png"),
     ):
         make(small(on_error="nan"), paths, y)
+
+
+# Pipelines with steps that only change what is fitted on
+
+
+class Doubling(BaseEstimator):
+    """Like a sampler of imbalanced-learn: no transform."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def fit_resample(self, X, y):
+        return np.vstack([X, X]), np.concatenate([y, y])
+
+
+class SamplingPipeline(Pipeline):
+    """Like imbalanced-learn's: samplers change rows in fit, and nothing afterwards."""
+
+    def fit(self, X, y=None):
+        for _, step in self.steps[:-1]:
+            if hasattr(step, "fit_resample"):
+                X, y = step.fit_resample(X, y)
+            else:
+                X = step.fit(X, y).transform(X)
+        self.steps[-1][1].fit(X, y)
+        return self
+
+    def _iter(self, with_final=True, filter_passthrough=True):
+        for place, name, step in super()._iter(with_final, filter_passthrough):
+            if not hasattr(step, "fit_resample"):
+                yield place, name, step
+
+
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_samplers_in_a_pipeline_are_skipped_where_nothing_is_fitted(some, n_before):
+    X, y = some
+    transformer = VGG19Features(
+        None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
+    )
+    scalers = [("scaler", StandardScaler())][:n_before]
+    steps = [("features", transformer), *scalers]
+    last = ("model", LogisticRegression(max_iter=1000))
+    model = SamplingPipeline([*steps, ("sampler", Doubling()), last]).fit(X, y)
+    plain = without_samplers(model)
+    assert [name for name, _ in plain.steps] == [name for name, _ in [*steps, last]]
+    display = SaliencyDisplay.from_estimator(model, X[0])
+    expected = SaliencyDisplay.from_estimator(plain, X[0])
+    np.testing.assert_array_equal(display.saliency, expected.saliency)
+    found = NeighboursDisplay.from_estimator(model, X[:8])
+    np.testing.assert_array_equal(
+        found.neighbors, NeighboursDisplay.from_estimator(plain, X[:8]).neighbors
+    )
+
+
+# Targets of a regression
+
+
+@pytest.mark.parametrize(
+    "y", [np.linspace(0, 9.5, 40), np.arange(40), np.r_[np.nextafter(0, 1), [2.5] * 39]]
+)
+def test_numbers_are_shown_by_a_colormap(some, y):
+    X, _ = some
+    display = EmbeddingDisplay.from_estimator(small(), X, y)
+    expected = mpl.colormaps["viridis"](mpl.colors.Normalize(y.min(), y.max())(y))
+    np.testing.assert_allclose(display.points_.get_facecolors(), expected)
+    assert display.colorbar_.vmin == y.min()
+    assert display.colorbar_.vmax == y.max()
+    assert display.ax_.get_legend() is None
+    edges = [box.patch.get_edgecolor() for box in display.boxes_]
+    np.testing.assert_allclose(edges, expected[display.indices_])
+    again = EmbeddingDisplay(embedding=display.embedding, images=X, labels=y)
+    reds = mpl.colormaps["Reds"](mpl.colors.Normalize(y.min(), y.max())(y))
+    np.testing.assert_allclose(again.plot(cmap="Reds").points_.get_facecolors(), reds)
+
+
+def test_a_regressor_is_told_what_fits_regressors(some):
+    X, y = some
+    for model in (make_pipeline(small(), Ridge()), VGG19Regressor()):
+        with pytest.raises(ValueError, match=r"is a regressor.*PredictionErrorDisplay"):
+            MistakesDisplay.from_estimator(model, X, np.linspace(0, 1, len(y)))

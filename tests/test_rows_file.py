@@ -4,11 +4,11 @@ import functools
 import itertools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -35,6 +35,7 @@ from skvgg import (
     check_rows_file,
     transform_to_file,
 )
+from skvgg._rows_file.identity import transformer_of
 
 from .conftest import features, run_python
 
@@ -289,20 +290,58 @@ def test_what_has_been_lost_is_computed_again(X, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_damaged_beginning_is_found_and_all_computed_again(X, tmp_path, suffix):
-    path = transform_to_file(Counting(), X, tmp_path / f"rows{suffix}", chunk_size=4)
-    if suffix == ".npy":
-        path.write_bytes(bytes(128) + path.read_bytes()[128:])
-    elif suffix == ".zarr":
-        (path / "zarr.json").write_bytes(b"{")
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_what_looks_wrong_for_a_moment_is_not_deleted(
+    X, tmp_path, the_same_work, suffix, is_complete
+):
+    path = tmp_path / f"rows{suffix}"
+    if is_complete:
+        transform_to_file(Counting(), X, path, chunk_size=4)
+        there = path
     else:
-        shutil.rmtree(path)
-        path.write_bytes(b"no folder")
-    with pytest.raises(ValueError, match="rows 0 to 3 and 4 more"):
+        break_off(X, path)
+        there = tmp_path / f"rows{suffix}.part"
+    hidden = there / "zarr.json" if suffix == ".zarr" else there
+    hidden.rename(tmp_path / "hidden")
+    if suffix == ".npy":
+        hidden.write_bytes((tmp_path / "hidden").read_bytes() + b"1")
+    elif suffix == ".zarr":
+        hidden.write_bytes(b"{")
+    else:
+        hidden.write_bytes(b"no folder")
+    Counting.seen = ()
+    for verify in (False, True):
+        with pytest.raises(ValueError, match=r"is damaged: .* Nothing was changed"):
+            transform_to_file(Counting(), X, path, chunk_size=4, verify=verify)
+    with pytest.raises(ValueError, match="damaged" if is_complete else "incomplete"):
         check_rows_file(path)
+    assert Counting.seen == ()
+    hidden.unlink()
+    (tmp_path / "hidden").rename(hidden)
     transform_to_file(Counting(), X, path, chunk_size=4)
+    assert len(Counting.seen) == (0 if is_complete else 12)
     np.testing.assert_array_equal(load(path), X * 2)
     check_rows_file(path)
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "rows.npy.part", "rows.npy.journal"])
+def test_a_file_that_cannot_be_identified_is_not_deleted(X, tmp_path, name):
+    (tmp_path / name).write_bytes(b"somebody's")
+    with pytest.raises(FileExistsError, match=f"delete '{name}'"):
+        transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    assert (tmp_path / name).read_bytes() == b"somebody's"
+
+
+def test_a_file_under_the_other_name_is_not_overwritten(X, tmp_path):
+    path = transform_to_file(Counting(), X, tmp_path / "rows.npy", chunk_size=4)
+    part = tmp_path / "rows.npy.part"
+    part.write_bytes(b"somebody's")
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"1")
+    with pytest.raises(FileExistsError, match=r"rows\.npy\.part' exists and would be"):
+        transform_to_file(Counting(), X, path, verify=True)
+    assert part.read_bytes() == b"somebody's"
 
 
 def test_a_journal_of_a_newer_version_is_left_alone(X, tmp_path, monkeypatch):
@@ -905,6 +944,65 @@ def test_what_a_function_holds_is_part_of_the_work(tmp_path, other):
         transform_to_file(FunctionTransformer(other), X, path)
 
 
+class Scaler:
+    def __init__(self, k, lock=None):
+        self.k, self.lock = k, lock
+
+    def scale(self, a):
+        return a * self.k
+
+
+GLOBAL_FACTOR = 2
+
+
+def scale_by_global(a):
+    return a * GLOBAL_FACTOR
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Scaler(2).scale, Scaler(3).scale),
+        (functools.partial(Scaler(2).scale), functools.partial(Scaler(3).scale)),
+        ({"f": [Scaler(2).scale]}, {"f": [Scaler(3).scale]}),
+        (lambda a: Scaler(2).scale(a), lambda a: Scaler(3).scale(a)),
+        (np.random.default_rng(2).random, np.random.default_rng(3).random),
+    ],
+)
+def test_a_method_is_known_by_its_object(before, after):
+    known = [
+        transformer_of(FunctionTransformer(some))["func"]
+        for some in (before, before, after)
+    ]
+    assert known[0] == known[1] != known[2]
+
+
+def test_another_bound_method_does_not_go_on_in_the_same_file(X, tmp_path):
+    path = transform_to_file(
+        FunctionTransformer(Scaler(2).scale), X, tmp_path / "r.npy"
+    )
+    transform_to_file(FunctionTransformer(Scaler(2).scale), X, path)
+    with pytest.raises(ValueError, match="another transformer: func"):
+        transform_to_file(FunctionTransformer(Scaler(3).scale), X, path)
+    np.testing.assert_array_equal(np.load(path), X * 2)
+
+
+def test_a_method_of_an_object_that_cannot_be_pickled_is_refused(X, tmp_path):
+    method = Scaler(2, threading.Lock()).scale
+    with pytest.raises(ValueError, match=r"func of the transformer .*pickled.*lock"):
+        transform_to_file(FunctionTransformer(method), X, tmp_path / "rows.npy")
+    assert [*tmp_path.glob("*.npy")] == []
+
+
+def test_a_global_that_a_function_uses_is_part_of_the_work(X, tmp_path, monkeypatch):
+    transform_to_file(FunctionTransformer(scale_by_global), X, tmp_path / "rows.npy")
+    monkeypatch.setattr(sys.modules[__name__], "GLOBAL_FACTOR", 3)
+    with pytest.raises(ValueError, match="another transformer: func"):
+        transform_to_file(
+            FunctionTransformer(scale_by_global), X, tmp_path / "rows.npy"
+        )
+
+
 @pytest.mark.parametrize("is_complete", [False, True])
 def test_the_files_to_delete_are_those_that_exist(X, tmp_path, is_complete):
     path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
@@ -968,7 +1066,7 @@ def test_a_changed_image_in_a_wider_table_is_computed_again(tiles, tmp_path):
 def test_a_folder_of_the_user_s_is_not_overwritten(X, tmp_path):
     precious = tmp_path / "rows.npy.part" / "precious"
     precious.mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="a folder that skvgg did not create"):
+    with pytest.raises(FileExistsError, match=r"delete 'rows\.npy\.part'"):
         transform_to_file(Normalizer(), X, tmp_path / "rows.npy")
     assert precious.exists()
 

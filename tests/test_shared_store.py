@@ -349,7 +349,7 @@ def test_a_server_that_is_none_is_tried_once_and_once_more(tiles, answer):
 
 
 def test_a_server_that_is_there_again_is_used_again(tmp_path, monkeypatch):
-    from skvgg._store import redis_store
+    from skvgg._store import pause
 
     with serving(tmp_path) as url:
         store = RedisStore(url)
@@ -360,7 +360,7 @@ def test_a_server_that_is_there_again_is_used_again(tmp_path, monkeypatch):
         assert store.get([key(0)]) == {}
         store.put(rows(0, 5))
         assert len(store) == 0
-        monkeypatch.setattr(redis_store, "_paused_until", {})  # some time goes by
+        monkeypatch.setattr(pause, "_paused_until", {})  # some time goes by
         store.put(rows(0, 5))
         assert n_right(store, 5) == len(store) == 5
         store.close()
@@ -393,7 +393,7 @@ def test_a_password_comes_from_the_environment_and_shows_nowhere(
         with pytest.warns(UserWarning, match="cannot be used.*password") as record:
             small(url).transform(X)
         assert len(record) == 1
-        monkeypatch.setattr("skvgg._store.redis_store._paused_until", {})
+        monkeypatch.setattr("skvgg._store.pause._paused_until", {})
         monkeypatch.setenv("REDISCLI_AUTH", "s3cret")
         memory = joblib.Memory(url, backend="skvgg", verbose=0)
         features = small(memory)
@@ -580,3 +580,24 @@ def test_reduce_size_drops_what_was_not_used_for_longest(url):
     assert len(store) == 2
     store.close()
     memory.store_backend.store.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"*1\r\n" * 20_000 + b":1\r\n",
+        b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n+text\r\n",
+        b":7\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*99999999999999\r\n",
+        b"%2\r\n~1\r\n",
+        b"$-5\r\n\xff\xfe",
+    ],
+)
+def test_whatever_a_server_answers_rows_are_computed(tiles, answer):
+    server = NoServer(answer)
+    url = f"redis://127.0.0.1:{server.port}/0?socket_timeout=0.3"
+    X = tiles[0][:3]
+    with pytest.warns(UserWarning, match="The store at"):
+        rows = small(url).transform(X)
+    np.testing.assert_allclose(rows, small(None).transform(X), rtol=1e-5)

@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from skvgg._store import ArrayStore
+from skvgg._store import ArrayStore, pause, sqlite
 
 from .conftest import run_python
 
@@ -318,7 +318,7 @@ import resource, signal, sys, warnings
 import numpy as np
 sys.path.insert(0, sys.argv[2])
 from tests.test_store import filled, n_right, rows
-from skvgg._store import ArrayStore
+from skvgg._store import ArrayStore, pause, sqlite
 store = ArrayStore(sys.argv[1])
 store.put(rows(0, 20))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -457,3 +457,51 @@ def test_threads_share_a_store(tmp_path):
         delayed(n_right)(store, 100) for _ in range(4)
     )
     assert found == [100] * 4
+
+
+# Locked by another process
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.5)
+    monkeypatch.setattr(pause, "_paused_until", {})
+
+
+@pytest.mark.parametrize("blocks_readers", [False, True])
+def test_a_locked_file_costs_its_patience_once_and_one_warning(
+    tmp_path, impatient, blocks_readers
+):
+    filled(tmp_path, 3).close()
+    holder = sqlite3.connect(the_file(tmp_path), isolation_level=None)
+    if blocks_readers:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("INSERT INTO groups(name) VALUES ('held')")
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match="locked by another process") as record:
+        for i in range(5):
+            store = ArrayStore(str(tmp_path))  # as each call of transform does
+            assert n_right(store, 3) == (0 if blocks_readers else 3)
+            store.put({key(10 + i): row(10 + i)})
+    assert len(record) == 1
+    assert time.monotonic() - start < 2
+    holder.close()
+    pause._paused_until.clear()  # some time goes by
+    store = ArrayStore(str(tmp_path))
+    store.put(rows(3, 5))
+    assert n_right(store, 5) == 5
+
+
+def test_a_damaged_file_is_kept_until_the_store_is_cleared(tmp_path):
+    filled(tmp_path, 50).close()
+    content = the_file(tmp_path).read_bytes()
+    os.truncate(the_file(tmp_path), len(content) // 2)
+    damaged = the_file(tmp_path).read_bytes()
+    store = ArrayStore(str(tmp_path))
+    with pytest.warns(UserWarning, match=r"kept as '.*rows-0\.sqlite3\.damaged'"):
+        n_right(store, 50)
+    assert (tmp_path / "rows-0.sqlite3.damaged").read_bytes() == damaged
+    assert the_file(tmp_path).name == "rows-1.sqlite3"
+    store.clear()
+    assert [path.name for path in tmp_path.glob("*.damaged*")] == []

@@ -3,6 +3,7 @@
 import datetime
 import pickle
 import time
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -67,9 +68,9 @@ def test_a_function_runs_once_for_each_argument(memory, place):
     again.store_backend.store.close()
 
 
-def test_a_folder_is_used_as_it_is_named(folder_memory, tmp_path):
+def test_a_folder_named_by_a_path_is_that_named_by_a_text(folder_memory, tmp_path):
     folder_memory.cache(double)(3)
-    assert "rows-0.sqlite3" in [path.name for path in tmp_path.iterdir()]
+    assert (tmp_path / "joblib" / "rows-0.sqlite3").is_file()
 
 
 def test_an_array_that_comes_back_is_ones_own(memory):
@@ -169,3 +170,35 @@ def test_it_is_a_backend_of_joblibs(memory):
     assert isinstance(memory.store_backend, joblib.memory.StoreBackendBase)
     assert isinstance(memory.store_backend, ArrayStoreBackend)
     assert memory.store_backend.get_items() == []
+
+
+def test_one_place_is_one_store_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    places = [
+        "cache",
+        Path("cache"),
+        str(tmp_path / "cache"),
+        tmp_path / "cache",
+        "cache/",
+        "./x/../cache",
+        "~/cache",
+        Path("link"),
+        "cache/joblib",
+        Path("cache/joblib"),
+    ]
+    memories = [joblib.Memory(place, backend="skvgg", verbose=0) for place in places]
+    assert len({memory.store_backend.location for memory in memories}) == 1
+    calls = []
+
+    def double(x):
+        calls.append(x)
+        return np.array([2 * x])
+
+    for memory in memories:
+        assert memory.cache(double)(3) == 6
+    assert calls == [3]
+    memories[1].clear(warn=False)
+    assert memories[0].cache(double)(3) == 6
+    assert calls == [3, 3]

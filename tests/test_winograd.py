@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from skvgg import VGG19Features
+from skvgg import VGG19Features, weights
+from skvgg._definition.architecture import parameter_shapes
 from skvgg._network import (
     dense_forward,
     engines,
@@ -19,9 +20,11 @@ from skvgg._network import (
     winograd_forward,
     workers,
 )
-from skvgg._runtime import machine_code, processor
+from skvgg._network.overflow import may_overflow
+from skvgg._runtime import machine_code, processor, warn
+from skvgg._runtime.tensorflow import import_tensorflow
 
-from .conftest import maxima, relative_error
+from .conftest import maxima, relative_error, run_python
 from .test_same_as_keras import keras_outputs, random_images, split_by_layer
 
 
@@ -285,3 +288,91 @@ def test_products_are_those_of_numpy(n, n_threads, monkeypatch):
         alone = dense_forward.multiply(factors[0][:1], factors[1], some)
     assert relative_error(actual, x @ kernel) <= 1e-6
     np.testing.assert_array_equal(actual[:1], alone)
+
+
+# Systems and weights that it does not fit
+
+
+FORBIDDEN = """
+import ctypes, sys, warnings
+import numpy as np
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl.argtypes = [ctypes.c_int] + 4 * [ctypes.c_ulong]
+if libc.prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
+    print("not supported")
+    sys.exit()
+from skvgg import VGG19Features, weights
+from skvgg._definition.architecture import parameter_shapes
+X = np.load(sys.argv[1])
+settings = dict(layer="block2_pool", pooling="avg", image_size=64, random_state=0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    rows = VGG19Features(None, **settings).transform(X)
+    VGG19Features(None, **settings).transform(X)
+print([str(w.message) for w in caught if "machine code" in str(w.message)])
+np.save(sys.argv[2], rows)
+try:
+    VGG19Features(None, engine="winograd", **settings).transform(X)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_where_generated_code_may_not_run_tensorflow_computes(
+    tiles, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")  # it generates code as well
+    np.save(tmp_path / "X.npy", tiles[0][:2])
+    said = run_python(FORBIDDEN, tmp_path / "X.npy", tmp_path / "rows.npy").stdout
+    if said == "not supported\n":
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    warning, error = said.splitlines()
+    assert warning.count("does not permit") == 1
+    assert "engine='winograd' runs machine code" in error
+    expected = VGG19Features(
+        None,
+        layer="block2_pool",
+        pooling="avg",
+        image_size=64,
+        random_state=0,
+        engine="direct",
+    ).transform(tiles[0][:2])
+    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), expected, rtol=1e-4)
+
+
+def test_a_refused_page_means_direct(monkeypatch):
+    assert processor.may_run_generated_code()
+    monkeypatch.setattr(processor, "may_run_generated_code", lambda: False)
+    monkeypatch.setattr(warn, "_told", set())
+    with pytest.warns(UserWarning, match="does not permit"):
+        assert engines.choose_method("auto", "float32") == "direct"
+    with pytest.raises(ValueError, match="Use engine='direct'"):
+        engines.check_engine("winograd", "float32")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e4, 1e12, 1e30])
+def test_engines_agree_on_weights_that_overflow(tiles, tmp_path, factor):
+    shapes = parameter_shapes(["block3_pool"], (64, 64))
+    random = weights.load(None, shapes, seed=0).parameters
+    large = {name: (k * np.float32(factor), b) for name, (k, b) in random.items()}
+    weights.save(tmp_path / "large.npz", large)
+    rows = {
+        engine: VGG19Features(
+            tmp_path / "large.npz", layer="block3_pool", image_size=64, engine=engine
+        ).transform(tiles[0][:2])
+        for engine in ("direct", "winograd")
+    }
+    scale = np.nanmax(np.abs(rows["direct"]), initial=0)
+    np.testing.assert_allclose(
+        rows["winograd"], rows["direct"], rtol=1e-4, atol=1e-5 * min(scale, 1e38)
+    )
+
+
+def test_common_weights_do_not_overflow():
+    for source in ("hed", None):
+        shapes = parameter_shapes(["block5_pool" if source else "fc2"], (224, 224))
+        loaded = weights.load(source, shapes, seed=0).parameters
+        assert not may_overflow(loaded)
+    kernel, bias = loaded["block3_conv1"]
+    assert may_overflow({**loaded, "block3_conv1": (kernel * 1e10, bias)})
+    assert may_overflow({**loaded, "block3_conv1": (kernel * np.nan, bias)})

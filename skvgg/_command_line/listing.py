@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from skvgg._images import image_files, name_of
-
 
 class Listing(NamedTuple):
     """Paths of images, and labels from folders or a table ("" without a label)."""
@@ -85,6 +83,8 @@ def find_images(options: argparse.Namespace) -> Listing:
 
 
 def _of_folder(folder: Path, label: str) -> Listing:
+    from skvgg._images import image_files
+
     images, n_skipped = image_files(folder)
     if not images:
         raise ValueError(
@@ -146,6 +146,8 @@ def _find_column(table: Path, columns: list[str], option: str, name: str) -> int
 
 def reason_of(message: str, path: str, index: int) -> str:
     """Return an error message about an image without the name of the image."""
+    from skvgg._images import name_of
+
     return message.removeprefix(name_of(path, index)).lstrip(":; ")
 
 

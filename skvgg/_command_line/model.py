@@ -15,6 +15,7 @@ from skvgg._runtime.warn import holding_warnings
 from skvgg.datasets import find_bad_images
 from skvgg.exceptions import BadImageWarning
 from skvgg.finetune import VGG19Classifier
+from skvgg.plotting._pipeline import without_samplers
 
 
 class Predicted(NamedTuple):
@@ -48,7 +49,8 @@ class Model:
         self._column = _column_of(path, model)
         self._steps = None
         if isinstance(model, Pipeline) and len(model) > 1:
-            self._steps, model = model[:-1], model[-1]
+            steps = without_samplers(model)
+            self._steps, model = steps[:-1] if len(steps) > 1 else None, steps[-1]
         if not hasattr(model, "predict"):
             raise ValueError(
                 f"{path!r} contains a {type(model).__name__} without the method "

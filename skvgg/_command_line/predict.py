@@ -16,6 +16,7 @@ from skvgg._command_line.listing import (
 from skvgg._command_line.say import OK, SOME_BAD, say
 from skvgg._command_line.table import (
     check_output,
+    check_stream,
     is_stream,
     opened,
     seen_from,
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from skvgg._command_line.model import Model
     from skvgg._runtime.progress import progress_bar, sharing
 
+    check_stream(options.output)
     paths = find_images(options).paths
     header = ["path", "prediction"]
     if not is_stream(options.output):

@@ -28,7 +28,8 @@ def say(kind: str, message: Any, error: BaseException | None = None) -> None:
     """
     notes = getattr(error, "__notes__", [])
     text = " ".join(" ".join([str(message), *notes]).split())
-    print(f"skvgg: {kind}: {text}".rstrip(": "), file=sys.stderr)
+    if sys.stderr is not None:  # it may be closed; print would use standard output
+        print(f"skvgg: {kind}: {text}".rstrip(": "), file=sys.stderr)
 
 
 #: A text in quotation marks, but not what is between two apostrophes.

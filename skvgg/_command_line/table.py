@@ -35,9 +35,15 @@ def check_output(target: Path, header: Sequence[str], images: Iterable[str]) -> 
     FileExistsError
         If the target is one of the tables of images, or not a table with this header.
     """
-    from skvgg._rows_file import check_folder
+    from skvgg._rows_file import Places, check_folder
 
     check_folder(target)
+    for path in (target, Places(target).part):
+        _check_ours(path, header, images)
+
+
+def _check_ours(target: Path, header: Sequence[str], images: Iterable[str]) -> None:
+    """Raise unless a path is free, or an earlier version of a table."""
     if target.is_dir():
         raise IsADirectoryError(
             f"{str(target)!r} is a folder; expected a file. Nothing was computed."
@@ -58,6 +64,15 @@ def check_output(target: Path, header: Sequence[str], images: Iterable[str]) -> 
             f"{str(target)!r} exists and does not begin with "
             f"{beginning.decode()!r}, so it is not an earlier version of this table. "
             "Choose another output, or delete the file first."
+        )
+
+
+def check_stream(output: str) -> None:
+    """Raise an OSError if an output is standard output, which is closed."""
+    if output == "-" and sys.stdout is None:
+        raise OSError(
+            "-o - writes to standard output, which is closed. Redirect it, or name a "
+            "file. Nothing was computed."
         )
 
 

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from skvgg._typing import PoolingName
-
 #: (channels, number of 3x3 convolutions) of each block; a 2x2 max-pooling
 #: with stride 2 ends each block.
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -30,6 +28,8 @@ PRETRAINED_IMAGE_SIZE = 224
 MIN_IMAGE_SIZE = 2 ** len(BLOCKS)
 
 Kind = Literal["conv", "pool", "flatten", "dense"]
+PoolingName = Literal["avg", "max"]
+PoolingLike = PoolingName | Sequence[PoolingName] | None
 Pooling = PoolingName | None
 
 #: Kinds of global pooling.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from skvgg._definition.architecture import Output
 from skvgg._extraction.ledger import Ledger
 from skvgg._extraction.recipe import Recipe
 from skvgg._images import Content, decode_together
+from skvgg._runtime.interrupt import stoppable
 from skvgg._runtime.threads import threads
 from skvgg._store.cache import Cache
 
@@ -78,13 +80,17 @@ class LocalPasses:
     def begun(self, ledger: Ledger, readers: Executor) -> Iterator[_LocalRun]:
         """Accept images; on exit, wait until all have gone through the network.
 
-        Even after an error, the results of the current batch are kept.
+        Even after an error, the results of the current batch are kept; but not after
+        Ctrl-C, which ends it after a layer.
         """
         with threads(1) as network:
             run = _LocalRun(self, ledger, readers, network)
             try:
                 yield run
                 run.send_rest()
+            except KeyboardInterrupt:
+                run.stop()
+                raise
             finally:
                 run.take()
 
@@ -99,6 +105,7 @@ class _LocalRun:
         self._ledger = ledger
         self._readers = readers
         self._network = network
+        self._stop = Event()
         self._waiting: list[tuple[int, bytes, np.ndarray]] = []
         self._waiting_stored: list[tuple[int, bytes, list[np.ndarray]]] = []
         self._in_network: tuple[Sequence[int], Sequence[bytes], Future[Any]] | None = (
@@ -114,18 +121,14 @@ class _LocalRun:
         shortcut = self._passes.shortcut
         if shortcut is None:
             return contents
-        keys = {
-            index: shortcut.recipe.keys(content.digest)
-            for index, content in contents.items()
-        }
-        found = self._passes.cache.get([key for some in keys.values() for key in some])
+        digests = {index: content.digest for index, content in contents.items()}
+        found = shortcut.recipe.look_up(self._passes.cache, digests)
         left = {}
         for index, content in contents.items():
-            if not all(key in found for key in keys[index]):
+            if index not in found:
                 left[index] = content
                 continue
-            stored = [found[key] for key in keys[index]]
-            self._waiting_stored.append((index, content.digest, stored))
+            self._waiting_stored.append((index, content.digest, found[index]))
             if len(self._waiting_stored) == self._passes.batch_size:
                 self._send_stored(shortcut)
         return left
@@ -161,7 +164,8 @@ class _LocalRun:
         indices, digests, pixels = zip(*self._waiting, strict=True)
         self._waiting = []
         batch, outputs = np.stack(pixels), self._passes.recipe.all_outputs
-        blocks = self._network.submit(self._passes.compute, batch, outputs)
+        compute = stoppable(self._passes.compute, self._stop)
+        blocks = self._network.submit(compute, batch, outputs)
         self._in_network = (indices, digests, blocks)
 
     def _send_stored(self, shortcut: Shortcut) -> None:
@@ -173,7 +177,8 @@ class _LocalRun:
         self._waiting_stored = []
         batch = [np.stack(some) for some in zip(*stored, strict=True)]
         outputs = self._passes.recipe.all_outputs
-        blocks = self._network.submit(shortcut.compute, batch, outputs)
+        compute = stoppable(shortcut.compute, self._stop)
+        blocks = self._network.submit(compute, batch, outputs)
         self._in_network = (indices, digests, blocks)
 
     def take(self) -> None:
@@ -182,4 +187,14 @@ class _LocalRun:
             return
         indices, digests, future = self._in_network
         self._in_network = None
-        self._ledger.computed(indices, digests, future.result())
+        try:
+            blocks = future.result()
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        self._ledger.computed(indices, digests, blocks)
+
+    def stop(self) -> None:
+        """End the current batch after a layer, and drop its results."""
+        self._stop.set()
+        self._in_network = None

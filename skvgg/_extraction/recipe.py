@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from skvgg import weights
-from skvgg._definition.architecture import Output
+from skvgg._definition.architecture import (
+    LAYER_NAMES,
+    PIXELS,
+    Output,
+    n_features,
+)
 from skvgg._extraction.views import View
 from skvgg._images import Framing
+from skvgg._runtime.warn import warn_once
 from skvgg._store.cache import Cache
+
+#: The dtypes of resized images.
+_PIXEL_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,39 @@ class Recipe:
             return row
         return row.astype(self.map_dtype)
 
+    def look_up(
+        self, cache: Cache, digests: Mapping[int, bytes]
+    ) -> dict[int, list[np.ndarray]]:
+        """Return the cached outputs of the contents that have all of them, by index.
+
+        A store may hold anything under a key. Rows of a wrong form are missing rows.
+        """
+        keys = {index: self.keys(digest) for index, digest in digests.items()}
+        found = cache.get([key for some in keys.values() for key in some])
+        complete = {}
+        for index, some in keys.items():
+            rows = [found[key] for key in some if key in found]
+            if len(rows) == len(some):
+                if all(map(self._fits, self.outputs, rows)):
+                    complete[index] = rows
+                else:
+                    _warn_of_form(cache)
+        return complete
+
+    def _fits(self, output: Output, row: np.ndarray) -> bool:
+        """Return whether a row has the length and a dtype that an output may have."""
+        size = self.framing.image_size
+        if output.layer == PIXELS:
+            return row.shape == (3 * size[0] * size[1],) and row.dtype in _PIXEL_DTYPES
+        if output.layer not in LAYER_NAMES:  # computed by something else than VGG19
+            return row.ndim == 1
+        dtypes = {np.dtype(np.float32)}
+        if output.is_map:
+            dtypes.add(np.dtype(self.map_dtype))
+        return row.dtype in dtypes and row.shape == (
+            n_features(output.layer, size, output.pooling),
+        )
+
     def keys(self, digest: bytes) -> list[bytes]:
         """Return the keys of the outputs that make up the row of a content."""
         return [self.key(digest, output) for output in self.outputs]
@@ -80,6 +123,15 @@ class Recipe:
         key = hashlib.blake2b(digest, digest_size=20)
         key.update(self._prefixes[output])
         return key.digest()
+
+
+def _warn_of_form(cache: Cache) -> None:
+    where = f" in {cache.location!r}" if cache.location else ""
+    message = (
+        f"The store{where} holds rows of a wrong shape or dtype, which skvgg did not "
+        "write. They are recomputed and replaced."
+    )
+    warn_once(where, "form", message)
 
 
 def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
@@ -93,8 +145,9 @@ def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
     identity = repr(("weights", version, source.identify()))
     key = hashlib.blake2b(identity.encode(), digest_size=20).digest()
     known = cache.get([key])
-    if key in known:
-        return known[key].tobytes().decode()
+    text = known[key].tobytes().decode("ascii", "replace") if key in known else ""
+    if re.fullmatch(r"[ -~]+", text):
+        return text
     fingerprint = source.fingerprint()
     cache.put({key: np.frombuffer(fingerprint.encode(), np.uint8)})
     return fingerprint

@@ -171,13 +171,14 @@ class Extraction:
             for index, content in contents.items()
         }
         ledger.keys.update(keys)
-        found = self._cache.get([key for some in keys.values() for key in some])
+        digests = {index: content.digest for index, content in contents.items()}
+        found = self._recipe.look_up(self._cache, digests)
         n_bad = sum(index in ledger.bad for index in indices)
         ledger.count(hits=len(indices) - len(contents) - n_bad, bad=n_bad)
         missing = {}
         for index, content in contents.items():
-            if all(key in found for key in keys[index]):
-                ledger.found(index, [found[key] for key in keys[index]])
+            if index in found:
+                ledger.found(index, found[index])
             else:
                 missing[index] = content
         return missing

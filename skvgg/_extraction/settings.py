@@ -18,6 +18,7 @@ from skvgg._definition.architecture import (
     WITHOUT_DENSE,
     Output,
     Pooling,
+    PoolingLike,
     n_features,
     needs_dense,
 )
@@ -26,7 +27,7 @@ from skvgg._images import Framing, check_flattened_shape, is_whole
 from skvgg._network.engines import EngineName, check_engine
 from skvgg._network.precision import Precision
 from skvgg._store.urls import check_url, is_url
-from skvgg._typing import LayerLike, PoolingLike
+from skvgg._typing import LayerLike
 from skvgg.weights import Source
 
 if TYPE_CHECKING:

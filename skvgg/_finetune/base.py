@@ -25,6 +25,7 @@ from skvgg._definition.architecture import (
     DENSE_NAMES,
     POOLINGS,
     STAGES,
+    PoolingLike,
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
@@ -62,7 +63,6 @@ from skvgg._typing import (
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PoolingLike,
     PreprocessingName,
     RandomState,
     TrainingPrecision,

@@ -17,6 +17,7 @@ from skvgg._network import layers, tile_forward
 from skvgg._network.dense_forward import multiply
 from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
+from skvgg._network.overflow import may_overflow
 from skvgg._network.precision import REDUCED, Precision
 from skvgg._network.tile_forward import TiledKernel
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
@@ -30,6 +31,7 @@ from skvgg._runtime.tensorflow import (
     has_gpu,
     import_tensorflow,
 )
+from skvgg._runtime.warn import warn_once
 
 EngineName = Literal["auto", "direct", "winograd"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -79,6 +81,12 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
             f"precision={precision!r}. Use precision='float32', or engine='auto' to "
             f"compute in {precision} where that is faster."
         )
+    may_run = engine != "winograd" or processor.may_run_generated_code() or has_gpu()
+    if not may_run:
+        raise ValueError(
+            "engine='winograd' runs machine code that it generates, which this system "
+            "does not permit. Use engine='direct'."
+        )
 
 
 def choose_method(engine: EngineName, precision: Precision) -> Method:
@@ -96,9 +104,22 @@ def choose_method(engine: EngineName, precision: Precision) -> Method:
     if engine == "direct":
         return "direct"
     if precision not in REDUCED:
-        return "winograd"
+        return "winograd" if _may_generate_code() else "direct"
     with_tiles = precision == "bfloat16" and not has_gpu() and processor.has_tiles()
     return "tiles" if with_tiles else "direct"
+
+
+def _may_generate_code() -> bool:
+    """Return whether the Winograd engine runs here; warn once if it does not."""
+    if processor.may_run_generated_code() or has_gpu():
+        return True
+    warn_once(
+        "engine",
+        "generated code",
+        "This system does not permit to run generated machine code, so TensorFlow "
+        "computes the convolutions (engine='direct'), which is slower.",
+    )
+    return False
 
 
 def arithmetic(engine: EngineName, precision: Precision) -> str:
@@ -161,6 +182,7 @@ class Winograd:
         self._direct = direct
         self._packed: dict[str, PackedKernel] = {}
         self._packing = threading.Lock()
+        self._n_bounded, self._overflows = 0, False
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
         """Return the maximum number of images per call; None means all."""
@@ -182,7 +204,7 @@ class Winograd:
     def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
         """Return relu(x @ kernel + bias) of rows."""
         kernel, bias = self._parameters[layer]
-        if has_gpu() or kernel.shape[1] % kernels().n_columns:
+        if has_gpu() or kernel.shape[1] % kernels().n_columns or self._may_overflow():
             return self._direct.multiply(x, layer, workers)
         tf = import_tensorflow()
         product = as_tensor(multiply(as_array(x), as_array(kernel), workers))
@@ -194,8 +216,22 @@ class Winograd:
         # VGG19's layers with 64 channels or more fill vectors and panels.
         if has_gpu() or n_in < 64 or n_out % kernels().n_columns:
             return False
+        if self._may_overflow():
+            return False
         n_multiplied = n_tiles(height) * n_tiles(width) * SIDE**2
         return n_multiplied <= _WORTH_IT * height * width * KERNEL**2
+
+    def _may_overflow(self) -> bool:
+        """Return whether numbers in the loaded layers may leave float32.
+
+        Sums that overflow in one order do not in another, so that the engines would
+        differ. Then `direct` computes everything.
+        """
+        with self._packing:
+            if self._n_bounded != len(self._parameters):
+                self._n_bounded = len(self._parameters)
+                self._overflows = may_overflow(self._parameters)
+        return self._overflows
 
     def _pack(self, layer: str) -> PackedKernel:
         with self._packing:

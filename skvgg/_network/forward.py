@@ -25,6 +25,7 @@ from skvgg._definition.preprocessing import Preprocessing
 from skvgg._network.engines import Direct, Tiles, Winograd
 from skvgg._network.layers import apply_layer, to_row
 from skvgg._network.workers import Workers
+from skvgg._runtime.interrupt import check_stop
 from skvgg._runtime.tensorflow import (
     compiled,
     import_tensorflow,
@@ -146,6 +147,7 @@ class ForwardPass:
         elif kind == "dense":
             parts = _regroup(parts, self._engine.n_rows_together())
         for part in parts:
+            check_stop()
             if kind == "conv":
                 y = self._engine.convolve(part, name, workers, pools=step.pools)
             elif kind == "dense":

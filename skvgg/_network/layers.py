@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._definition.architecture import Layer, Output, Pooling, layers_between
+from skvgg._definition.architecture import (
+    Layer,
+    Output,
+    Pooling,
+    PoolingName,
+    layers_between,
+)
 from skvgg._runtime.tensorflow import import_tensorflow
-from skvgg._typing import PoolingName
 
 #: A function of a map, kernel and bias that returns relu(conv(map) + bias).
 Convolution = Callable[[Any, Any, Any], Any]

@@ -79,6 +79,17 @@ def is_sound(rows: RowsFormat, chunk: Chunk) -> bool:
         return False
 
 
+def check_container(rows: RowsFormat, places: Places) -> None:
+    """Raise a ValueError if a file cannot hold the rows that its journal lists."""
+    problem = rows.problem()
+    if problem is not None:
+        raise ValueError(
+            f"{str(rows.path)!r} is damaged: {problem}. Nothing was changed. If the "
+            "file may be readable later, try again; or restore it. To compute all rows "
+            f"again, delete {rows.path.name!r} and {places.journal.name!r}."
+        )
+
+
 def check(path: Path, writer: Writer = FUNCTION) -> Checked:
     """Raise an error unless a file is complete and all checksums match.
 
@@ -103,12 +114,11 @@ def check(path: Path, writer: Writer = FUNCTION) -> Checked:
             f"{str(path)!r} is incomplete: it has {n_kept} of {layout.n_rows} rows. "
             f"{writer.again} to compute the rest."
         )
+    check_container(rows, places)
     damaged = [
         index
         for index in range(layout.n_chunks)
-        if index not in journal.chunks
-        or not rows.is_made()
-        or not is_sound(rows, journal.chunks[index])
+        if index not in journal.chunks or not is_sound(rows, journal.chunks[index])
     ]
     if damaged:
         first = layout.rows_of(damaged[0])

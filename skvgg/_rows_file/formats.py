@@ -84,11 +84,11 @@ class RowsFormat(ABC):
 
     @abstractmethod
     def create(self) -> None:
-        """Create the file without rows."""
+        """Create the file without rows. An empty file of this format is replaced."""
 
     @abstractmethod
-    def is_made(self) -> bool:
-        """Return whether the result of :meth:`create` exists and is undamaged."""
+    def problem(self) -> str | None:
+        """Return what is wrong with the result of :meth:`create`, or None."""
 
     @abstractmethod
     def has(self, index: int) -> bool:

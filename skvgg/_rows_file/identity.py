@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
-from types import CodeType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import joblib
 import numpy as np
+from joblib.hashing import NumpyHasher
 from PIL import Image
 from sklearn.base import BaseEstimator
 
@@ -140,31 +140,66 @@ def _text_of(thing: Any, name: str) -> str:
         text = f"({', '.join(_text_of(item, name) for item in thing)})"
         if len(text) <= 80:
             return text
-    if isinstance(thing, partial):
-        parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
-        return _text_of(parts, name)
-    if hasattr(thing, "__code__"):
-        thing = _parts_of_function(thing, name)
     try:
-        return joblib.hash(thing)
+        return _Hasher().hash(thing)
     except Exception as error:  # pickling can raise any error
+        owner = f"{name} of the transformer" if name else "The transformer"
         raise ValueError(
-            f"{name} of the transformer is of type {type(thing).__name__}, which "
-            f"cannot be pickled ({error}). So a later call could not recognize it. Use "
-            "a function or class that is defined in a module."
+            f"{owner} is, or holds, something that cannot be pickled "
+            f"({type(error).__name__}: {error}). So a later call could not recognize "
+            "it. Use a function, or an object of a class, that is defined in a module "
+            "and holds only what can be pickled."
         ) from error
 
 
-def _parts_of_function(function: Any, name: str) -> tuple[Any, ...]:
+class _Hasher(NumpyHasher):
+    """joblib's hash, with functions by what they do and not only by name.
+
+    Everything else is identified by its pickle. What cannot be pickled raises an error.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("md5")
+        self._functions: set[FunctionType] = set()
+
+    def save(self, obj: Any) -> None:
+        if isinstance(obj, MethodType):
+            obj = obj.__func__, obj.__self__
+        elif isinstance(obj, FunctionType) and obj not in self._functions:
+            self._functions.add(obj)  # functions may refer to themselves
+            obj = _parts_of_function(obj)
+        elif isinstance(obj, FunctionType):
+            obj = obj.__module__, obj.__qualname__
+        super().save(obj)
+
+
+def _parts_of_function(function: FunctionType) -> tuple[Any, ...]:
     """Return the name of a function, its code, and the values it uses."""
-    defaults = [*(function.__defaults__ or ()), function.__kwdefaults__]
-    held = [cell.cell_contents for cell in function.__closure__ or ()]
-    return (
-        function.__module__,
-        function.__qualname__,
-        _code_of(function.__code__),
-        [_text_of(thing, name) for thing in (*defaults, *held)],
-    )
+    names = (function.__module__, function.__qualname__)
+    code, values = function.__code__, function.__globals__
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    held = [function.__defaults__, function.__kwdefaults__, cells]
+    used = {
+        name: _global_of(values[name], function.__module__)
+        for name in sorted(_names_in(code))
+        if name in values
+    }
+    return names, _code_of(code), held, used
+
+
+def _global_of(value: Any, module: str) -> Any:
+    """Return a global variable as part of a function; other modules by name only."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if callable(value) and getattr(value, "__module__", None) != module:
+        return getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    return value
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """Return the names that the code of a function, and of those in it, may look up."""
+    inner = [_names_in(some) for some in code.co_consts if isinstance(some, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 def _code_of(code: CodeType) -> tuple[Any, ...]:

@@ -35,15 +35,19 @@ class NpyFormat(RowsFormat):
             self.path.unlink(missing_ok=True)
             raise
 
-    def is_made(self) -> bool:
-        """Return whether the file has its header and its full length."""
+    def problem(self) -> str | None:
+        """Return what is wrong with the header or the length, or None."""
         header = self._header()
-        if not self.path.is_file():
-            return False
-        with self.path.open("rb") as file:
-            n_bytes = os.fstat(file.fileno()).st_size
-            is_whole = n_bytes == len(header) + self.layout.nbytes
-            return is_whole and file.read(len(header)) == header
+        n_expected = len(header) + self.layout.nbytes
+        try:
+            with self.path.open("rb") as file:
+                n_bytes = os.fstat(file.fileno()).st_size
+                is_right = file.read(len(header)) == header
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+        if n_bytes != n_expected:
+            return f"it has {n_bytes:,} bytes instead of {n_expected:,}"
+        return None if is_right else "it does not begin with the header of its rows"
 
     def has(self, index: int) -> bool:
         """Return True: the space of each chunk is reserved."""

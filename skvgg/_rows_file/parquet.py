@@ -21,9 +21,9 @@ class ParquetFormat(RowsFormat):
         self.path.mkdir(exist_ok=True)
         sync_folder(self.path.parent)
 
-    def is_made(self) -> bool:
-        """Return whether the folder exists."""
-        return self.path.is_dir()
+    def problem(self) -> str | None:
+        """Return what is wrong with the folder, or None."""
+        return None if self.path.is_dir() else "it is not a folder that can be read"
 
     def has(self, index: int) -> bool:
         """Return whether the chunk's file exists."""

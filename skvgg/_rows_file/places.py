@@ -43,20 +43,21 @@ class Places:
 
     def publish(self) -> None:
         """Give the complete file its final name, atomically."""
-        os.replace(self.part, self.path)
-        sync_folder(self.path.parent)
+        _move(self.part, self.path)
 
     def reopen(self) -> None:
         """Undo :meth:`publish`, to write to the file again."""
-        os.replace(self.path, self.part)
-        sync_folder(self.path.parent)
+        _move(self.path, self.part)
 
-    def remove_part(self) -> None:
-        """Remove the incomplete file."""
-        if self.part.is_dir():
-            shutil.rmtree(self.part)
-        else:
-            self.part.unlink(missing_ok=True)
+
+def _move(source: Path, target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(
+            f"{str(source)!r} cannot be renamed: {str(target)!r} exists and would be "
+            "overwritten. Move or delete it, and repeat the call."
+        )
+    os.replace(source, target)
+    sync_folder(target.parent)
 
 
 def check_folder(path: Path) -> None:

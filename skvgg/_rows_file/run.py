@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from skvgg._extraction.run import warn_of_bad
 from skvgg._images import renumbered
 from skvgg._rows_file import identity
-from skvgg._rows_file.checking import is_sound, open_rows
+from skvgg._rows_file.checking import check_container, is_sound, open_rows
 from skvgg._rows_file.durable import sync_folder
 from skvgg._rows_file.elsewhere import bad_elsewhere
 from skvgg._rows_file.formats import Layout, RowsFormat, format_of
@@ -106,21 +105,9 @@ class Run:
         """Find existing chunks, and check that they have the same X and transformer."""
         places, header = self._places, self._journal.header
         if header is None:
-            if places.path.exists():
-                raise FileExistsError(
-                    f"{str(places.path)!r} exists, but its journal "
-                    f"{places.journal.name!r} is missing or unreadable, so its rows "
-                    "cannot be identified. Choose another path, or delete the file."
-                )
-            if places.part.is_dir() and not _is_ours(places.part):
-                raise FileExistsError(
-                    f"{str(places.part)!r} is a folder that skvgg did not create, and "
-                    "it would be overwritten. Choose another path, or delete it."
-                )
-            self._start_over()
-            return
-        if not (places.path.exists() or places.part.exists()):
-            self._start_over()
+            self._check_that_nothing_exists()
+        if header is None or not (places.path.exists() or places.part.exists()):
+            self._check_room()
             return
         differences = self._differences(header)
         if differences:
@@ -131,17 +118,26 @@ class Run:
                 f"delete {found.name!r} and {places.journal.name!r}."
             )
         rows = open_rows(places, header, self._names(header["n_features"]))
-        if rows.is_made():
-            self._rows = rows
+        has_rows = places.path.exists() or self._journal.chunks or self._journal.is_torn
+        if not has_rows and rows.problem() is not None:  # ended while it was created
+            self._check_room()
             return
-        if places.path.exists():
-            places.reopen()
-        self._start_over()
+        check_container(rows, places)
+        self._rows = rows
 
-    def _start_over(self) -> None:
-        self._places.journal.unlink(missing_ok=True)
-        self._places.remove_part()
-        self._journal = Journal(self._places.journal)
+    def _check_that_nothing_exists(self) -> None:
+        places = self._places
+        for path in (places.path, places.part, places.journal):
+            if os.path.lexists(path):
+                raise FileExistsError(
+                    f"{str(path)!r} exists, but the journal {places.journal.name!r} is "
+                    "missing, damaged, or not one of skvgg, so the rows cannot be "
+                    "identified. Nothing was changed. Choose another path, or delete "
+                    f"{path.name!r}."
+                )
+
+    def _check_room(self) -> None:
+        """Raise an OSError if the disk space for a new file is not sufficient."""
         names = identity.feature_names(self._transformer)
         if names is None or not format_of(self._places.path).reserves:
             return
@@ -285,8 +281,7 @@ class Run:
         rows = form(places.part, layout, self._names(n_features))
         n_needed = layout.nbytes if form.reserves else 0
         with telling_of_disk(places, "No rows are saved.", n_needed):
-            rows.create()
-            sync_folder(places.part.parent)
+            # First: a file without a journal would be taken for one of the user's.
             self._journal.start(
                 {
                     **self._work,
@@ -295,6 +290,12 @@ class Run:
                     "chunk_size": self._chunk_size,
                 }
             )
+            try:
+                rows.create()
+            except OSError:
+                places.journal.unlink()  # it lists no rows
+                raise
+            sync_folder(places.part.parent)
         self._rows = rows
 
     def _kept(self) -> str:
@@ -307,9 +308,3 @@ class Run:
             f"{n} of {layout.n_rows} rows are saved in {str(self._rows.path)!r}. "
             "Repeat the same call to compute the rest."
         )
-
-
-def _is_ours(folder: Path) -> bool:
-    """Return whether a folder contains only files that skvgg writes."""
-    names = {path.name for path in folder.iterdir()}
-    return all(name in ("zarr.json", "c") or ".parquet" in name for name in names)

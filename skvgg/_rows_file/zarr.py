@@ -37,17 +37,19 @@ class ZarrFormat(RowsFormat):
         sync_file(self.path / "zarr.json")
         sync_folder(self.path.parent)
 
-    def is_made(self) -> bool:
-        """Return whether the array exists, with the right shape and dtype."""
+    def problem(self) -> str | None:
+        """Return what is wrong with the metadata, or None."""
         import zarr
 
         try:
             array: Any = zarr.open_array(str(self.path), mode="r")
-        except Exception:  # damaged metadata raises various errors
-            return False
+        except Exception as error:  # damaged metadata raises various errors
+            return f"'zarr.json' cannot be read ({error})"
         layout = self.layout
-        shape = (layout.n_rows, layout.n_features)
-        return array.shape == shape and array.dtype == layout.dtype
+        expected = (layout.n_rows, layout.n_features), layout.dtype
+        if (array.shape, array.dtype) != expected:
+            return f"its shape and dtype are {array.shape}, {array.dtype}"
+        return None
 
     def has(self, index: int) -> bool:
         """Return whether the chunk's file exists."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import platform
 import sys
 from functools import cache
@@ -34,6 +35,27 @@ def features() -> frozenset[str]:
 
     found = llvm.get_host_cpu_features()
     return frozenset(name for name, is_there in found.items() if is_there)
+
+
+@cache
+def may_run_generated_code() -> bool:
+    """Return whether this process may run code that it wrote into memory.
+
+    Some systems forbid it (Linux' PR_SET_MDWE, SELinux' execmem); running it would end
+    the process. This asks as LLVM does: a page is written and made executable.
+    """
+    if not hasattr(mmap, "PROT_EXEC"):
+        return True
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    with mmap.mmap(-1, mmap.PAGESIZE, flags=flags) as page:
+        page[0] = 0
+        view = ctypes.c_char.from_buffer(page)
+        rights = mmap.PROT_READ | mmap.PROT_EXEC
+        refused = libc.mprotect(ctypes.addressof(view), mmap.PAGESIZE, rights)
+        del view
+    return refused == 0
 
 
 def vectors() -> Vectors:
@@ -69,4 +91,5 @@ def may_use_tiles() -> bool:
 def has_tiles() -> bool:
     """Return whether machine code for AMX with bfloat16 numbers runs here."""
     has_instructions = {"amx-tile", "amx-bf16", "avx512bf16"} <= features()
-    return has_instructions and sys.platform == "linux" and may_use_tiles()
+    may_run = sys.platform == "linux" and may_run_generated_code()
+    return has_instructions and may_run and may_use_tiles()

@@ -15,10 +15,12 @@ Nothing here depends on images. Only :mod:`skvgg._store.backend` and
 Several processes can share a file, and several machines a server. A server may drop
 rows at any time.
 
-A folder holds one store, ``rows-0.sqlite3``. SQLite files must not be moved or
-replaced while other processes have them open. So a damaged file is replaced by
-``rows-1.sqlite3`` with all readable arrays. The file with the highest number is the
-store; files with lower numbers are never used again.
+A location, however it is written, is one folder: its subfolder ``joblib``, where joblib
+has its own files. A folder holds one store, ``rows-0.sqlite3``. SQLite files must not
+be moved or replaced while other processes have them open. So a damaged file is replaced
+by ``rows-1.sqlite3`` with all readable arrays, and kept as ``rows-0.sqlite3.damaged``.
+The file with the highest number is the store; files with lower numbers are never used
+again.
 """
 
 from skvgg._store.array_store import ArrayStore, Entry

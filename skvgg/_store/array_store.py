@@ -181,13 +181,15 @@ class ArrayStore:
         with self._file.opened(writing=True, create=False) as connection:
             if connection is not None:
                 sqlite.clear(connection)
+                self._file.remove_damaged()
 
     # The code of functions, for joblib
 
     def get_code(self, group: str) -> str | None:
         """Return the text stored by :meth:`put_code`, or None."""
         rows = self._read("SELECT code FROM groups WHERE name = ?", (group,))
-        return rows[0][0] if rows else None
+        code = rows[0][0] if rows else None
+        return code if isinstance(code, str) else None
 
     def put_code(self, group: str, code: str | None) -> None:
         """Store a text for a group."""

@@ -14,7 +14,7 @@ from joblib._store_backends import CacheItemInfo, StoreBackendBase, StoreBackend
 
 from skvgg._store import ArrayStore
 from skvgg._store.redis_store import RedisStore
-from skvgg._store.urls import is_url, without_joblib
+from skvgg._store.urls import is_url, one_folder, without_joblib
 
 #: Name of the backend in ``joblib.Memory``.
 NAME = "skvgg"
@@ -38,7 +38,8 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         self, location: str, verbose: int = 1, backend_options: Any = None
     ) -> None:
         """Set up; joblib calls this."""
-        self.location = without_joblib(location) if is_url(location) else location
+        find = without_joblib if is_url(location) else one_folder
+        self.location = find(location)
         self.verbose = verbose
         # joblib reads these from any backend. Arrays are not compressed or mapped.
         self.compress, self.mmap_mode = False, None

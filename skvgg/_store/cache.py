@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,11 +89,10 @@ class Cache:
     def __init__(self, memory: Any) -> None:
         self._backend: Any = None
         self._store: ArrayStore | RedisStore | None = None
-        self._call: Callable[..., Any] | None = None
+        self._call: Any = None
         if memory is None:
             return
         if isinstance(memory, str | os.PathLike):
-            # As str: joblib uses different folders for a str and a Path.
             memory = joblib.Memory(os.fspath(memory), backend=NAME, verbose=0)
         self._backend = getattr(memory, "store_backend", None)
         if isinstance(self._backend, ArrayStoreBackend):
@@ -129,9 +128,11 @@ class Cache:
         found = {}
         for key in keys:
             try:
-                found[key] = self._call(_Row(key.hex()))
+                array = self._call(_Row(key.hex()))
             except _UnknownError:
                 continue
+            if isinstance(array, np.ndarray):
+                found[key] = array
         return found
 
     def put(self, arrays: Mapping[bytes, np.ndarray]) -> None:
@@ -140,7 +141,8 @@ class Cache:
             self._store.put(arrays, group=_GROUP)
         elif self._call is not None:
             for key, array in arrays.items():
-                self._call(_Row(key.hex(), array))
+                # Not through joblib's look-up: something else may be under the key.
+                self._call.call(_Row(key.hex(), array))
 
     def info(self) -> CacheInfo:
         """Return hits, misses, and number and size of the entries."""

@@ -21,6 +21,7 @@ import numpy as np
 from skvgg._runtime.warn import warn_once
 from skvgg._store.array_store import Entry
 from skvgg._store.arrays import DamagedError, checksum, decode, encode
+from skvgg._store.pause import is_paused, pause
 from skvgg._store.urls import PASSWORD_VARIABLE, check_url, with_lower_scheme
 
 #: Prefix of all keys, with the version of the layout. Increase the version when the
@@ -52,11 +53,6 @@ return table.concat(numbers, ' ')
 
 #: In seconds, unless the URL says ``?socket_connect_timeout=...&socket_timeout=...``.
 _PATIENCE = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
-#: After a failure the server is not used for this many times as long as the failed
-#: call took, and at least a second. So an unresponsive server costs at most a tenth of
-#: the time.
-_PAUSE = 10
-_paused_until: dict[str, float] = {}
 
 
 class RedisStore:
@@ -99,11 +95,12 @@ class RedisStore:
         """Return the stored arrays among `keys`, read-only, by key."""
         found = {}
         for some in _in_parts(list(keys), _ROWS_TOGETHER):
-            values: list[bytes | None] = []
+            values: dict[bytes, Any] = {}
             with self._lent() as client:
                 if client is not None:
-                    values = client.mget([_ROW + key for key in some])
-            for key, value in zip(some, values, strict=False):
+                    answer = client.mget([_ROW + key for key in some])
+                    values = dict(zip(some, answer, strict=True))
+            for key, value in values.items():
                 try:
                     if value is not None:
                         found[key] = _unpack(key, value)
@@ -267,19 +264,18 @@ class RedisStore:
         failures = _import_redis().exceptions
         start = time.monotonic()
         try:
-            yield self._client if start >= _paused_until.get(self._url, 0.0) else None
+            yield None if is_paused(self._url) else self._client
         except failures.ResponseError as error:
             if writing:  # the server is full, or the user has no write permission
                 new_ones = "Results are correct, but new rows are not stored"
                 self._warn("no longer accepts rows", error, new_ones)
             else:
                 self._leave_alone(error, start)
-        except (failures.RedisError, OSError, ValueError) as error:
+        except Exception as error:  # redis-py does not check what a server answers
             self._leave_alone(error, start)
 
     def _leave_alone(self, error: Exception, start: float) -> None:
-        now = time.monotonic()
-        _paused_until[self._url] = now + max(1.0, _PAUSE * (now - start))
+        pause(self._url, start)
         none = "Results are correct, but rows are neither read nor stored until it can"
         self._warn("cannot be used", error, none)
 
@@ -307,8 +303,8 @@ def _pack(key: bytes, array: np.ndarray, group: str) -> bytes:
     return b"".join([header, form.encode(), b"\n", data])
 
 
-def _unpack(key: bytes, value: bytes) -> np.ndarray:
-    end = value.find(b"\n", _HEADER.size)
+def _unpack(key: bytes, value: Any) -> np.ndarray:
+    end = value.find(b"\n", _HEADER.size) if isinstance(value, bytes) else -1
     if end < 0:
         raise DamagedError("a value is not a row")
     crc = _HEADER.unpack_from(value)[0]

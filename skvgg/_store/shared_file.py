@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,11 @@ from typing import Any
 
 from skvgg._runtime.warn import warn_once
 from skvgg._store import sqlite
+from skvgg._store.pause import is_paused, pause
 from skvgg._store.salvage import Salvage, open_damaged
+
+#: Added to the name of a damaged file.
+_DAMAGED = ".damaged"
 
 
 class SharedFile:
@@ -66,10 +71,13 @@ class SharedFile:
 
     @contextlib.contextmanager
     def _forgiving(self, writing: bool) -> Iterator[None]:
+        start = time.monotonic()
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
-            if writing:
+            if sqlite.is_locked(error):
+                self._leave_alone(error, start, writing)
+            elif writing:
                 self._stop_writing(str(error))
             else:
                 self._stop_reading(error)
@@ -89,8 +97,14 @@ class SharedFile:
                 self._close()
             self._connection = None
 
+    def remove_damaged(self) -> None:
+        """Delete the damaged files that were kept."""
+        for path in Path(self.folder).glob(f"rows-*.sqlite3{_DAMAGED}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def nbytes(self) -> int:
-        """Return the size of the file and of SQLite's auxiliary files, in bytes."""
+        """Return the size of all files in bytes, also of those that are kept."""
         total = 0
         for path in Path(self.folder).glob("rows-*.sqlite3*"):
             with contextlib.suppress(OSError):
@@ -99,6 +113,8 @@ class SharedFile:
 
     def _connect(self, create: bool, writing: bool) -> sqlite3.Connection | None:
         if not self._readable or (writing and not self.writable):
+            return None
+        if is_paused(self.folder) or (writing and is_paused((self.folder, "writing"))):
             return None
         if self._connection is not None and self._owner == os.getpid():
             return self._connection
@@ -122,7 +138,9 @@ class SharedFile:
         uri = Path(path).as_uri()
         try:
             connection, problem = sqlite.open_checked(f"{uri}?mode=rw")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if sqlite.is_locked(error):
+                raise
             # SQLite cannot share a file in a read-only folder.
             connection, problem = sqlite.open_checked(f"{uri}?mode=ro&immutable=1")
             self._stop_writing("it is read-only")
@@ -149,10 +167,15 @@ class SharedFile:
 
     def mend(self, damage: Exception) -> None:
         """Replace a damaged file with a new one that holds its readable rows."""
-        self.warn_of_damage(damage)
         if not self.writable or self._generation < 0:
+            self.warn_of_damage(damage)
             return
         damaged = self._path(self._generation)
+        self._warn(
+            f"The store in {self.folder!r} is damaged ({damage}). Its readable rows "
+            f"are copied to a new file; others are recomputed. The damaged file is "
+            f"kept as {damaged + _DAMAGED!r} until you delete it or clear the store."
+        )
         try:
             if self._newest() <= self._generation:  # no other process has repaired it
                 with contextlib.closing(open_damaged(damaged)) as source:
@@ -166,7 +189,7 @@ class SharedFile:
             self._n_mended += 1
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(OSError):
-                    os.unlink(damaged + suffix)
+                    os.rename(damaged + suffix, f"{damaged}{_DAMAGED}{suffix}")
         except (OSError, *sqlite.FAILURES) as error:
             self._stop_writing(f"it is damaged and cannot be repaired ({error})")
 
@@ -191,8 +214,19 @@ class SharedFile:
             "correct, but all rows are recomputed."
         )
 
-    def _warn(self, message: str) -> None:
-        warn_once(self.folder, message, message)
+    def _leave_alone(self, error: Exception, start: float, writing: bool) -> None:
+        # Processes that write can usually be read meanwhile.
+        pause((self.folder, "writing") if writing else self.folder, start)
+        self._warn(
+            f"The store in {self.folder!r} has been locked by another process for "
+            f"{time.monotonic() - start:.0f} seconds ({error}). Results are correct, "
+            f"but rows are {'not stored' if writing else 'neither read nor stored'} "
+            "until it is free.",
+            trouble=f"locked, {writing=}",
+        )
+
+    def _warn(self, message: str, trouble: str | None = None) -> None:
+        warn_once(self.folder, trouble or message, message)
 
 
 def _keep_out_of_git(folder: str) -> None:

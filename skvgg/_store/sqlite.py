@@ -268,6 +268,13 @@ def close(connection: sqlite3.Connection, owner: int) -> None:
         connection.close()
 
 
+def is_locked(error: Exception) -> bool:
+    """Return whether another process held the file for too long."""
+    code = getattr(error, "sqlite_errorcode", None)
+    locked = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return code is not None and code & 0xFF in locked
+
+
 def is_passing(error: Exception) -> bool:
     """Return whether an error is temporary rather than a sign of damage."""
     code = getattr(error, "sqlite_errorcode", None)

@@ -1,14 +1,17 @@
-"""Recognize URLs, and check those of stores."""
+"""Recognize the folders and URLs of stores, and check URLs."""
 
 from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 #: The schemes of Redis: plain, with TLS, and a local socket.
 _SCHEMES = ("redis", "rediss", "unix")
+#: The folder that joblib appends.
+_JOBLIB = "joblib"
 #: Environment variable with the password, the same as for ``redis-cli``.
 PASSWORD_VARIABLE = "REDISCLI_AUTH"
 
@@ -21,7 +24,18 @@ def is_url(place: Any) -> bool:
 
 def without_joblib(url: str) -> str:
     """Return a URL without the folder that joblib appends to every location."""
-    return url.removesuffix(os.sep + "joblib").removesuffix("/joblib")
+    return url.removesuffix(os.sep + _JOBLIB).removesuffix(f"/{_JOBLIB}")
+
+
+def one_folder(location: str | os.PathLike[str]) -> str:
+    """Return the folder of a location, however it is written.
+
+    joblib appends "joblib" to a location that is a str, but not to a path.
+    """
+    folder = Path(os.path.realpath(os.path.expanduser(location)))
+    while folder.name == _JOBLIB:
+        folder = folder.parent
+    return str(folder / _JOBLIB)
 
 
 def with_lower_scheme(url: str) -> str:

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-#: Lower bound of the median distance, so that the limit is not zero if most images have
-#: an exact copy.
+#: Lower bound of the median distance, so that the limit is not zero if all images are
+#: copies of one.
 _SMALLEST_MEDIAN = 1e-6
+
+#: Maximum number of copies of an image that are left out of the median, and their
+#: distance relative to that of the next image.
+_N_LEFT_OUT, _LEFT_OUT = 20, 0.13
 
 
 def check_metric(metric: Any) -> None:
@@ -77,7 +81,6 @@ def find_neighbors(
 
 def find_near_duplicates(
     rows: np.ndarray,
-    nearest: np.ndarray,
     threshold: float,
     metric: Any,
     copies: Sequence[np.ndarray],
@@ -90,10 +93,9 @@ def find_near_duplicates(
     ----------
     rows : ndarray of shape (n_samples, n_features), float64
         The rows.
-    nearest : ndarray of shape (n_samples,)
-        Distance of each row to its nearest neighbor; NaN where it is not defined.
     threshold : float
-        Maximum distance of a pair, relative to the median of `nearest`.
+        Maximum distance of a pair, relative to the median distance of a row to the
+        nearest one that is not its near duplicate.
     metric : str or callable
         As in :class:`sklearn.neighbors.NearestNeighbors`.
     copies : sequence of ndarray
@@ -106,7 +108,8 @@ def find_near_duplicates(
     distances : ndarray of shape (n_pairs,), float64
     """
     search = NearestNeighbors(metric=metric).fit(rows)
-    limit = threshold * max(float(np.nanmedian(nearest)), _SMALLEST_MEDIAN)
+    typical = _typical_distance(rows, metric, copies)
+    limit = threshold * max(typical, _SMALLEST_MEDIAN)
     if search.effective_metric_ in ("euclidean", "l2"):
         # scikit-learn expands the square, so copies have a distance of rounding errors.
         longest = float(np.linalg.norm(rows, axis=1).max())
@@ -126,3 +129,25 @@ def find_near_duplicates(
     pairs, places = np.unique(pairs, axis=0, return_index=True)
     order = np.argsort(distances[places], kind="stable")
     return pairs[order], distances[places][order]
+
+
+def _typical_distance(
+    rows: np.ndarray, metric: Any, copies: Sequence[np.ndarray]
+) -> float:
+    """Return the median distance of a row to the nearest one that is not its copy.
+
+    A row's copies are its nearest rows, up to the last one that is much closer than the
+    next. So copies do not make distances seem small, even if all rows have some.
+    """
+    later = [index for group in copies for index in group[1:]]
+    rows = np.delete(rows, later, axis=0)
+    n_neighbors = min(_N_LEFT_OUT + 1, len(rows) - 1)
+    if n_neighbors < 1:
+        return 0.0
+    search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric).fit(rows)
+    distances, _ = search.kneighbors()
+    is_copy = np.zeros(distances.shape, bool)
+    is_copy[:, :-1] = distances[:, :-1] < _LEFT_OUT * distances[:, 1:]
+    is_copy = np.logical_or.accumulate(is_copy[:, ::-1], axis=1)[:, ::-1]
+    first = is_copy.sum(axis=1)
+    return float(np.nanmedian(distances[np.arange(len(rows)), first]))

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.utils.multiclass import type_of_target
 
 from skvgg._images import MAX_PIXELS, Images
 from skvgg.plotting._axes import axes_to_draw_on, check_axes, check_cmap
-from skvgg.plotting._labels import check_labels, check_same_length
+from skvgg.plotting._labels import check_labels, check_same_length, check_targets
 from skvgg.plotting._pipeline import check_rows, read_as, rows_of
 from skvgg.plotting._tables import check_count
 from skvgg.plotting._thumbnails import SIDE, make_thumbnails
@@ -50,7 +51,7 @@ class EmbeddingDisplay:
         Paths, bytes, open binary files, PIL images or arrays; or one array of all
         images.
     labels : array-like of shape (n_samples,), default=None
-        Classes of the images.
+        Classes of the images, or numbers.
     method_name : str, default=""
         Name of the method in the axis labels.
     max_pixels : int or None, default=89478485
@@ -63,7 +64,7 @@ class EmbeddingDisplay:
     images : sequence of images
         The images, which are decoded when they are drawn.
     labels : ndarray of shape (n_samples,) or None
-        Classes of the images.
+        Classes of the images, or numbers.
     method_name : str
         Name of the method.
     indices_ : ndarray of shape (n_drawn,), int
@@ -76,6 +77,8 @@ class EmbeddingDisplay:
         One point per image, below the thumbnails.
     boxes_ : list of matplotlib AnnotationBbox
         The thumbnails.
+    colorbar_ : matplotlib Colorbar or None
+        The colors of numbers; None for classes.
 
     See Also
     --------
@@ -152,8 +155,9 @@ class EmbeddingDisplay:
         X : images
             Images as in :meth:`skvgg.VGG19Features.transform`.
         y : array-like of shape (n_samples,), default=None
-            Classes of the images, at most 20, shown as colors. They are passed to the
-            `fit` of the transformer, but not to `method`.
+            Classes of the images, at most 20, or numbers, such as the targets of a
+            regression, shown as colors. They are passed to the `fit` of the
+            transformer, but not to `method`.
         method : transformer, default=None
             A transformer whose `fit_transform` returns two columns, such as
             :class:`sklearn.manifold.TSNE`. None uses the first two components of
@@ -169,7 +173,7 @@ class EmbeddingDisplay:
         ------
         ValueError
             If `estimator` has no transformer, a parameter is invalid, `method` does not
-            return two columns, y does not contain classes, there is only one image, or
+            return two columns, y has more than 20 classes, there is only one image, or
             an image cannot be used. The message names the index and path of the image.
         FileNotFoundError
             If the file of an image does not exist.
@@ -191,7 +195,7 @@ class EmbeddingDisplay:
         labels = None
         if y is not None:
             check_same_length(images, y, "y")
-            labels = _check_classes(y)
+            labels = _check_colored(y)
         rows, _ = rows_of(estimator, X, y)
         return cls(
             embedding=_check_map(method.fit_transform(rows), len(images), method),
@@ -221,8 +225,8 @@ class EmbeddingDisplay:
         thumbnail_size : float, default=28
             Longer side of a thumbnail, in points (1/72 of an inch).
         cmap : str or Colormap, default=None
-            Colors of the classes. None uses "tab10", or "tab20" for more than ten
-            classes.
+            Colors of the classes or numbers. None uses "tab10", "tab20" for more than
+            ten classes, or "viridis" for numbers.
 
         Returns
         -------
@@ -243,7 +247,7 @@ class EmbeddingDisplay:
         with axes_to_draw_on(ax, caller, (8, 6)) as axes:
             self.ax_: Any = axes
             self.figure_: Any = axes.figure
-            self._draw(classes, colors, max_images, thumbnail_size)
+            self._draw(classes, colors, max_images, thumbnail_size, cmap)
         return self
 
     def _draw(
@@ -252,12 +256,14 @@ class EmbeddingDisplay:
         colors: list[Any],
         max_images: int,
         thumbnail_size: float,
+        cmap: Any,
     ) -> None:
         self.points_ = self.ax_.scatter(*self.embedding.T, s=12, c=colors)
         self.ax_.margins(0.08)
         for set_label, number in ((self.ax_.set_xlabel, 1), (self.ax_.set_ylabel, 2)):
             set_label(f"{self.method_name} {number}".strip())
         self._draw_legend(classes)
+        self._draw_colorbar(cmap)
         self.indices_ = self._choose(max_images, thumbnail_size)
         self.boxes_ = self._draw_thumbnails(colors, thumbnail_size)
 
@@ -267,6 +273,8 @@ class EmbeddingDisplay:
 
         if self.labels is None:
             return [], ["gray"] * len(self.embedding)
+        if _is_continuous(self.labels):
+            return [], list(self._scale(cmap).to_rgba(self.labels))
         classes, codes = np.unique(self.labels, return_inverse=True)
         many = len(classes) > 10
         chosen = mpl.colormaps.get_cmap(cmap or ("tab20" if many else "tab10"))
@@ -276,6 +284,20 @@ class EmbeddingDisplay:
             palette = list(chosen(np.linspace(0, 1, len(classes))))
         names = [_shorten(str(label)) for label in classes.tolist()]
         return list(zip(names, palette, strict=True)), [palette[code] for code in codes]
+
+    def _scale(self, cmap: Any) -> Any:
+        """Return the colors of numbers, as matplotlib's ScalarMappable."""
+        from matplotlib.cm import ScalarMappable
+
+        scale = ScalarMappable(cmap=cmap or "viridis")
+        scale.set_array(self.labels)
+        scale.autoscale()
+        return scale
+
+    def _draw_colorbar(self, cmap: Any) -> None:
+        self.colorbar_: Any = None
+        if self.labels is not None and _is_continuous(self.labels):
+            self.colorbar_ = self.figure_.colorbar(self._scale(cmap), ax=self.ax_)
 
     def _draw_legend(self, classes: list[tuple[str, Any]]) -> None:
         from matplotlib.lines import Line2D
@@ -345,7 +367,19 @@ def _shorten(name: str) -> str:
     return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
 
 
-def _check_classes(y: Any) -> np.ndarray:
+def _is_continuous(labels: np.ndarray) -> bool:
+    """Return whether labels are numbers that are no classes, or too many of them."""
+    if labels.dtype.kind not in "iuf":
+        return False
+    is_continuous = type_of_target(labels) == "continuous"
+    return is_continuous or len(np.unique(labels)) > _MAX_CLASSES
+
+
+def _check_colored(y: Any) -> np.ndarray:
+    """Check that targets can be shown as colors and return them as an array."""
+    targets = check_targets(y, "y")
+    if _is_continuous(targets):
+        return targets
     labels = check_labels(y, "y")
     n_classes = len(np.unique(labels))
     if n_classes > _MAX_CLASSES:

@@ -19,6 +19,13 @@ def check_labels(y: Any, name: str) -> np.ndarray:
     ValueError
         If y has several columns, missing values, or continuous values.
     """
+    y = check_targets(y, name)
+    check_classification_targets(y)
+    return y
+
+
+def check_targets(y: Any, name: str) -> np.ndarray:
+    """Check that no targets are missing and return them as an array."""
     y = column_or_1d(y)
     missing = [i for i, label in enumerate(y.tolist()) if _is_missing(label)]
     if missing:
@@ -26,7 +33,6 @@ def check_labels(y: Any, name: str) -> np.ndarray:
             f"{name}[{missing[0]}] is {y.tolist()[missing[0]]!r}; expected a label. "
             "Drop the image, or add a label."
         )
-    check_classification_targets(y)
     return y
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvgg._definition.architecture import Output
+from skvgg._definition.architecture import Output, PoolingName
 from skvgg._extraction.settings import expand_layers
-from skvgg._typing import PoolingName
 from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._layer_search import check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline

@@ -14,8 +14,7 @@ from sklearn.model_selection import check_cv, cross_val_score
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skvgg._definition.architecture import POOLINGS, Output
-from skvgg._typing import PoolingName
+from skvgg._definition.architecture import POOLINGS, Output, PoolingName
 from skvgg.features import VGG19Features
 from skvgg.plotting._pipeline import split_pipeline
 from skvgg.plotting._routing import check_groups

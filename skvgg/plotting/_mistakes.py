@@ -21,6 +21,7 @@ from skvgg.plotting._labels import (
 )
 from skvgg.plotting._pipeline import read_as
 from skvgg.plotting._probabilities import (
+    check_has_proba,
     check_proba,
     classes_of_columns,
     cross_val_proba,
@@ -208,6 +209,7 @@ class MistakesDisplay:
         check_axes(ax, caller)
         check_count(n_images, "n_images")
         check_count(n_columns, "n_columns")
+        check_has_proba(estimator)
         images, max_pixels = read_as(estimator, X, _INSTEAD)
         check_same_length(images, y, "y")
         y = check_labels(y, "y")
@@ -249,7 +251,8 @@ class MistakesDisplay:
         y_proba : array-like of shape (n_samples, n_classes)
             Out-of-sample predicted probabilities, such as the result of
             ``cross_val_predict(..., method="predict_proba")``. If the columns of a
-            DataFrame are named after the classes, they may be in any order.
+            DataFrame are named after the classes, also by numbers, they may be in any
+            order.
         labels : array-like of shape (n_classes,), default=None
             Classes in the order of the columns of `y_proba`. None uses the labels in
             `y_true`, in the order of the names of the columns, or else sorted.

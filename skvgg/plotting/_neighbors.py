@@ -97,9 +97,11 @@ class NeighboursDisplay:
     Notes
     -----
     Two images are near duplicates if their distance is less than `threshold` times the
-    median distance to the nearest other image, over all images of both parts.
-    cleanlab's ``Datalab`` uses the same rule. Images with equal features are always
-    near duplicates, and their distance is zero with every metric.
+    median distance to the nearest other image, over all images of both parts. Copies do
+    not count in this median: if some images are closer than 0.13 times the distance of
+    the next one, the distance to that one counts. (cleanlab's ``Datalab`` uses the same
+    rule, but counts copies.) Images with equal features are always near
+    duplicates, and their distance is zero with every metric.
 
     Test images with a near duplicate in the training set make scores too optimistic.
     Keep near duplicates in the same part, with the `groups` of a splitter.
@@ -332,7 +334,7 @@ class NeighboursDisplay:
         copies = find_copies(rows)  # hashes all rows
         distances, neighbors = find_neighbors(rows, int(n_neighbors), metric, copies)
         pairs, pair_distances = find_near_duplicates(
-            rows, distances[:, 0], float(threshold), metric, copies
+            rows, float(threshold), metric, copies
         )
         return cls(
             images=images,

@@ -64,7 +64,7 @@ def _find_features(pipeline: Any) -> tuple[str, VGG19Features, Any] | None:
     if found is None or rest == "passthrough":
         return found and (f"{name}__{found[0]}", found[1], found[2])
     steps = [(name, found[2]), *rest.steps]
-    rest = Pipeline(steps, memory=rest.memory, verbose=rest.verbose)
+    rest = type(rest)(steps, memory=rest.memory, verbose=rest.verbose)
     return f"{name}__{found[0]}", found[1], rest
 
 
@@ -112,7 +112,18 @@ def _steps_of(estimator: Any) -> list[Any]:
         return []
     if not isinstance(estimator, Pipeline):
         return [estimator]
-    return [step for _, nested in estimator.steps for step in _steps_of(nested)]
+    steps = without_samplers(estimator).steps
+    return [step for _, nested in steps for step in _steps_of(nested)]
+
+
+def without_samplers(pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline with the fitted steps that transform or predict.
+
+    Steps with `fit_resample`, which imbalanced-learn's pipelines may have, only change
+    the rows that the next steps are fitted on.
+    """
+    steps = [step for step in pipeline.steps if not hasattr(step[1], "fit_resample")]
+    return Pipeline(steps)
 
 
 def unwrap(estimator: Any) -> Any:
@@ -282,7 +293,7 @@ def transformer_of(estimator: Any) -> Any:
     if hasattr(estimator, "transform"):
         return estimator
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        return transformer_of(estimator[:-1])
+        return transformer_of(without_samplers(estimator)[:-1])
     if _takes_images(estimator):
         check_is_fitted(estimator)
     raise ValueError(

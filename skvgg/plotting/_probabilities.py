@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
@@ -51,21 +51,13 @@ def cross_val_proba(
     Raises
     ------
     ValueError
-        If the estimator has no `predict_proba`, or `cv` does not put each image into
-        one test fold.
+        If `cv` does not put each image into one test fold.
 
     Notes
     -----
     Unlike :func:`sklearn.model_selection.cross_val_predict`, this fits on the labels as
     they are, so parameters may name them, such as `class_weight` of a classifier.
     """
-    if not hasattr(estimator, "predict_proba"):
-        raise ValueError(
-            f"{_name_of(estimator)} has no predict_proba, but losses and label errors "
-            "are computed from probabilities. Use a classifier with predict_proba, "
-            "such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, or "
-            "wrap your classifier: CalibratedClassifierCV(LinearSVC())."
-        )
     indexable(X, y, groups)
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     split_params, fit_params = route(estimator, splitter, groups, params, caller)
@@ -101,6 +93,24 @@ def cross_val_proba(
             proba = model.predict_proba(_safe_indexing(rows, test))
             y_proba[np.ix_(test, columns)] = proba
     return y_proba, classes
+
+
+def check_has_proba(estimator: Any) -> None:
+    """Raise a ValueError if an estimator has no `predict_proba`."""
+    if is_regressor(estimator):
+        raise ValueError(
+            f"{_name_of(estimator)} is a regressor, but losses and label errors are "
+            "those of a classifier. To find the images with the largest errors of a "
+            "regressor, sort np.abs(y - cross_val_predict(model, X, y)); see also "
+            "sklearn.metrics.PredictionErrorDisplay."
+        )
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"{_name_of(estimator)} has no predict_proba, but losses and label errors "
+            "are computed from probabilities. Use a classifier with predict_proba, "
+            "such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, or "
+            "wrap your classifier: CalibratedClassifierCV(LinearSVC())."
+        )
 
 
 def _no_score(estimator: Any, X: Any, y: Any) -> float:
@@ -167,7 +177,8 @@ def classes_of_columns(
     ----------
     y_proba : DataFrame or array-like
         Names that are classes, or their strings, set the order of the columns. Other
-        names, such as the numbers that pandas gives by default, do not.
+        names do not, such as the numbers that pandas gives by default if not all of
+        them are classes.
     classes : ndarray of shape (n_classes,)
         All classes.
     is_ordered : bool
@@ -179,18 +190,22 @@ def classes_of_columns(
         If only some of the names are classes, or they contradict the given order.
     """
     names = list(getattr(y_proba, "columns", ()))
-    if len(names) != len(classes) or names == list(range(len(names))):
+    if len(names) != len(classes):
         return classes
-    by_name = {str(label): place for place, label in enumerate(classes.tolist())}
-    places = [by_name.get(str(name)) for name in names]
+    labels = classes.tolist()
+    by_name = {str(label): place for place, label in enumerate(labels)}
+    by_name |= {label: place for place, label in enumerate(labels)}  # 1 is also 1.0
+    places = [by_name.get(name, by_name.get(str(name))) for name in names]
     found = [place for place in places if place is not None]
-    if not found:
+    is_numbered = names == list(range(len(names))) and len(found) < len(names)
+    if not found or is_numbered:
         return classes
     if sorted(found) != list(range(len(classes))):
         raise ValueError(
             f"y_proba has the columns {_listed(names)}, but the classes are "
             f"{_listed(classes.tolist())}. Name all columns after classes, each once, "
-            "or pass an array and its classes as labels."
+            "or pass an array, y_proba.to_numpy(), whose columns are in the order of "
+            "labels, or of the sorted classes."
         )
     if is_ordered and found != sorted(found):
         raise ValueError(
