@@ -22,7 +22,6 @@ from skvgg._network import (
 )
 from skvgg._network.overflow import may_overflow
 from skvgg._runtime import machine_code, processor, warn
-from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import maxima, relative_error, run_python
 from .test_same_as_keras import keras_outputs, random_images, split_by_layer

@@ -169,7 +169,7 @@ def _rng(seed: int, index: int, digest: bytes) -> np.random.Generator:
 
 
 #: All views except the image itself, by the value of `augment`.
-FLIPS: dict[str, tuple[View, ...]] = {
+FLIPS: dict[str, tuple[Flip, ...]] = {
     "flip": (Flip(True, False),),
     "flips": (Flip(True, False), Flip(False, True), Flip(True, True)),
 }

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.utils.validation import check_is_fitted
 
-from skvgg._extraction.views import FLIPS, View
+from skvgg._extraction.views import FLIPS, FixedView
 from skvgg.features import VGG19Features
 from skvgg.plotting._pipeline import split_fitted, unwrap
 
@@ -21,14 +21,14 @@ class Branch:
     ----------
     features : VGG19Features
         The transformer, without its own views.
-    views : tuple of View or None
+    views : tuple of FixedView or None
         Views whose features are averaged to the row of the image.
     steps : list of estimator
         Transformers of that row, followed by a classifier or regressor.
     """
 
     features: VGG19Features
-    views: tuple[View | None, ...]
+    views: tuple[FixedView | None, ...]
     steps: list[Any]
 
 

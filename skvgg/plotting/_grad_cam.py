@@ -81,7 +81,7 @@ class ViewedImage:
     ----------
     features : VGG19Features
         The transformer.
-    views : sequence of View or None
+    views : sequence of FixedView or None
         The views whose features are averaged; None is the image itself.
     pixels : ndarray of shape (height, width, 3)
     digest : bytes
