@@ -68,7 +68,6 @@ def make_images():
         "jpeg2000": (image, "JPEG2000", {}),
         "ppm": (image, "PPM", {}),
         "tga": (image, "TGA", {"compression": "tga_rle"}),
-        "ico": (image, "ICO", {}),
     }
     if features.check("avif"):
         cases["avif"] = (image, "AVIF", {})
