@@ -1,11 +1,12 @@
 """Files whose headers say more than Pillow applies: against pixels computed by hand."""
 
 import io
-import json
 import pickle
+import re
 import resource
 import struct
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -17,7 +18,7 @@ from skvgg._images import Framing, all_switches, decode, load, set_switches
 from skvgg.datasets import find_bad_images
 from skvgg.plotting._thumbnails import make_thumbnails
 
-from .conftest import run_python
+from .test_workers import tasks_of
 
 SIZE = (16, 24)  # height, width
 WHITE = (255, 255, 255)
@@ -33,7 +34,8 @@ def read(item, size=SIZE, max_pixels=None):
 def read_both(data, size=SIZE):
     """Return the pixels of a file, which are those of the open PIL image."""
     pixels, texts = read(data, size)
-    opened, others = read(Image.open(io.BytesIO(data)), size)
+    with warnings.catch_warnings(action="ignore"):  # of damaged EXIF data
+        opened, others = read(Image.open(io.BytesIO(data)), size)
     np.testing.assert_array_equal(pixels, opened)
     assert len(texts) == len(others)
     return pixels
@@ -316,7 +318,9 @@ def test_profiles_are_applied_to_the_colors_of_a_palette(form):
     np.testing.assert_array_equal(pixels, straight)
     assert np.abs(pixels.astype(int) - expected).max() < 25  # of sRGB's other curve
     if options:
-        clear = read_both(encode(image.quantize(2), form, icc_profile=profile, **options))
+        clear = read_both(
+            encode(image.quantize(2), form, icc_profile=profile, **options)
+        )
         is_clear = (clear == 255).all(axis=2)
         assert is_clear.mean() == 0.5
         np.testing.assert_array_equal(clear[~is_clear], straight[~is_clear])
@@ -359,9 +363,9 @@ def test_a_profile_that_changes_nothing_leaves_the_pixels_as_they_are(name, phot
     ("mode", "profile", "told"),
     [
         ("RGB", LINEAR, "'gray'.*it is for GRAY, the image is RGB"),
-        ("RGB", b"no profile", "'10 bytes'"),
+        ("RGB", b"no profile", "without a name, 10 bytes"),
         ("CMYK", rgb_profile(2.2), "'colors'.*it is for RGB, the image is CMYK"),
-        ("I;16", rgb_profile(2.2)[:300], "bytes'"),
+        ("I;16", rgb_profile(2.2)[:300], "without a name, 300 bytes"),
         ("P", LINEAR, "'gray'.*it is for GRAY"),
     ],
 )
@@ -372,9 +376,6 @@ def test_a_profile_that_cannot_be_applied_is_named(mode, profile, told):
         item = Image.open(io.BytesIO(item)) if path else item
         _, (text,) = read(item)
         assert text.startswith("X[7] has the color profile ")
-        pytest.importorskip("re")
-        import re
-
         assert re.search(told, text)
 
 
@@ -417,11 +418,15 @@ def test_a_fourth_channel_that_the_header_calls_alpha_is_alpha(bits, kind):
 def bmp(pixels, compression, masks=()):
     height, width = pixels.shape[:2]
     data = pixels[::-1, :, [2, 1, 0, 3]].tobytes()
-    size = 40 + (16 if len(masks) == 4 else 0)
-    info = struct.pack("<IiiHHIIiiII", size, width, height, 1, 32, compression, len(data), 0, 0, 0, 0)  # noqa: E501
-    start = 14 + len(info) + 4 * len(masks)
+    size = 108 if len(masks) == 4 else 40
+    info = struct.pack(
+        "<IiiHHIIiiII", size, width, height, 1, 32, compression, len(data), 0, 0, 0, 0
+    )
+    info += struct.pack(f"<{len(masks)}I", *masks)
+    info += bytes(max(size - len(info), 0))
+    start = 14 + len(info)
     head = struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start)
-    return head + info + struct.pack(f"<{len(masks)}I", *masks) + data
+    return head + info + data
 
 
 @pytest.mark.parametrize(
@@ -679,30 +684,16 @@ def small(**parameters):
     return VGG19Features(None, image_size=32, random_state=0, **parameters)
 
 
-def test_workers_read_truncated_files_if_the_main_process_does(
-    cut, switches, tmp_path
-):
+def test_workers_read_truncated_files_if_the_main_process_does(cut, switches):
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     expected = small().transform([cut])
-    script = f"""
-import pickle, sys
-import numpy as np
-from PIL import ImageFile
-assert not ImageFile.LOAD_TRUNCATED_IMAGES
-work, items = pickle.loads(sys.stdin.buffer.read())
-done = work(items)
-assert not done.bad, done.bad
-(key,) = done.keys[0]
-print(done.arrays[key].tolist())
-"""
-    from .test_workers import tasks_of
-
-    work, items = tasks_of(small(n_jobs=2, batch_size=1), [cut, cut])[0]
-    path = tmp_path / "task"
-    path.write_bytes(pickle.dumps((work, items)))
-    script = script.replace("sys.stdin.buffer.read()", f"open({str(path)!r}, 'rb').read()")
-    actual = json.loads(run_python(script, tmp_path).stdout)
-    np.testing.assert_allclose([actual], expected, rtol=1e-5, atol=1e-5)
+    tasks = tasks_of(small(n_jobs=2, batch_size=1), [cut, cut])
+    work, items = pickle.loads(pickle.dumps(tasks[0]))
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # as in a new process
+    done = work(items)
+    assert done.bad == {}
+    (key,) = done.keys[0]
+    np.testing.assert_array_equal([done.arrays[key]], expected)
 
 
 def test_rows_of_truncated_files_are_not_cached_as_those_of_whole_ones(
@@ -757,19 +748,21 @@ def test_the_limit_for_scans_is_raised_by_max_pixels():
 
 
 def test_bytes_that_look_like_scans_in_metadata_do_not_count():
-    data = encode(Image.new("L", (64, 64)), "JPEG", exif=b"Exif\0\0" + b"\xff\xda" * 900)
+    data = encode(
+        Image.new("L", (64, 64)), "JPEG", exif=b"Exif\0\0" + b"\xff\xda" * 900
+    )
     assert find_bad_images([data], max_pixels=64 * 64) == {}
 
 
 def test_a_tiff_with_a_tile_larger_than_itself_is_rejected_before_decoding():
-    side = 20_000
+    side = 10_000
     packed = zlib.compress(bytes(side * side))
     tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side,
             324: 8 + 2 + 12 * 10 + 4, 325: len(packed)}  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in tags)
     data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + packed
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ValueError, match="400000000 pixels"):
+    with pytest.raises(ValueError, match="100000000 pixels"):
         read(data, max_pixels=89_478_485)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 

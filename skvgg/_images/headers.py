@@ -28,8 +28,9 @@ _USUAL_SCANS = 10
 #: The gray levels of PNG files with few bits are multiplied by this to get 8 bits.
 _STEPS = {"L;2": 85, "L;4": 17}
 
-#: The start of a marker in a JPEG: not an escaped byte, a restart, or filling.
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+#: The start of a marker in a JPEG that has a length, or of the end (D9): neither an
+#: escaped byte nor filling.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
 Box = tuple[int, int, int, int]
 
@@ -166,7 +167,10 @@ def _read_png(image: Any) -> dict[str, Any]:
     if raw == "RGB;16B" and "transparency" in image.info:
         # Read in the other order of bytes, the high byte is the low one.
         with Image.open(io.BytesIO(_file_of(image)), formats=["PNG"]) as low:
-            low.tile = [(*tile[:3], "RGB;16L") for tile in low.tile]
+            low.tile = [
+                (*tile[:3], "RGB;16L")  # type: ignore[misc]  # a tuple before Pillow 11
+                for tile in low.tile
+            ]
             low_bytes = np.asarray(low)
     box = None if image.info.get("default_image") else image.info.get("bbox")
     return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
 
@@ -16,14 +18,17 @@ _SRGB = ImageCms.createProfile("sRGB")
 #: What Pillow raises for damaged profiles, and for those that do not fit.
 _ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
+#: Little CMS's cmsFLAGS_NOOPTIMIZE. Pillow names it only since version 10.2.
+_NOT_OPTIMIZED = 0x0100
+
 #: Levels of the colors that tell whether a profile changes anything.
 _LEVELS = (0, 8, 24, 51, 102, 153, 204, 255)
 
-#: Modes in which an image of a mode can be given to a profile of a color space.
+#: Modes of the images that a profile of a color space can be applied to.
 _MODES = {
-    "RGB": {"L": "RGB", "LA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"},
-    "GRAY": {"L": "L", "LA": "L"},
-    "CMYK": {"CMYK": "CMYK"},
+    "RGB": ("L", "LA", "RGB", "RGBA"),
+    "GRAY": ("L", "LA"),
+    "CMYK": ("CMYK",),
 }
 
 
@@ -44,15 +49,8 @@ def to_srgb(image: Image.Image, oddities: Oddities) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if profile:
-        try:
+        with _noting(profile, oddities):
             image = _apply(profile, image)
-        except _ERRORS as error:
-            reason = str(error) or type(error).__name__
-            oddities.add(
-                f"has the color profile {_name_of(profile)!r}, which cannot be applied "
-                f"to its pixels ({reason}), so that its colors may be wrong. Convert "
-                "it to sRGB, or remove the profile."
-            )
     if image.mode == "LA":
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB")
@@ -65,32 +63,69 @@ def curve_to_srgb(profile: bytes, oddities: Oddities) -> np.ndarray | None:
     -------
     ndarray of shape (256,), float64, or None
     """
-    levels = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    levels.info["icc_profile"] = profile
-    converted = to_srgb(levels, oddities)
-    if converted.mode == "L":
-        return None
-    return np.asarray(converted)[0].mean(axis=1)
+    with _noting(profile, oddities):
+        _check_fits(profile, "L")
+        return _curve(profile)
+    return None
+
+
+@contextmanager
+def _noting(profile: bytes, oddities: Oddities) -> Iterator[None]:
+    """Note errors of a profile instead of raising."""
+    try:
+        yield
+    except _ERRORS as error:
+        oddities.add(
+            f"has the color profile {_name_of(profile)!r}, which cannot be applied to "
+            f"its pixels ({str(error) or type(error).__name__}), so that its colors "
+            "may be wrong. Convert it to sRGB, or remove the profile."
+        )
+
+
+def _check_fits(profile: bytes, mode: str) -> None:
+    space = _space_of(profile)
+    if mode not in _MODES.get(space, ()):
+        raise ValueError(f"it is for {space}, the image is {mode}")
 
 
 def _apply(profile: bytes, image: Image.Image) -> Image.Image:
-    space = _open(profile).profile.xcolor_space.strip()
-    if image.mode not in _MODES.get(space, ()):
-        raise ValueError(f"it is for {space}, the image is {image.mode}")
-    mode = _MODES[space][image.mode]
-    transform = _transform(profile, mode)
-    if transform is None:
-        return image
-    if image.mode == "LA":
-        alpha = image.getchannel("A")
-        converted = transform.apply(image.convert(mode))
-        converted.putalpha(alpha)
-        return converted
-    return transform.apply(image if mode == image.mode else image.convert(mode))
+    _check_fits(profile, image.mode)
+    if image.mode in ("L", "LA"):
+        curve = _curve(profile)
+        if curve is None:
+            return image
+        gray = image.getchannel("L").point(curve.round().astype(int).tolist())
+        if image.mode == "LA":
+            gray.putalpha(image.getchannel("A"))
+        return gray
+    transform = _transform(profile, image.mode)
+    return image if transform is None else transform.apply(image)
+
+
+@lru_cache(maxsize=16)
+def _curve(profile: bytes) -> np.ndarray | None:
+    """Return what gray levels become in sRGB, or None if they do not change.
+
+    Little CMS optimizes the conversion of gray to one that is wrong by 10 levels near
+    black, for a linear profile.
+    """
+    levels = np.arange(256, dtype=np.uint8)
+    mode = "L" if _space_of(profile) == "GRAY" else "RGB"
+    transform = ImageCms.buildTransform(
+        _open(profile), _SRGB, mode, "RGB", flags=_NOT_OPTIMIZED
+    )
+    converted = transform.apply(Image.fromarray(levels[None]).convert(mode))
+    curve = np.asarray(converted)[0].mean(axis=1)
+    return curve if np.abs(curve - levels).max() > 1 else None
 
 
 def _open(profile: bytes) -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(io.BytesIO(profile))
+
+
+@lru_cache(maxsize=16)
+def _space_of(profile: bytes) -> str:
+    return str(_open(profile).profile.xcolor_space).strip()
 
 
 @lru_cache(maxsize=16)
@@ -103,20 +138,15 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     transform = ImageCms.buildTransform(_open(profile), _SRGB, mode, target)
     if mode == "CMYK":
         return transform
-    if mode == "L":
-        colors = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    else:
-        grid = np.array([*product(_LEVELS, repeat=3)], np.uint8)[None]
-        colors = Image.fromarray(grid).convert(mode)
-    before, after = (
-        np.asarray(image.convert("RGB")).astype(int)
-        for image in (colors, transform.apply(colors))
-    )
-    return transform if np.abs(after - before).max() > 1 else None
+    grid = np.array([*product(_LEVELS, repeat=3)], np.uint8)[None]
+    converted = transform.apply(Image.fromarray(grid).convert(mode)).convert("RGB")
+    change = np.abs(np.asarray(converted).astype(int) - grid).max()
+    return transform if change > 1 else None
 
 
 def _name_of(profile: bytes) -> str:
     try:
-        return ImageCms.getProfileDescription(_open(profile)).strip()
+        name = ImageCms.getProfileDescription(_open(profile)).strip()
     except _ERRORS:
-        return f"{len(profile)} bytes"
+        name = ""
+    return name or f"without a name, {len(profile)} bytes"
