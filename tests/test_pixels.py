@@ -304,6 +304,18 @@ def test_gray_profiles_are_applied_to_gray_with_transparency():
     assert_near(read_both(data), expected)
 
 
+def test_gray_profiles_are_applied_to_gray_that_pillow_keeps_as_colors():
+    gray = ramp(255, np.uint8)
+    expected = three(srgb_of_linear(gray / 255))
+    deep = np.stack([gray.astype(np.uint16) * 257, np.full(SIZE, 65535)], axis=2)
+    rows = [pack(row.ravel(), 16) for row in deep]
+    data = png(rows, SIZE[1], 16, 4, (b"iCCP", b"x\0\0" + zlib.compress(LINEAR)))
+    assert Image.open(io.BytesIO(data)).mode == "RGBA"
+    assert_near(read_both(data), expected)
+    palette = Image.fromarray(gray).convert("P")
+    assert_near(read_both(encode(palette, "TIFF", icc_profile=LINEAR)), expected)
+
+
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_profiles_are_applied_to_the_colors_of_a_palette(form):
     image = Image.new("RGB", SIZE[::-1], (200, 60, 10))
@@ -370,11 +382,14 @@ def test_a_profile_that_changes_nothing_leaves_the_pixels_as_they_are(name, phot
     ],
 )
 def test_a_profile_that_cannot_be_applied_is_named(mode, profile, told):
-    image = Image.new(mode, SIZE[::-1])
+    image = Image.new("RGB", SIZE[::-1], (200, 0, 0))
+    image = image.quantize(2) if mode == "P" else image.convert("L").convert(mode)
+    if mode == "RGB":
+        image = Image.new("RGB", SIZE[::-1], (200, 0, 0))
     for path in (0, 1):
         item = encode(image, "TIFF", icc_profile=profile)
         item = Image.open(io.BytesIO(item)) if path else item
-        _, (text,) = read(item)
+        text = read(item)[1][-1]
         assert text.startswith("X[7] has the color profile ")
         assert re.search(told, text)
 
@@ -782,7 +797,7 @@ def test_each_kind_of_oddity_is_said_once(recwarn):
     clear = encode(Image.fromarray(rgba(0)), "PNG")
     also_clear = encode(Image.fromarray(rgba(0)), "PNG", compress_level=1)
     dark = ramp(255, np.uint16)
-    wrong = encode(Image.new("RGB", (9, 9)), "PNG", icc_profile=LINEAR)
+    wrong = encode(Image.new("RGB", (9, 9), "red"), "PNG", icc_profile=LINEAR)
     for call in (
         lambda: find_bad_images([clear, dark, also_clear, wrong]),
         lambda: make_thumbnails([clear, dark, also_clear, wrong], range(4), None),
@@ -797,7 +812,7 @@ def test_each_kind_of_oddity_is_said_once(recwarn):
 
 def test_what_is_odd_about_pil_images_is_said_with_workers_too(recwarn):
     image = Image.open(
-        io.BytesIO(encode(Image.new("RGB", (9, 9)), "PNG", icc_profile=LINEAR))
+        io.BytesIO(encode(Image.new("RGB", (9, 9), "red"), "PNG", icc_profile=LINEAR))
     )
     from joblib import parallel_config
 

@@ -89,6 +89,8 @@ def _check_fits(profile: bytes, mode: str) -> None:
 
 
 def _apply(profile: bytes, image: Image.Image) -> Image.Image:
+    if _space_of(profile) == "GRAY":
+        image = _as_gray(image)
     _check_fits(profile, image.mode)
     if image.mode in ("L", "LA"):
         curve = _curve(profile)
@@ -117,6 +119,15 @@ def _curve(profile: bytes) -> np.ndarray | None:
     converted = transform.apply(Image.fromarray(levels[None]).convert(mode))
     curve = np.asarray(converted)[0].mean(axis=1)
     return curve if np.abs(curve - levels).max() > 1 else None
+
+
+def _as_gray(image: Image.Image) -> Image.Image:
+    """Return gray that a decoder has written as colors, such as AVIF's, as gray."""
+    if image.mode not in ("RGB", "RGBA"):
+        return image
+    gray = image.convert("LA" if image.mode == "RGBA" else "L")
+    is_gray = np.array_equal(np.asarray(gray.convert(image.mode)), np.asarray(image))
+    return gray if is_gray else image
 
 
 def _open(profile: bytes) -> ImageCms.ImageCmsProfile:
