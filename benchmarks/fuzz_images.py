@@ -26,7 +26,7 @@ from PIL import Image, ImageCms, features
 from safetensors.numpy import save
 
 from skvgg import weights
-from skvgg._images import Framing, decode, load
+from skvgg._images import MAX_PIXELS, Framing, decode, load
 
 SECONDS = 5
 FRAMING = Framing((16, 24), "stretch")
@@ -160,7 +160,7 @@ def mutate(data, rng):
 def try_image(data):
     """Return the result of reading an image."""
     try:
-        pixels = decode(load(data, 7), FRAMING)
+        pixels = decode(load(data, 7), FRAMING, MAX_PIXELS)
     except ValueError as error:
         return "named" if str(error).startswith("X[7]") else f"unnamed: {error}"
     # Float images keep their fractions.

@@ -8,13 +8,16 @@ import struct
 import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
+import dask.array
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from skvgg import VGG19Features
-from skvgg._images import Framing, all_switches, decode, load, set_switches
+from skvgg._images import Framing, all_switches, decode, load
+from skvgg._images.switches import _Using
 from skvgg.datasets import find_bad_images
 from skvgg.plotting._thumbnails import make_thumbnails
 
@@ -681,9 +684,8 @@ def test_a_stream_that_cannot_seek_is_read_once_and_then_says_so():
 
 @pytest.fixture
 def switches():
-    before = all_switches()
-    yield
-    set_switches(before)
+    with _Using()(all_switches()):
+        yield  # then they are as before
 
 
 @pytest.fixture
@@ -706,9 +708,19 @@ def test_workers_read_truncated_files_if_the_main_process_does(cut, switches):
     work, items = pickle.loads(pickle.dumps(tasks[0]))
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # as in a new process
     done = work(items)
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert done.bad == {}
     (key,) = done.keys[0]
     np.testing.assert_array_equal([done.arrays[key]], expected)
+
+
+def test_blocks_of_dask_are_read_as_where_the_collection_was_made(cut, switches):
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    expected = small().transform([cut])
+    paths = dask.array.from_array(np.array([str(cut)]))
+    rows = small().transform(paths)
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # as in a new process
+    np.testing.assert_array_equal(rows.compute(scheduler="threads"), expected)
 
 
 def test_rows_of_truncated_files_are_not_cached_as_those_of_whole_ones(
@@ -727,10 +739,28 @@ def test_all_switches_travel(switches):
     PngImagePlugin.MAX_TEXT_CHUNK = 7
     sent = pickle.loads(pickle.dumps(all_switches()))
     Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = 5, 5
-    set_switches(sent)
-    assert Image.MAX_IMAGE_PIXELS is None
-    assert PngImagePlugin.MAX_TEXT_CHUNK == 7
     assert Framing(SIZE, "stretch").switches == ()  # neither changes rows
+    with _Using()(sent):
+        assert Image.MAX_IMAGE_PIXELS is None
+        assert PngImagePlugin.MAX_TEXT_CHUNK == 7
+    assert Image.MAX_IMAGE_PIXELS == PngImagePlugin.MAX_TEXT_CHUNK == 5
+
+
+def test_tasks_with_other_switches_wait_for_each_other(switches):
+    seen = []
+
+    def task(value):
+        (module, name, _), *others = all_switches()
+        using = ((module, name, value), *others)
+        with using_together(using):
+            before = ImageFile.LOAD_TRUNCATED_IMAGES
+            time.sleep(0.01)
+            seen.append((value, before, ImageFile.LOAD_TRUNCATED_IMAGES))
+
+    using_together = _Using()
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(task, [True, True, False, True, False, False]))
+    assert all(value == before == after for value, before, after in seen)
 
 
 # Files that take long

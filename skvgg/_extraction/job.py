@@ -34,7 +34,7 @@ from skvgg._extraction.workers import (
     uses_workers,
     worker_name,
 )
-from skvgg._images import Images, Switch, all_switches, set_switches
+from skvgg._images import Images, Switch, all_switches, using_switches
 from skvgg._network.engines import arithmetic, choose_method
 from skvgg._network.precision import Precision, computed_in
 from skvgg._network.registry import get_network
@@ -416,7 +416,6 @@ class WorkerJob:
         self._check_version()
         self._check_arithmetic()
         self._check_weights()
-        set_switches(self.switches)
         seen, unseen = split_unseen(items)
         rows, oddities = InMemory(), list[str]()
         job = Job(
@@ -431,7 +430,8 @@ class WorkerJob:
             precision=self.precision,
             warn=oddities.append,
         )
-        keys, bad = job.run(seen)
+        with using_switches(self.switches):
+            keys, bad = job.run(seen)
         return Done(worker_name(), keys, rows.arrays, bad, unseen, oddities)
 
     def __sizeof__(self) -> int:

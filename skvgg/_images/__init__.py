@@ -20,7 +20,7 @@ from skvgg._images.items import (
     renumbered,
 )
 from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
-from skvgg._images.switches import Switch, all_switches, set_switches
+from skvgg._images.switches import Switch, all_switches, using_switches
 from skvgg._images.together import decode_together, load_together
 
 __all__ = [
@@ -45,5 +45,5 @@ __all__ = [
     "name_of",
     "path_of",
     "renumbered",
-    "set_switches",
+    "using_switches",
 ]

@@ -135,7 +135,7 @@ def _deep(
         values = values if top == 255 else (values * 257).round()
     elif top == 4095:
         values = (values / 4095 * 65535).round()
-    values = values.astype(stored.dtype)
+    values = values.astype(stored.dtype, copy=False)
     transparent = image.info.get("transparency")
     if header.box is None and not isinstance(transparent, int):
         return values

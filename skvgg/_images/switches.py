@@ -6,7 +6,9 @@ keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -46,8 +48,44 @@ def all_switches() -> tuple[Switch, ...]:
     return (*_values(names), *_values(_REJECTING))
 
 
-def set_switches(switches: Iterable[Switch]) -> None:
-    """Set switches in this process, except those of modules that it lacks."""
+class _Using:
+    """Sets switches in this process while a ``with`` statement runs.
+
+    Threads with the same switches run together; others wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._n_inside = 0
+        self._switches: tuple[Switch, ...] = ()
+        self._before: tuple[Switch, ...] = ()
+
+    @contextmanager
+    def __call__(self, switches: tuple[Switch, ...]) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._n_inside == 0 or self._switches == switches
+            )
+            if self._n_inside == 0:
+                self._switches, self._before = switches, all_switches()
+                _set(switches)
+            self._n_inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_inside -= 1
+                if self._n_inside == 0:
+                    _set(self._before)
+                    self._changed.notify_all()
+
+
+#: Takes switches, as :func:`all_switches` returned them, and sets them for a while.
+using_switches = _Using()
+
+
+def _set(switches: Iterable[Switch]) -> None:
+    """Set switches, except those of modules that this version of Pillow lacks."""
     for module, name, value in switches:
         if find_spec(module) is not None:
             setattr(import_module(module), name, value)
