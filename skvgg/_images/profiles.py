@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -113,9 +114,8 @@ def _curve(profile: bytes) -> np.ndarray | None:
     """
     levels = np.arange(256, dtype=np.uint8)
     mode = "L" if _space_of(profile) == "GRAY" else "RGB"
-    transform = ImageCms.buildTransform(
-        _open(profile), _SRGB, mode, "RGB", flags=_NOT_OPTIMIZED
-    )
+    flags: Any = _NOT_OPTIMIZED
+    transform = ImageCms.buildTransform(_open(profile), _SRGB, mode, "RGB", flags=flags)
     converted = transform.apply(Image.fromarray(levels[None]).convert(mode))
     curve = np.asarray(converted)[0].mean(axis=1)
     return curve if np.abs(curve - levels).max() > 1 else None
