@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import dask.array
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFile, PngImagePlugin
+from joblib import parallel_config
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin, features
 
 from skvgg import VGG19Features
 from skvgg._images import Framing, all_switches, decode, load
@@ -518,9 +519,8 @@ def test_a_picture_with_damaged_exif_is_used_as_it_stands(form, damage):
     np.testing.assert_array_equal(read_both(data), expected)
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="no AVIF")
 def test_an_avif_with_damaged_exif_is_used_as_it_stands():
-    if not hasattr(Image, "init") or "AVIF" not in Image.SAVE:
-        pytest.skip("no AVIF")
     image = Image.fromarray(rgba(255)[..., :3])
     exif = Image.Exif()
     exif[0x010E] = "a description"
@@ -844,8 +844,6 @@ def test_what_is_odd_about_pil_images_is_said_with_workers_too(recwarn):
     image = Image.open(
         io.BytesIO(encode(Image.new("RGB", (9, 9), "red"), "PNG", icc_profile=LINEAR))
     )
-    from joblib import parallel_config
-
     with parallel_config("threading", n_jobs=2):
         small(n_jobs=2).transform([image])
     texts = [str(warning.message) for warning in recwarn]
