@@ -22,11 +22,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import scipy.io
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 from safetensors.numpy import save
 
 from skvgg import weights
-from skvgg._images import Framing, decode, load
+from skvgg._images import MAX_PIXELS, Framing, decode, load
 
 SECONDS = 5
 FRAMING = Framing((16, 24), "stretch")
@@ -46,6 +46,8 @@ def make_images():
     rgba = image.copy()
     rgba.putalpha(128)
     deep = Image.fromarray(np.arange(3072, dtype=np.uint16).reshape(48, 64))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    profile = {"icc_profile": srgb.tobytes()}
     several = {"save_all": True, "append_images": [small.resize((64, 48))]}
     cases = {
         "jpeg": (image, "JPEG", {"exif": exif}),
@@ -57,18 +59,24 @@ def make_images():
         "png palette": (image.quantize(16), "PNG", {"transparency": 3}),
         "png 1 bit": (image.convert("1"), "PNG", {}),
         "png 16 bit": (deep, "PNG", {}),
+        "png gray": (image.convert("L"), "PNG", {"transparency": 3, **profile}),
+        "png gray alpha": (rgba.convert("LA"), "PNG", profile),
         "apng": (image, "PNG", several),
         "gif": (image, "GIF", several),
         "tiff": (image, "TIFF", {}),
+        "tiff negative": (deep, "TIFF", {"tiffinfo": {262: 0}, **profile}),
         "tiff lzw": (image, "TIFF", {"compression": "tiff_lzw"}),
         "tiff float": (Image.fromarray(np.ones((48, 64), np.float32)), "TIFF", {}),
         "bmp": (image, "BMP", {}),
+        "bmp alpha": (rgba, "BMP", {}),
         "webp": (image, "WEBP", {}),
         "webp alpha": (rgba, "WEBP", {"lossless": True}),
+        "webp animated": (rgba, "WEBP", several),
         "jpeg2000": (image, "JPEG2000", {}),
+        "jpeg2000 alpha": (rgba, "JPEG2000", {}),
         "ppm": (image, "PPM", {}),
         "tga": (image, "TGA", {"compression": "tga_rle"}),
-        "ico": (image, "ICO", {}),
+        "tga alpha": (rgba, "TGA", {}),
     }
     if features.check("avif"):
         cases["avif"] = (image, "AVIF", {})
@@ -152,7 +160,7 @@ def mutate(data, rng):
 def try_image(data):
     """Return the result of reading an image."""
     try:
-        pixels = decode(load(data, 7), FRAMING)
+        pixels = decode(load(data, 7), FRAMING, MAX_PIXELS)
     except ValueError as error:
         return "named" if str(error).startswith("X[7]") else f"unnamed: {error}"
     # Float images keep their fractions.

@@ -6,9 +6,12 @@ Dask is never imported at module level: whoever created the collection imported 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from skvgg._images import Switch, all_switches, using_switches
 
 #: Metadata of the rows, so that Dask need not compute a block to find them out.
 _META = np.empty((0, 0), np.float32)
@@ -76,7 +79,7 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
 
     alone = copy.copy(transformer).set_params(n_jobs=1, verbose=0)
     # With a key of its own, it is sent to each worker once.
-    shared = delayed(alone, traverse=False)
+    shared = delayed(_OnWorker(alone, all_switches()), traverse=False)
     kind, n_features = _kind(X), len(names)
     if kind == "array":
         whole = {axis: -1 for axis in range(1, X.ndim) if X.numblocks[axis] > 1}
@@ -108,6 +111,19 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
     table_of, shared_names = delayed(table_of_block), delayed(names, traverse=False)
     parts = [table_of(part, shared, shared_names) for part in X.to_delayed()]
     return dd.from_delayed(parts, meta, divisions=X.divisions, verify_meta=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _OnWorker:
+    """A transformer that reads files as the process does that made the collection."""
+
+    transformer: Any
+    switches: tuple[Switch, ...]
+
+    def transform(self, images: Any) -> Any:
+        """Return the rows of images."""
+        with using_switches(self.switches):
+            return self.transformer.transform(images)
 
 
 def rows_of_block(

@@ -185,7 +185,8 @@ def find_bad_images(
     -----
     UserWarning
         If all values of a float image lie in 0..1, or those of a 16-bit image in
-        0..4095.
+        0..4095; if an image is transparent everywhere, or has a color profile that
+        cannot be applied.
 
     See Also
     --------

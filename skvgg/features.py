@@ -121,7 +121,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Larger images are rejected before they are decoded, because a small file can
         hold an image that fills the memory. This includes PIL images that are open but
         not decoded yet. Decoded PIL images and arrays already fill the memory and are
-        accepted at any size. The default is Pillow's. Pillow's own limit, twice
+        accepted at any size. A file that takes longer to decode than usual counts as
+        an image of more pixels: a progressive JPEG of n > 10 scans as n / 10 images.
+        The default is Pillow's. Pillow's own limit, twice
         ``PIL.Image.MAX_IMAGE_PIXELS``, also applies.
     batch_size : int, default=32
         Number of images that go through the network together. Limits the memory used.
@@ -345,7 +347,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
             The EXIF orientation of files is applied, embedded color profiles are
             converted to sRGB, transparent pixels are composited over white, and only
-            the first image of a multi-image file is used.
+            the first image of a multi-image file is used. Open files are read from
+            their start.
 
         Returns
         -------
@@ -378,8 +381,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         -----
         UserWarning
             If all values of a float image lie in 0..1, or those of a 16-bit image in
-            0..4095; if `memory` cannot be read or written; or if the batch size was
-            reduced because the GPU ran out of memory.
+            0..4095; if an image is transparent everywhere, or has a color profile
+            that cannot be applied; if `memory` cannot be read or written; or if the
+            batch size was reduced because the GPU ran out of memory.
         BadImageWarning
             If ``on_error="nan"`` and some images cannot be used.
         """

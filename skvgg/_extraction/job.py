@@ -34,7 +34,7 @@ from skvgg._extraction.workers import (
     uses_workers,
     worker_name,
 )
-from skvgg._images import Images
+from skvgg._images import Images, Switch, all_switches, using_switches
 from skvgg._network.engines import arithmetic, choose_method
 from skvgg._network.precision import Precision, computed_in
 from skvgg._network.registry import get_network
@@ -246,6 +246,7 @@ class Job:
             trained_on=self._trained_on,
             precision=self._precision,
             arithmetic=self._arithmetic,
+            switches=all_switches(),
         )
 
     def _compute(
@@ -388,6 +389,8 @@ class WorkerJob:
         :data:`FORWARD_VERSION` of the main process.
     arithmetic : str
         :func:`skvgg._network.engines.arithmetic` of the main process.
+    switches : tuple of Switch
+        Pillow's switches in the main process.
     """
 
     settings: Settings
@@ -399,6 +402,7 @@ class WorkerJob:
     trained_on: TrainedOn | None
     precision: Precision
     arithmetic: str
+    switches: tuple[Switch, ...]
 
     def __call__(self, items: dict[int, Any]) -> Done:
         """Return the results for images, by index.
@@ -426,7 +430,8 @@ class WorkerJob:
             precision=self.precision,
             warn=oddities.append,
         )
-        keys, bad = job.run(seen)
+        with using_switches(self.switches):
+            keys, bad = job.run(seen)
         return Done(worker_name(), keys, rows.arrays, bad, unseen, oddities)
 
     def __sizeof__(self) -> int:

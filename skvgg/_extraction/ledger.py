@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skvgg._extraction.recipe import Recipe
-from skvgg._images import Content, describe_unscaled
+from skvgg._images import Content
 from skvgg._store.cache import Cache
 
 
@@ -61,7 +61,7 @@ class Ledger:
         #: Called with warnings for the user.
         self.warn = warn
         self._counts: Counter[str] = Counter(hits=0, misses=0)  # and "bad", if any
-        self._warned_unscaled = False
+        self._said: set[str] = set()
 
     @contextmanager
     def noting(self, index: int) -> Iterator[None]:
@@ -131,13 +131,18 @@ class Ledger:
         if self._rows is not None:
             np.concatenate(blocks, out=self._rows[index])
 
-    def warn_unscaled(self, content: Content) -> None:
-        """Warn about the first image whose values seem to have another range."""
-        oddity = None if self._warned_unscaled else describe_unscaled(content)
-        if oddity is not None:
-            self._warned_unscaled = True
-            rest = " (Other images of this call are not checked for this.)"
-            self.warn(oddity + rest)
+    def warn_of(self, content: Content) -> None:
+        """Warn about what is odd about an image, if no other image had the same."""
+        for text in content.oddities:
+            rest = " (This is said once, for the first such image of this call.)"
+            self.warn_once(text + rest, content.name)
+
+    def warn_once(self, text: str, name: str) -> None:
+        """Pass on a warning that starts with a name, unless only its name is new."""
+        what = text.removeprefix(name)
+        if what not in self._said:
+            self._said.add(what)
+            self.warn(text)
 
     def close(self) -> None:
         """Add the counts to the counts of the cache."""

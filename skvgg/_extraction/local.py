@@ -141,7 +141,7 @@ class _LocalRun:
         for index, content in contents.items():
             with ledger.noting(index):
                 pixels = decoded.pop(index).result()
-                ledger.warn_unscaled(content)
+                ledger.warn_of(content)
                 if recipe.view is not None:
                     pixels = recipe.view(pixels, content.digest)
                 self._waiting.append((index, content.digest, pixels))

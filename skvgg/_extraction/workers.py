@@ -130,12 +130,12 @@ class _WorkerRun:
     names: dict[int, str] = field(default_factory=dict)
     items: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, Exception] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
 
     def add(self, contents: dict[int, Content]) -> None:
         """Collect images by index; images that are files are sent as paths."""
         for index, content in contents.items():
             self.names[index] = content.name
+            self.ledger.warn_of(content)  # PIL images are decoded already
             self.items[index] = content.data if content.path is None else content.path
 
     def send(self) -> None:
@@ -180,7 +180,9 @@ class _WorkerRun:
     def _take(self, done: Done) -> None:
         """Check and store the results of a worker."""
         for oddity in done.oddities:
-            self._warn(oddity, done.keys)
+            named = self._renamed(oddity, done.keys)
+            names = (name for name in self.names.values() if named.startswith(name))
+            self.ledger.warn_once(named, next(names, ""))
         for index, message in done.bad.items():
             trouble = self._renamed(message, [index])
             if not self.ledger.note(index, trouble):
@@ -199,15 +201,6 @@ class _WorkerRun:
             good = [index for index in done.keys if index not in done.bad]
             self.ledger.came_home(good, done.arrays)
         self.ledger.count(bad=sum(index in self.ledger.bad for index in done.bad))
-
-    def _warn(self, oddity: str, indices: Iterable[int]) -> None:
-        """Pass on a warning of a worker, once."""
-        named = self._renamed(oddity, indices)
-        names = (name for name in self.names.values() if named.startswith(name))
-        what = named.removeprefix(next(names, ""))
-        if what not in self.said:
-            self.said.add(what)
-            self.ledger.warn(named)
 
     def _renamed(self, message: str, indices: Iterable[int]) -> str:
         """Replace the image name in a worker's message by the name for the user."""

@@ -7,7 +7,7 @@ errors about images are raised here and name the index and path of the image. Pi
 decodes and resizes.
 """
 
-from skvgg._images.content import Content, decode, describe_unscaled, load
+from skvgg._images.content import Content, decode, load
 from skvgg._images.folders import image_files
 from skvgg._images.items import (
     Images,
@@ -20,6 +20,7 @@ from skvgg._images.items import (
     renumbered,
 )
 from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
+from skvgg._images.switches import Switch, all_switches, using_switches
 from skvgg._images.together import decode_together, load_together
 
 __all__ = [
@@ -30,12 +31,13 @@ __all__ = [
     "Images",
     "Interpolation",
     "Resize",
+    "Switch",
+    "all_switches",
     "as_images",
     "check_file",
     "check_flattened_shape",
     "decode",
     "decode_together",
-    "describe_unscaled",
     "image_files",
     "is_whole",
     "load",
@@ -43,4 +45,5 @@ __all__ = [
     "name_of",
     "path_of",
     "renumbered",
+    "using_switches",
 ]

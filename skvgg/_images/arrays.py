@@ -5,22 +5,19 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from skvgg._images.pillow import (
-    Framing,
-    from_16_bits,
-    name_non_finite,
-    over,
-    resize_image,
-)
+from skvgg._images.modes import from_16_bits
+from skvgg._images.oddities import Oddities
+from skvgg._images.pillow import Framing, name_non_finite, over, resize_image
 
 
 def to_pixels(
-    array: np.ndarray, name: str, background: tuple[int, int, int]
+    array: np.ndarray, background: tuple[int, int, int], oddities: Oddities
 ) -> np.ndarray:
     """Return pixels in 0..255 as uint8, or as float32 for float images."""
-    pixels = _in_range(array, name)
+    pixels = _in_range(array, oddities.name)
     if pixels.ndim == 2 or pixels.shape[2] < 4:
         return pixels
+    oddities.check_alpha(pixels[..., 3])
     if pixels.dtype == np.uint8:
         return np.asarray(over(Image.fromarray(pixels), background))
     alpha = pixels[..., 3:] / np.float32(255)

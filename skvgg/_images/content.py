@@ -6,27 +6,18 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from skvgg._images.arrays import resize_array, to_pixels
+from skvgg._images.headers import is_decoded
 from skvgg._images.items import ENCODED, check_dtype, check_item, check_shape, name_of
-from skvgg._images.pillow import (
-    Framing,
-    check_size,
-    decode_file,
-    is_cut_to_8_bits,
-    is_decoded,
-    is_dim,
-    upright,
-)
-
-#: Maximum values of narrower ranges, and factors that scale them to the full range.
-_RANGES_OF_FLOATS: tuple[tuple[int, int], ...] = ((1, 255),)
-_RANGES_OF_16_BITS = ((255, 257), (4095, 16))  # 8 and 12 bits
+from skvgg._images.modes import upright
+from skvgg._images.oddities import Oddities
+from skvgg._images.pillow import Framing, check_size, decode_file
 
 
 @dataclass(frozen=True)
@@ -41,19 +32,21 @@ class Content:
     digest : bytes
         SHA-256 of the file, or of dtype, shape and pixels: equal if and only if the
         contents are equal.
-    name : str
-        Name of the image in errors.
+    oddities : Oddities
+        Warnings from reading and decoding.
     path : str or None
         Absolute path of its file, if it was given as a path.
-    oddities : list of str
-        Warnings from reading and decoding; see :func:`describe_unscaled`.
     """
 
     data: bytes | np.ndarray
     digest: bytes
-    name: str
+    oddities: Oddities
     path: str | None = None
-    oddities: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name of the image in errors."""
+        return self.oddities.name
 
 
 def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
@@ -82,14 +75,14 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     """
     name = name_of(item, index)
     if isinstance(item, Image.Image):
+        oddities = Oddities(name)
         with _naming_errors(name):
-            pixels, dim = _pixels_of_image(item, max_pixels)
-        content = _content_of_pixels(pixels, name)
-        if dim:
-            _note_dim(content)
-        return content
+            pixels = _pixels_of_image(item, max_pixels, oddities)
+        return _content_of_pixels(pixels, oddities)
     if isinstance(item, np.ndarray):
-        return _content_of_pixels(item, name)
+        content = _content_of_pixels(item, Oddities(name))
+        content.oddities.check_range(np.asarray(content.data))
+        return content
     check_item(item, index)
     with _naming_errors(name):
         data = _read(item)
@@ -97,7 +90,8 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     if isinstance(item, str | os.PathLike):
         # Not abspath, which resolves ".." after a symbolic link incorrectly.
         path = os.path.join(os.getcwd(), os.fsdecode(item))
-    return Content(data, hashlib.sha256(data).digest(), name, path)
+    oddities = Oddities(name, "np.asarray(PIL.Image.open(path))")
+    return Content(data, hashlib.sha256(data).digest(), oddities, path)
 
 
 def decode(
@@ -128,78 +122,29 @@ def decode(
     values = content.data
     if not isinstance(values, np.ndarray):
         with _naming_errors(content.name):
-            values, dim = decode_file(values, framing, max_pixels)
-        if dim:
-            _note_dim(content)
-    pixels = to_pixels(values, content.name, framing.background)
-    _note_unscaled(content, values)
+            values = decode_file(values, framing, max_pixels, content.oddities)
+    pixels = to_pixels(values, framing.background, content.oddities)
     with _naming_errors(content.name):
         return resize_array(pixels, framing)
 
 
-def describe_unscaled(content: Content) -> str | None:
-    """Return a warning if a decoded image is nearly black, or None.
-
-    It is, if its values seem to have a narrower range than expected.
-    """
-    return content.oddities[0] if content.oddities else None
-
-
-def _note_unscaled(content: Content, values: np.ndarray) -> None:
-    """Record a warning if the values seem to have a narrower range."""
-    if values.dtype.kind == "f":
-        kind, white, ranges = "float", 255, _RANGES_OF_FLOATS
-    elif values.dtype == np.uint16:
-        kind, white, ranges = "16-bit", 65535, _RANGES_OF_16_BITS
-    else:
-        return
-    highest = values.max()
-    for seen, factor in ranges:
-        if 0 < highest <= seen:
-            content.oddities.append(
-                f"{content.name} is a {kind} image whose values all lie in "
-                f"0..{seen}, which is nearly black: expected pixels in 0..{white}. "
-                f"If {seen} means white, pass {_array_of(content)} * {factor}."
-            )
-            return
-
-
-def _note_dim(content: Content) -> None:
-    content.oddities.append(
-        f"{content.name} is a 16-bit color image whose values all lie in 0..4095, "
-        "which is nearly black: expected pixels in 0..65535. If its values have 8 or "
-        "12 bits, read it with a library that supports 16-bit color, and pass it as a "
-        "uint16 array multiplied by 257 or 16."
-    )
-
-
-def _array_of(content: Content) -> str:
-    """Return the expression that converts an image to an array."""
-    is_file = isinstance(content.data, bytes)
-    return "np.asarray(PIL.Image.open(path))" if is_file else "np.asarray(image)"
-
-
-def _content_of_pixels(pixels: np.ndarray, name: str) -> Content:
-    check_shape(pixels, name)
-    check_dtype(pixels, name)
+def _content_of_pixels(pixels: np.ndarray, oddities: Oddities) -> Content:
+    check_shape(pixels, oddities.name)
+    check_dtype(pixels, oddities.name)
     pixels = np.asarray(pixels)  # np.matrix has other axes
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
     digest.update(np.ascontiguousarray(pixels).view(np.uint8).data)
-    return Content(pixels, digest.digest(), name)
+    return Content(pixels, digest.digest(), oddities)
 
 
 def _pixels_of_image(
-    image: Image.Image, max_pixels: int | None
-) -> tuple[np.ndarray, bool]:
-    """Return the pixels of a PIL image with alpha, and whether they are dim."""
+    image: Image.Image, max_pixels: int | None, oddities: Oddities
+) -> np.ndarray:
+    """Return the pixels of a PIL image with alpha."""
     if not is_decoded(image):
         check_size(image, max_pixels)
-    cuts_depth = is_cut_to_8_bits(image)
-    whole = upright(image)
-    if isinstance(whole, np.ndarray):
-        return whole, False
-    return np.asarray(whole), cuts_depth and is_dim(whole)
+    return np.asarray(upright(image, oddities))
 
 
 def _read(item: Any) -> bytes:
@@ -208,9 +153,24 @@ def _read(item: Any) -> bytes:
     if isinstance(item, str | os.PathLike):
         with open(item, "rb") as file:
             return file.read()
-    position = item.tell()
-    data = item.read()
-    item.seek(position)  # so that it can be read again
+    return _read_stream(item)
+
+
+def _read_stream(file: Any) -> bytes:
+    """Read an open file from its start, as Pillow does; keep its position."""
+    try:
+        position = file.tell()
+        file.seek(0)
+    except OSError:  # such as a pipe
+        data = file.read()
+        if not data:
+            raise ValueError(
+                "no more bytes in an open file that cannot seek, so that it can be "
+                "read only once: pass its bytes"
+            ) from None
+        return data
+    data = file.read()
+    file.seek(position)
     return data
 
 
@@ -222,7 +182,7 @@ def _naming_errors(name: str) -> Iterator[None]:
     except Exception as error:  # Pillow's plug-ins raise nearly anything
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its message names our stream
-            reason = "in no format that Pillow reads"
+            reason = "in no format that skvgg reads"
         raise ValueError(
             f"{name}: not an image that can be used ({reason}). Repair or drop it."
         ) from error

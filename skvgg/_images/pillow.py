@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
-import sys
-import threading
-import warnings
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Literal
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from skvgg._images.headers import BlackIsZeroTiff, decoding_work
+from skvgg._images.modes import upright
+from skvgg._images.oddities import Oddities
+from skvgg._images.silence import SILENCE
+from skvgg._images.switches import Switch, changed_switches
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -27,14 +29,12 @@ MAX_PIXELS = 89_478_485
 #: the target size. docs/user_guide.rst describes the effect.
 DRAFT_MARGIN = 3
 
-#: Formats that Pillow may read. Some of its other readers run programs (EPS) or open
-#: other files that a file refers to.
+#: Formats that Pillow may read. Some of its other readers run programs (EPS), open
+#: other files that a file refers to, or decode a file when opening it (ICO).
 FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG",
-    "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP",
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM",
+    "QOI", "SGI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
-
-_SRGB = ImageCms.createProfile("sRGB")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Framing:
         See :data:`DRAFT_MARGIN`.
     fill_value : tuple of (int, int, int)
         RGB color of the padding.
+    switches : tuple of Switch
+        Pillow's switches that change pixels, if they are not as usual.
     """
 
     image_size: tuple[int, int]
@@ -63,6 +65,7 @@ class Framing:
     background: tuple[int, int, int] = BACKGROUND
     draft_margin: int = DRAFT_MARGIN
     fill_value: tuple[int, int, int] = (0, 0, 0)
+    switches: tuple[Switch, ...] = field(default_factory=changed_switches)
 
     @property
     def resampling(self) -> Image.Resampling:
@@ -71,93 +74,34 @@ class Framing:
 
 
 def decode_file(
-    data: bytes, framing: Framing, max_pixels: int | None
-) -> tuple[np.ndarray, bool]:
-    """Return the pixels of an encoded image and whether they are :func:`is_dim`.
-
-    The pixels are resized 8-bit RGB, or gray values from :func:`deep_values`.
-    """
-    formats = _formats()  # first: it imports modules that _SILENCE must patch
-    with _SILENCE, Image.open(io.BytesIO(data), formats=formats) as image:
+    data: bytes, framing: Framing, max_pixels: int | None, oddities: Oddities
+) -> np.ndarray:
+    """Return the pixels of an encoded image: resized 8-bit RGB, or gray values."""
+    formats = _formats()  # first: it imports modules that SILENCE must patch
+    with SILENCE, _open(data, formats) as image:
         check_size(image, max_pixels)
         _draft(image, framing)
-        cuts_depth = is_cut_to_8_bits(image)
-        whole = upright(image)
+        whole = upright(image, oddities)
         if isinstance(whole, np.ndarray):
-            return whole, False
-        dim = cuts_depth and is_dim(whole)
-        rgb = _to_rgb(whole, framing.background)
-        return np.asarray(resize_image(rgb, framing, framing.fill_value)), dim
+            return whole
+        rgb = _to_rgb(whole, framing.background, oddities)
+        return np.asarray(resize_image(rgb, framing, framing.fill_value))
 
 
-class _Silence:
-    """Suppresses Pillow's warnings in the threads that have entered it.
-
-    Pillow warns about unusual but readable files, and about large files, for which
-    skvgg raises an error. Warning filters, and so ``warnings.catch_warnings``, affect
-    the whole process, so they are not used. Instead, while any thread is inside, the
-    name :mod:`warnings` in Pillow's modules refers to an object that passes on only the
-    warnings of other threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._n_imported = 0
-        self._modules: list[ModuleType] = []
-        self._stand_in = _WarningsOfOtherThreads()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._n_inside += 1
-            if self._n_inside == 1:
-                if len(sys.modules) != self._n_imported:  # a search takes 50 us
-                    self._n_imported = len(sys.modules)
-                    self._modules = _modules_that_warn()
-                for module in self._modules:
-                    vars(module)["warnings"] = self._stand_in
-        self._stand_in.here.is_quiet = True
-
-    def __exit__(self, *_: object) -> None:
-        self._stand_in.here.is_quiet = False
-        with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                for module in self._modules:
-                    vars(module)["warnings"] = warnings
-
-
-class _WarningsOfOtherThreads:
-    """The module :mod:`warnings`, but silent in the marked threads."""
-
-    def __init__(self) -> None:
-        self.here = threading.local()
-
-    def warn(
-        self,
-        message: Warning | str,
-        category: type[Warning] | None = None,
-        stacklevel: int = 1,
-        **others: Any,
-    ) -> None:
-        """Warn as :func:`warnings.warn` does, with the same source line."""
-        if not getattr(self.here, "is_quiet", False):
-            warnings.warn(message, category, stacklevel + 1, **others)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(warnings, name)
-
-
-def _modules_that_warn() -> list[ModuleType]:
-    """Return Pillow's modules that have imported :mod:`warnings`."""
-    return [
-        module
-        for name, module in [*sys.modules.items()]
-        if name.startswith("PIL.") and vars(module).get("warnings") is warnings
-    ]
-
-
-_SILENCE = _Silence()
+def _open(data: bytes, formats: list[str]) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        if data[:4] in TiffImagePlugin.PREFIXES:
+            with suppress(SyntaxError):  # if it is another kind of TIFF
+                return BlackIsZeroTiff(io.BytesIO(data))
+        raise
+    except ValueError:
+        if data[4:8] != b"ftyp" or b"Exif" not in data:
+            raise
+        # libavif rejects files for damaged EXIF data: read them without it.
+        data = data.replace(b"Exif", b"none")
+        return Image.open(io.BytesIO(data), formats=formats)
 
 
 def _formats() -> list[str]:
@@ -174,18 +118,13 @@ def check_size(image: Image.Image, max_pixels: int | None) -> None:
             f"{image.width} x {image.height} = {n_pixels} pixels are more than "
             f"max_pixels={max_pixels}"
         )
-
-
-def is_decoded(image: Image.Image) -> bool:
-    """Return whether the pixels of a PIL image are in memory.
-
-    ``Image.open`` decodes pixels only when they are needed. Pillow has no public
-    attribute for this.
-    """
-    if not isinstance(image, ImageFile.ImageFile):
-        return True
-    core = vars(image).get("_im", vars(image).get("im"))
-    return core is not None and not getattr(image, "tile", None)
+    work = decoding_work(image)
+    if max_pixels is not None and work > max_pixels:
+        raise ValueError(
+            f"decoding its {image.width} x {image.height} pixels is as much work as "
+            f"decoding {work} pixels, which are more than max_pixels={max_pixels}: it "
+            "has very many scans, or parts larger than itself"
+        )
 
 
 def _draft(image: Image.Image, framing: Framing) -> None:
@@ -194,75 +133,11 @@ def _draft(image: Image.Image, framing: Framing) -> None:
     image.draft(None, (side, side))
 
 
-def upright(image: Image.Image) -> Image.Image | np.ndarray:
-    """Apply the EXIF orientation; convert to 8-bit sRGB: L, RGB or RGBA.
-
-    Images with more than 8 bits are returned as arrays, see :func:`deep_values`. If
-    there is nothing to do, this returns `image` itself. The copy that Pillow would make
-    takes 4 % of the total time for a photo of 500 x 375 pixels, and 12 % at 1600 x
-    1200.
-    """
-    image.load()  # already rotates TIFFs, and may find the EXIF data of a PNG
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
-        return deep_values(image)
-    if image.has_transparency_data:
-        return _to_srgb(image.convert("RGBA"))
-    if image.mode in ("CMYK", "RGB", "L"):
-        return _to_srgb(image)
-    return image.convert("RGB")
-
-
-def deep_values(image: Image.Image) -> np.ndarray:
-    """Return 16-bit or 32-bit gray values as uint16, or as float32 for floats."""
-    values = np.asarray(image)
-    if image.mode != "I":
-        return values
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 65535):
-        raise ValueError(
-            f"its 32-bit pixels lie in {low}..{high}, expected 0..65535: scale them "
-            "first"
-        )
-    return values.astype(np.uint16)
-
-
-def is_cut_to_8_bits(image: Image.Image) -> bool:
-    """Return whether decoding keeps only the high byte of each value.
-
-    Pillow has no mode for 16-bit color. This must be called before decoding.
-    """
-    for tile in getattr(image, "tile", ()):
-        arguments = tile[3]
-        raw = arguments if isinstance(arguments, str) else arguments[0]
-        if isinstance(raw, str) and re.match(r"(RGB[AX]?|LA);16", raw):
-            return True
-    return False
-
-
-def is_dim(image: Image.Image) -> bool:
-    """Return whether the high bytes of colors lie in 0..15, as for 12-bit values."""
-    return np.asarray(image)[..., :3].max() <= 15  # without alpha
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Convert from the embedded color profile to sRGB, if Pillow can."""
-    target = "RGBA" if image.mode == "RGBA" else "RGB"
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                transform = ImageCms.buildTransform(source, _SRGB, image.mode, target)
-                image = transform.apply(image)
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # ignore a damaged or unsuitable profile
-    return image if image.mode in ("L", target) else image.convert(target)
-
-
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _to_rgb(
+    image: Image.Image, background: tuple[int, int, int], oddities: Oddities
+) -> Image.Image:
     if image.mode == "RGBA":
+        oddities.check_alpha(np.asarray(image.getchannel("A")))
         return over(image, background)
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -297,8 +172,3 @@ def name_non_finite(low: float, high: float) -> str | None:
     if np.isfinite([low, high]).all():
         return None
     return "NaN" if np.isnan(low) else "infinity"
-
-
-def from_16_bits(array: np.ndarray) -> np.ndarray:
-    """Return values in 0..65535 rounded to 0..255 (65535 is 257 times 255)."""
-    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)

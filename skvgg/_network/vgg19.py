@@ -27,7 +27,7 @@ from skvgg.weights import Weights
 
 #: Part of the cache key of every feature. Increase it when a change to the forward pass
 #: or to decoding alters features by more than rounding.
-FORWARD_VERSION = 3
+FORWARD_VERSION = 4
 
 
 class VGG19:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from skvgg._images import Framing, Images, decode, describe_unscaled, load, path_of
+from skvgg._images import Framing, Images, decode, load, path_of
 from skvgg._runtime.warn import warn
 
 #: Side of a thumbnail, in pixels: an inch and a half of a figure at 100 dpi.
@@ -45,17 +45,19 @@ def make_thumbnails(
     Warns
     -----
     UserWarning
-        If the values of an image seem to have a narrower range than 0..255.
+        If an image can be used but is odd: nearly black, transparent everywhere, or
+        with a color profile that cannot be applied.
     """
     framing = Framing((side, side), "pad", "lanczos", fill_value=(255, 255, 255))
-    thumbnails, oddity = [], None
+    thumbnails, oddities = [], dict[str, str]()
     for index in indices:
         content = load(images[index], int(index), max_pixels)
         pixels = decode(content, framing, max_pixels)
-        oddity = oddity or describe_unscaled(content)
+        for text in content.oddities:
+            oddities.setdefault(text.removeprefix(content.name), text)
         thumbnails.append(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
-    if oddity:
-        warn(oddity)
+    for text in oddities.values():
+        warn(text)
     return thumbnails
 
 

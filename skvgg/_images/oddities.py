@@ -1,0 +1,76 @@
+"""What is odd about an image that can be used: texts of warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+#: Maximum values of narrower ranges, and factors that scale them to the full range.
+_RANGES_OF_FLOATS: tuple[tuple[int, int], ...] = ((1, 255),)
+_RANGES_OF_16_BITS = ((255, 257), (4095, 16))  # 8 and 12 bits
+
+
+@dataclass
+class Oddities:
+    """Collects warnings about an image, each of which starts with its name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the image.
+    array : str
+        The expression that converts what the user has to an array.
+    """
+
+    name: str
+    array: str = "np.asarray(image)"
+    texts: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    def add(self, what: str) -> None:
+        """Add a warning: the rest of a sentence that starts with the name."""
+        self.texts.append(f"{self.name} {what}")
+
+    def check_range(self, values: np.ndarray, *, white_is_zero: bool = False) -> None:
+        """Note if 16-bit or float values seem to have a narrower range."""
+        if values.dtype.kind == "f":
+            kind, top, ranges = "float", 255, _RANGES_OF_FLOATS
+        elif values.dtype == np.uint16:
+            kind, top, ranges = "16-bit", 65535, _RANGES_OF_16_BITS
+        else:
+            return
+        highest = values.max()
+        for seen, factor in ranges:
+            if 0 < highest <= seen:
+                looks, end, array = "black", "white", self.array
+                if white_is_zero:
+                    looks, end, array = "white", "black", f"({seen} - {array})"
+                self.add(
+                    f"is a {kind} image whose values all lie in 0..{seen}, which is "
+                    f"nearly {looks}: expected pixels in 0..{top}. If {seen} means "
+                    f"{end}, pass {array} * {factor}."
+                )
+                return
+
+    def check_high_bytes(self, pixels: np.ndarray) -> None:
+        """Note if the high bytes of 16-bit colors lie in 0..15, as for 12 bits."""
+        if pixels[..., :3].max() <= 15:  # without alpha
+            self.add(
+                "is a 16-bit color image whose values all lie in 0..4095, which is "
+                "nearly black: expected pixels in 0..65535. If its values have 8 or 12 "
+                "bits, read it with a library that supports 16-bit color, and pass it "
+                "as a uint16 array multiplied by 257 or 16."
+            )
+
+    def check_alpha(self, alpha: np.ndarray) -> None:
+        """Note if an image is transparent everywhere."""
+        if not alpha.any():
+            self.add(
+                "is transparent everywhere (its alpha channel is 0), so that only the "
+                "background is left. If its fourth channel is not alpha, pass only its "
+                "colors."
+            )
