@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import asdict
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -39,7 +40,7 @@ from skvgg._typing import (
     RandomState,
     fit_context,
 )
-from skvgg.weights import Source, WeightsLike, as_source
+from skvgg.weights import Identity, Source, WeightsLike, as_source
 
 __all__ = ["VGG19Features"]
 
@@ -391,8 +392,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         images = self._as_images(X, settings)
         views: tuple[View | None, ...] = (None, *FLIPS.get(self.views or "", ()))
         total: np.ndarray | float = 0.0
-        for view in views:
-            total = total + self._transform_view(images, view)
+        for rows in self._transform_views(images, views):
+            total = total + rows
         return total / np.float32(len(views))
 
     def _transform_dask(self, X: Any, settings: Settings) -> Any:
@@ -405,29 +406,35 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 "compute all of it. Use set_output(transform='default'): a Dask "
                 "DataFrame or Series becomes a Dask DataFrame in any case."
             )
-        return transform_dask(self, X, self.get_feature_names_out())
+        with_fingerprint = copy(self)  # each block checks that it has these weights
+        if not hasattr(self, "weights_fingerprint_"):
+            with closing(Cache(self.memory)) as cache:
+                fingerprint = weights_fingerprint(self._source(), cache)
+            with_fingerprint.weights_fingerprint_ = fingerprint
+        return transform_dask(with_fingerprint, X, self.get_feature_names_out())
 
-    def _transform_view(
+    def _transform_views(
         self,
         images: Images,
-        view: View | None,
+        views: Iterable[View | None],
         trained_on: TrainedOn | None = None,
-    ) -> np.ndarray:
-        """Return the features of one view of images; see :class:`Job`."""
-        source = self._source()
+    ) -> Iterator[np.ndarray]:
+        """Yield the features of each view of images; see :class:`Job`."""
+        source = self._source().pinned()  # the same weights for all views
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
             fingerprint = self._checked_fingerprint(source, cache)
-            job = Job(
-                self,
-                settings,
-                source,
-                cache,
-                fingerprint,
-                view=view,
-                trained_on=trained_on,
-            )
-            return job.rows(images)
+            for view in views:
+                job = Job(
+                    self,
+                    settings,
+                    source,
+                    cache,
+                    fingerprint,
+                    view=view,
+                    trained_on=trained_on,
+                )
+                yield job.rows(images)
 
     def cache_info(self) -> CacheInfo:
         """Return statistics of `memory`: hits and misses, entries and bytes.
@@ -509,9 +516,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             )
         return self.seed_
 
+    def _identify_weights(self) -> Identity:
+        """Return the identity of the weights, without reading them."""
+        return self._source().identify()
+
     def _rows_depend_on(self) -> dict[str, Any]:
         """Return everything that rows depend on, besides the images."""
-        source = self._source()
+        source = self._source().pinned()
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
             self._checked_fingerprint(source, cache)
@@ -534,6 +545,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def _source(self) -> Source:
         return as_source(self.weights, self._seed())
+
+    def _checked_source(self) -> Source:
+        """Return the pinned source; raise if its weights are not those of fit."""
+        source = self._source().pinned()
+        with closing(Cache(self.memory)) as cache:
+            self._checked_fingerprint(source, cache)
+        return source
 
     def _checked_fingerprint(self, source: Source, cache: Cache) -> str | None:
         """Return the fingerprint of the weights if needed; raise if it changed."""

@@ -88,6 +88,22 @@ def transformer_of(transformer: Any) -> dict[str, str]:
     return dict(_describe("", transformer))
 
 
+def identities_of_weights(thing: Any) -> list[Any]:
+    """Return the identities of all weights that a transformer uses, without reading.
+
+    A class takes part with a method ``_identify_weights``.
+    """
+    if isinstance(thing, list | tuple):
+        parts = thing if _holds_estimators(thing) else ()
+    elif hasattr(thing, "_identify_weights"):
+        return [thing._identify_weights()]
+    elif isinstance(thing, BaseEstimator):
+        parts = _parts_of(thing).values()
+    else:
+        parts = ()
+    return [identity for part in parts for identity in identities_of_weights(part)]
+
+
 def feature_names(transformer: Any) -> list[str] | None:
     """Return the feature names of a transformer, or None if they are not known yet."""
     try:
