@@ -43,7 +43,7 @@ def test_order_is_sorted(folder):
     assert photos.filenames is photos.data
 
 
-def test_hidden_files_and_other_files_are_counted_and_left_out(folder):
+def test_other_files_are_counted_and_left_out_and_hidden_ones_are_nobodys(folder):
     (folder / "cats" / ".hidden.png").write_bytes(b"")
     (folder / "cats" / ".thumbs").mkdir()
     (folder / "cats" / ".thumbs" / "1.png").write_bytes(b"")
@@ -53,7 +53,60 @@ def test_hidden_files_and_other_files_are_counted_and_left_out(folder):
     (folder / "README.png").write_bytes(b"")
     photos = load_image_folder(folder)
     assert len(photos.data) == 4
-    assert photos.n_skipped == 3
+    assert photos.n_skipped == 1
+
+
+def test_images_behind_links_are_found_and_loops_end(folder):
+    outside = folder.parent / f"{folder.name} outside"
+    (outside / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        Image.new("RGB", (8, 8)).save(outside / name)
+    cats = folder / "cats"
+    (cats / "linked").symlink_to(outside)
+    (cats / "again").symlink_to(outside / "deep")  # listed once
+    (outside / "deep" / "up").symlink_to(outside)
+    (cats / "all").symlink_to(folder)  # not the dogs
+    (cats / "itself").symlink_to("itself")
+    (cats / "c.png").symlink_to(outside / "a.png")
+    (cats / "gone.png").symlink_to(outside / "gone.png")
+    with pytest.warns(UserWarning, match=r"2 link\(s\) that lead nowhere.*gone\.png"):
+        photos = load_image_folder(folder)
+    relative = [str(Path(path).relative_to(folder)) for path in photos.data]
+    expected = ["2.png", "10.png", "c.png", "linked/a.png", "again/b.png"]
+    assert relative[:-2] == sorted(f"cats/{name}" for name in expected)
+    assert photos.n_skipped == 2
+
+
+def test_what_programs_leave_beside_images_is_skipped_in_silence(folder, recwarn):
+    for name in ("__MACOSX/._0.jpg", "cats/.ipynb_checkpoints/0-checkpoint.png"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"")
+    for name in ("Thumbs.db", "desktop.ini", "._2.png", ".DS_Store"):
+        (folder / "cats" / name).write_bytes(b"")
+    photos = load_image_folder(folder)
+    assert list(photos.target_names) == ["cats", "dogs"]
+    assert (len(photos.data), photos.n_skipped, len(recwarn)) == (4, 0, 0)
+
+
+def test_excluded_twins_are_left_out_by_name_or_path(folder):
+    for name in ("cats/2_mirror.png", "dogs/10_mirror.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    (folder / "mirrored_mirror").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "mirrored_mirror" / "1.png")
+    photos = load_image_folder(folder, exclude="*_mirror*")
+    assert list(photos.data) == [
+        str(folder / name / image)
+        for name in ("cats", "dogs")
+        for image in ("10.png", "2.png")
+    ]
+    assert photos.n_skipped == 0
+    some = load_image_folder(folder, exclude=["cats/2*", "*_mirror"])
+    names = ["10.png", "10.png", "10_mirror.png", "2.png"]
+    assert [Path(path).name for path in some.data] == names
+    with pytest.warns(UserWarning, match=r"exclude='\*_miror\*' matches no file"):
+        load_image_folder(folder, exclude="*_miror*")
+    with pytest.raises(ValueError, match=r"exclude=5; expected a pattern"):
+        load_image_folder(folder, exclude=5)
 
 
 def test_deeper_folders_belong_to_their_class_and_case_does_not_matter(folder):

@@ -78,7 +78,10 @@ def _receive(stream: IO[bytes], process: subprocess.Popen[bytes]) -> FileArrays:
 
 
 def _describe_end(process: subprocess.Popen[bytes]) -> str:
-    return f"the process that read it ended with {process.wait()}"
+    code = process.wait()
+    if code < 0:
+        return f"the process that read it was ended by signal {-code}"
+    return f"the process that read it ended with {code}"
 
 
 def serve() -> None:

@@ -119,9 +119,7 @@ def _keras2_layers(group: Any) -> dict[str, tuple[Any, Any]]:
     ]
     pairs = list(zip(names[::2], names[1::2], strict=False))
     if len(pairs) == 1:  # the member may have any name: 'block1_conv1_W_1:0'
-        return {
-            _basename(group.name): (_get(group, names[0]), _get(group, names[1]))
-        }
+        return {_basename(group.name): (_get(group, names[0]), _get(group, names[1]))}
     return {
         kernel.rsplit("/", 2)[-2]: (_get(group, kernel), _get(group, bias))
         for kernel, bias in pairs

@@ -27,8 +27,11 @@ def layers(path: Path, names: list[str]) -> Iterator[FileArrays]:
     # HDF5 needs a file that it can seek in.
     with tempfile.TemporaryDirectory(prefix="skvgg-") as folder:
         copy = Path(folder, _WEIGHTS)
-        with zipfile.ZipFile(path) as file, copy.open("wb") as target:
-            with file.open(_WEIGHTS) as member:
-                shutil.copyfileobj(member, target)
+        with (
+            zipfile.ZipFile(path) as file,
+            file.open(_WEIGHTS) as member,
+            copy.open("wb") as target,
+        ):
+            shutil.copyfileobj(member, target)
         with _hdf5.layers(copy, names) as found:
             yield found

@@ -87,8 +87,8 @@ def _bias(file: Any, prefix: str) -> FileArray:
 
 def _array(file: Any, key: str) -> FileArray:
     entry = file.get_slice(key)
-    dtype = _DTYPES.get(entry.get_dtype(), np.dtype(object))
-    if dtype == object:
+    dtype = _DTYPES.get(entry.get_dtype())
+    if dtype is None:
         raise RefusedError(
             f"{key!r} has dtype {entry.get_dtype()}; expected one of "
             f"{', '.join(_DTYPES)}. Convert it: tensor.float()."
