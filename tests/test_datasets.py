@@ -1,6 +1,8 @@
 """Folders, beside scikit-learn's load_files; tables; bad images, beside transform."""
 
+import os
 import re
+import socket
 import threading
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from skvgg import BadImageWarning, VGG19Features
 from skvgg._images import together
 from skvgg._runtime import threads
 from skvgg.datasets import find_bad_images, load_image_folder, load_image_table
+
+from .conftest import features
 
 
 @pytest.fixture
@@ -506,3 +510,45 @@ def test_a_folder_without_a_readable_image_is_no_class_and_that_is_said(tmp_path
     with pytest.warns(UserWarning, match=r"raw' contains 1 file\(s\), but none with"):
         photos = load_image_folder(tmp_path)
     assert list(photos.target_names) == ["cat", "dog"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_are_named_as_what_they_are(tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        for path, kind in (
+            (pipe, r"pipe \(FIFO\)"),
+            ("/dev/null", "device"),
+            (tmp_path / "s", "socket"),
+        ):
+            with pytest.raises(ValueError, match=rf"X\[0\] .*: is a {kind}; expected"):
+                features().transform([path])
+            with pytest.raises(ValueError, match=rf"weights=.* is a {kind}; expected"):
+                VGG19Features(path).fit([np.zeros((9, 9), "u1")])
+            with pytest.raises(ValueError, match=f"is a {kind}; expected a CSV file"):
+                load_image_table(path, "path", "label")
+
+
+@pytest.mark.parametrize(
+    "as_bytes",
+    [
+        lambda paths: np.array(paths).astype("S"),
+        lambda paths: [path.encode() for path in paths],
+        lambda paths: pd.DataFrame({"path": [path.encode() for path in paths]}),
+    ],
+    ids=["array", "list", "table"],
+)
+def test_bytes_that_look_like_paths_are_not_taken_for_images(images, as_bytes):
+    paths = sorted(map(str, (images / "photos").iterdir()))
+    message = r"X\[0\] is b'.*a\.png', which looks like a path; .*os\.fsdecode"
+    with pytest.raises(ValueError, match=message):
+        features().transform(as_bytes(paths))
+    with pytest.raises(ValueError, match="looks like a path"):
+        features().transform([b"a.png"])  # of another working directory
+    rows = features().transform([Path(path).read_bytes() for path in paths])
+    np.testing.assert_array_equal(rows, features().transform(paths))
+    table = pd.DataFrame({"file": [path.encode() for path in paths], "y": 1})
+    with pytest.raises(ValueError, match=r"Row 0 .* no path.* It is bytes; decode"):
+        load_image_table(table, "file", "y")

@@ -27,7 +27,8 @@ class Preprocessing:
             given = getattr(self, name)
             numbers = [given] if n == 1 else [*given]
             # The network computes with float32.
-            as_used = np.array(numbers, np.float32)
+            with np.errstate(over="ignore"):
+                as_used = np.array(numbers, np.float32)
             if as_used.shape != (n,) or not np.isfinite(as_used).all():
                 raise ValueError(f"{name}={given!r}; expected {n} finite number(s)")
             if name != "mean" and (as_used <= 0).any():

@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -47,26 +48,26 @@ def layers_apart(module: str, path: Path, names: list[str]) -> Iterator[FileArra
         watch = threading.Timer(patience, process.kill)
         watch.start()
         try:
-            yield _receive(process.stdout, process)
+            yield _receive(process.stdout, partial(_describe_end, process, watch))
         finally:
             watch.cancel()
             process.kill()
 
 
-def _receive(stream: IO[bytes], process: subprocess.Popen[bytes]) -> FileArrays:
+def _receive(stream: IO[bytes], describe_end: Callable[[], str]) -> FileArrays:
     answer = json.loads(stream.readline() or "{}")
     if "refused" in answer:
         raise RefusedError(answer["refused"])
     if "error" in answer:
         raise ValueError(answer["error"])
     if "layers" not in answer:
-        raise ValueError(_describe_end(process))
+        raise ValueError(describe_end())
 
     def array(name: str, shape: list[int], dtype: str) -> FileArray:
         def read() -> np.ndarray:
             values = np.empty(shape, dtype)
             if stream.readinto(values.reshape(-1).view(np.uint8).data) < values.nbytes:
-                raise ValueError(_describe_end(process))
+                raise ValueError(describe_end())
             return values
 
         return FileArray(name, tuple(shape), np.dtype(dtype), read)
@@ -77,11 +78,13 @@ def _receive(stream: IO[bytes], process: subprocess.Popen[bytes]) -> FileArrays:
     }
 
 
-def _describe_end(process: subprocess.Popen[bytes]) -> str:
+def _describe_end(process: subprocess.Popen[bytes], watch: threading.Timer) -> str:
     code = process.wait()
-    if code < 0:
-        return f"the process that read it was ended by signal {-code}"
-    return f"the process that read it ended with {code}"
+    watch.join(0.1)
+    if not watch.is_alive():
+        return f"the process that read it took longer than {watch.interval:.0f} s"
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+    return f"the process that read it {how}"
 
 
 def serve() -> None:
