@@ -53,6 +53,7 @@ def _describe(value: Any) -> str:
     return repr(value)
 
 
+@checked_params({"path": "no_validation", "exclude": [str, list, tuple, None]})
 def load_image_folder(
     path: str | os.PathLike[str], *, exclude: str | Sequence[str] | None = None
 ) -> Bunch:

@@ -109,8 +109,9 @@ def test_excluded_twins_are_left_out_by_name_or_path(folder):
     assert [Path(path).name for path in some.data] == names
     with pytest.warns(UserWarning, match=r"exclude='\*_miror\*' matches no file"):
         load_image_folder(folder, exclude="*_miror*")
-    with pytest.raises(ValueError, match=r"exclude=5; expected a pattern"):
-        load_image_folder(folder, exclude=5)
+    for wrong, message in ((5, "'exclude' parameter"), ([5], r"exclude=\[5\]; expec")):
+        with pytest.raises(ValueError, match=message):
+            load_image_folder(folder, exclude=wrong)
 
 
 def test_deeper_folders_belong_to_their_class_and_case_does_not_matter(folder):

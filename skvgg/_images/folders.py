@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,7 +25,6 @@ _NOBODYS = {
 }
 
 
-@dataclass
 class Exclusion:
     """Patterns of files and folders to leave out, as in :mod:`fnmatch`.
 
@@ -37,36 +36,33 @@ class Exclusion:
         The folder that paths start from.
     """
 
-    patterns: str | Sequence[str] | None
-    root: Path
-    #: Patterns that have matched so far.
-    used: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        given = self.patterns
-        several = isinstance(given, Iterable) and not isinstance(given, str)
-        self.patterns = [*given] if several else [given] if given else []
-        for pattern in self.patterns:
+    def __init__(self, patterns: str | Sequence[str] | None, root: Path) -> None:
+        self._patterns = (
+            [patterns] if isinstance(patterns, str) else [*(patterns or ())]
+        )
+        self._root = root
+        self._used: set[str] = set()
+        for pattern in self._patterns:
             if not isinstance(pattern, str):
                 raise ValueError(
-                    f"exclude={given!r}; expected a pattern such as '*_mirror*', or "
+                    f"exclude={patterns!r}; expected a pattern such as '*_mirror*', or "
                     "several."
                 )
 
     @property
     def unused(self) -> list[str]:
         """The patterns that have matched nothing."""
-        return [pattern for pattern in self.patterns or () if pattern not in self.used]
+        return [pattern for pattern in self._patterns if pattern not in self._used]
 
     def matches(self, path: Path) -> bool:
         """Return whether a file or folder is left out."""
-        names = path.name, path.relative_to(self.root).as_posix()
+        names = path.name, path.relative_to(self._root).as_posix()
         matching = {
             pattern
-            for pattern in self.patterns or ()
+            for pattern in self._patterns
             if any(fnmatchcase(name, pattern) for name in names)
         }
-        self.used |= matching
+        self._used |= matching
         return bool(matching)
 
 

@@ -7,6 +7,7 @@ into a file that was made to take it over.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -65,10 +66,11 @@ def _receive(stream: IO[bytes], describe_end: Callable[[], str]) -> FileArrays:
 
     def array(name: str, shape: list[int], dtype: str) -> FileArray:
         def read() -> np.ndarray:
-            values = np.empty(shape, dtype)
-            if stream.readinto(values.reshape(-1).view(np.uint8).data) < values.nbytes:
+            n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+            data = stream.read(n_bytes)
+            if len(data) < n_bytes:
                 raise ValueError(describe_end())
-            return values
+            return np.frombuffer(data, dtype).reshape(shape)
 
         return FileArray(name, tuple(shape), np.dtype(dtype), read)
 
