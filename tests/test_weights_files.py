@@ -121,6 +121,8 @@ def loaded(source):
 def test_a_fingerprint_is_that_of_the_layers_whenever_a_file_is_replaced(
     tmp_path, monkeypatch, name, when, owner, function
 ):
+    if name == "vgg.mat" and (when, owner) != ("after", hashlib):
+        pytest.skip("the same code, but each time it is read by another process")
     path, other = tmp_path / name, tmp_path / "other" / name
     other.parent.mkdir()
     WRITERS[name](path, 1)

@@ -95,8 +95,9 @@ def find_images(options: argparse.Namespace) -> Listing:
             has_table = True
         else:
             more = Listing([text], [""], [])
-        for whole, part in zip(found, more, strict=True):
-            whole.extend(part)
+        found.paths.extend(more.paths)
+        found.labels.extend(more.labels)
+        found.lost.extend(more.lost)
     for option, column in (
         ("--path-column", options.path_column),
         ("--label-column", options.label_column),

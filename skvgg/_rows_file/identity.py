@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from types import CodeType
 from typing import Any
@@ -93,14 +93,13 @@ def identities_of_weights(thing: Any) -> list[Any]:
 
     A class takes part with a method ``_identify_weights``.
     """
+    parts: Iterable[Any] = ()
     if isinstance(thing, list | tuple):
         parts = thing if _holds_estimators(thing) else ()
     elif hasattr(thing, "_identify_weights"):
         return [thing._identify_weights()]
     elif isinstance(thing, BaseEstimator):
         parts = _parts_of(thing).values()
-    else:
-        parts = ()
     return [identity for part in parts for identity in identities_of_weights(part)]
 
 
