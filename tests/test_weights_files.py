@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -341,6 +342,29 @@ def test_groups_within_themselves_end(tmp_path):
             file.seek(address + 4)
             file.write((1).to_bytes(4, "little"))
     assert weights.load(path, SHAPES).parameters[NAME][0].flat[0] == 1
+
+
+def test_an_index_that_leads_back_to_itself_ends(tmp_path):
+    """HDF5 walks such an index forever, for example in h5py's visititems."""
+    path = tmp_path / "vgg.h5"
+    write_h5(path, 1)
+    content = bytearray(path.read_bytes())
+    at = content.find(b"TREE")
+    while at >= 0:
+        content[at + 16 : at + 24] = at.to_bytes(8, "little")  # its right neighbor
+        at = content.find(b"TREE", at + 1)
+    path.write_bytes(content)
+    code = """
+import sys
+from skvgg import weights
+kernel, _ = weights.load(sys.argv[1], {"block1_conv1": (3, 3, 3, 64)}).parameters[
+    "block1_conv1"
+]
+print(kernel[0, 0, 0, 0])
+"""
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, timeout=100, check=True)
+    assert done.stdout == b"1.0\n"
 
 
 # Crashes

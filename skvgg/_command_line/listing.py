@@ -72,7 +72,7 @@ def find_images(options: argparse.Namespace) -> Listing:
         or a column is given without a table, or a pattern without a folder.
     """
     found = Listing([], [], [])
-    unused, others = set(options.exclude or ()), list[Path]()
+    unused = set(options.exclude or ())
     has_table = False
     n_folders = sum(map(os.path.isdir, filter(None, options.images)))
     for text in options.images:
@@ -85,7 +85,6 @@ def find_images(options: argparse.Namespace) -> Listing:
             files = image_files(path, exclusion)
             more = _of_folder(path, files, path.name if n_folders > 1 else "")
             unused &= {*exclusion.unused}
-            others += files.others
         elif not path.exists():
             raise FileNotFoundError(f"{text!r}: no such file or folder.")
         elif kind := kind_of_special_file(path):
@@ -112,12 +111,6 @@ def find_images(options: argparse.Namespace) -> Listing:
         say("warning", describe_lost(found.lost))
     for pattern in sorted(unused):
         say("warning", f"--exclude {pattern} matches no file or folder.")
-    if others:
-        say(
-            "note",
-            f"{len(others)} file(s) without the extension of an image format are "
-            f"skipped, first {str(others[0])!r}.",
-        )
     return found
 
 

@@ -56,7 +56,9 @@ def _groups_in(file: Any) -> Iterator[Any]:
     left = [(file, 0)]
     while left:
         group, depth = left.pop()
-        place = h5py.h5o.get_info(group.id).addr
+        # Not h5o.get_info (which visititems and get(getclass=True) call), because it
+        # may walk a damaged index forever.
+        place = h5py.h5g.get_objinfo(group.id).objno
         if place in seen:
             continue
         seen.add(place)
@@ -65,11 +67,13 @@ def _groups_in(file: Any) -> Iterator[Any]:
         if n_members > _MOST_MEMBERS or depth > _DEEPEST:
             raise ValueError(f"it has more groups than a model, at {group.name!r}")
         for name in group:
-            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
                 _get(group, name)  # raises
-            is_group = group.get(name, getclass=True) is h5py.Group
-            if is_group and isinstance(group.get(name, getlink=True), h5py.HardLink):
-                left.append((group[name], depth + 1))
+            if isinstance(link, h5py.HardLink):
+                member = h5py.h5g.get_objinfo(group.id, name.encode())
+                if member.type == h5py.h5g.GROUP:
+                    left.append((group[name], depth + 1))
 
 
 def _get(group: Any, path: str) -> Any:
