@@ -4,7 +4,7 @@
     python benchmarks/fuzz_images.py --images 5000 --weights 500
 
 Reading must return a result of the right shape or raise a ValueError that names the
-file. It must not raise another exception, crash, hang for more than 5 seconds, or use
+file. It must not raise another exception, crash, hang for more than 20 seconds, or use
 1 GB of memory. A monitored process does the work, so crashes and hangs are counted.
 """
 
@@ -28,7 +28,7 @@ from safetensors.numpy import save
 from skvgg import weights
 from skvgg._images import MAX_PIXELS, Framing, decode, load
 
-SECONDS = 5
+SECONDS = 20
 FRAMING = Framing((16, 24), "stretch")
 SHAPES = {"block1_conv1": (3, 3, 3, 64), "block1_conv2": (3, 3, 64, 64)}
 

@@ -18,13 +18,17 @@ from sklearn.utils._param_validation import Interval
 from skvgg._extraction.run import find_bad
 from skvgg._images import (
     MAX_PIXELS,
+    Exclusion,
     as_images,
     check_file,
     check_flattened_shape,
+    describe_lost,
     image_files,
+    is_nobodys,
     is_whole,
 )
 from skvgg._runtime.progress import progress_bar
+from skvgg._runtime.special_files import kind_of_special_file
 from skvgg._runtime.warn import warn
 from skvgg._typing import checked_params
 
@@ -49,7 +53,10 @@ def _describe(value: Any) -> str:
     return repr(value)
 
 
-def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
+@checked_params({"path": "no_validation", "exclude": [str, list, tuple, None]})
+def load_image_folder(
+    path: str | os.PathLike[str], *, exclude: str | Sequence[str] | None = None
+) -> Bunch:
     """List the images of a folder that has one subfolder per class.
 
     Images are not decoded: `data` contains paths, which :class:`skvgg.VGG19Features`
@@ -59,8 +66,14 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     ----------
     path : str or path-like
         The folder. Each subfolder is a class and may contain images at any depth.
-        Hidden files and files whose extension does not belong to a format that Pillow
-        reads are skipped.
+        Links are followed; within a class, a folder is listed once. Files whose
+        extension does not belong to a format that Pillow reads are skipped and counted.
+        Hidden files, and those that programs leave beside images (such as
+        ``Thumbs.db`` and ``__MACOSX``), are not counted.
+    exclude : str or sequence of str, default=None
+        Patterns of files and folders to leave out, such as ``"*_mirror*"``. A pattern
+        is compared with the name and with the path relative to `path`, as in
+        :mod:`fnmatch`.
 
     Returns
     -------
@@ -76,7 +89,8 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
         filenames : ndarray of shape (n_images,), dtype object
             Same as `data`, for compatibility with :func:`sklearn.datasets.load_files`.
         n_skipped : int
-            Number of skipped files.
+            Number of skipped files, links that lead nowhere, and folders that cannot be
+            read; without what `exclude` leaves out.
 
     Raises
     ------
@@ -84,6 +98,12 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
         If the folder does not exist.
     ValueError
         If fewer than two subfolders contain images, or if `path` is a file.
+
+    Warns
+    -----
+    UserWarning
+        If links lead nowhere, folders cannot be read, or a class has files but no
+        images; or if a pattern of `exclude` matches nothing.
 
     Examples
     --------
@@ -106,23 +126,34 @@ def load_image_folder(path: str | os.PathLike[str]) -> Bunch:
     names: list[str] = []
     paths: list[str] = []
     target: list[int] = []
-    n_skipped = 0
+    exclusion = Exclusion(exclude, root)
+    n_skipped, lost = 0, list[Path]()
     for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
+        if is_nobodys(folder) or exclusion.matches(folder):
             continue
-        images, n_others = image_files(folder)
-        n_skipped += n_others
-        if images:
-            target += [len(names)] * len(images)
+        if not os.path.exists(folder):
+            lost.append(folder)
+            n_skipped += 1
+        if not folder.is_dir():
+            continue
+        found = image_files(folder, exclusion)
+        n_skipped += found.n_skipped
+        lost += found.lost
+        if found.images:
+            target += [len(names)] * len(found.images)
             names.append(folder.name)
-            paths += [str(image) for image in images]
-        elif n_others:
+            paths += [str(image) for image in found.images]
+        elif found.others:
             warn(
-                f"{str(folder)!r} contains {n_others} file(s), but none with the "
-                "extension of an image format that Pillow reads, so it does not count "
-                "as a class. To read other formats, register a Pillow plug-in first, "
-                "such as pillow_heif.register_heif_opener()."
+                f"{str(folder)!r} contains {len(found.others)} file(s), but none with "
+                "the extension of an image format that Pillow reads, so it does not "
+                "count as a class. To read other formats, register a Pillow plug-in "
+                "first, such as pillow_heif.register_heif_opener()."
             )
+    if lost:
+        warn(describe_lost(lost))
+    for pattern in exclusion.unused:
+        warn(f"exclude={pattern!r} matches no file or folder in {str(root)!r}.")
     if len(names) < 2:
         raise ValueError(
             f"{str(root)!r} has {len(names)} subfolder(s) with images; expected one "
@@ -290,6 +321,9 @@ def load_image_table(
             f"file, or a pandas or polars DataFrame. Pass {hint}."
         )
     if is_csv:
+        kind = kind_of_special_file(table)
+        if kind is not None:
+            raise ValueError(f"{str(table)!r} is a {kind}; expected a CSV file.")
         root = Path(table).parent if root is None else Path(root)
         columns = _read_csv(Path(table))
     else:
@@ -385,6 +419,8 @@ def _find_image(path: Any, root: Path, row: int) -> str:
         hint = ""
         if isinstance(path, Number) and path == path:
             hint = " Read that column as text, for example with dtype=str."
+        if isinstance(path, bytes):
+            hint = " It is bytes; decode that column: column.str.decode('utf-8')."
         raise ValueError(f"Row {row} of the table has no path: {path!r}.{hint}")
     name = f"Row {row} of the table ({os.fspath(path)!r})"
     try:

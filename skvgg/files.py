@@ -85,9 +85,11 @@ def transform_to_file(
     ------
     ValueError
         If a parameter is invalid; if the transformer rejects X (indices in the message
-        refer to X) or does not return numbers; if the file was started with other
-        images or another transformer (the message names the differences); or if the
-        file is damaged as a whole, such as by a wrong length. It is left as it is.
+        refer to X) or does not return numbers; if the file of its weights is replaced
+        by another one meanwhile (rows already written are kept); if the file was
+        started with other images or another transformer (the message names the
+        differences); or if the file is damaged as a whole, such as by a wrong length.
+        It is left as it is.
     FileNotFoundError
         If the folder of the file or an image does not exist.
     FileExistsError

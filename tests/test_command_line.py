@@ -890,3 +890,44 @@ def test_predict_skips_samplers(paths):
     for name in ("plain", "sampling"):
         assert main(["predict", f"{name}.joblib", "photos", "-o", f"{name}.csv"]) == 0
     pd.testing.assert_frame_equal(pd.read_csv("plain.csv"), pd.read_csv("sampling.csv"))
+
+
+def test_extract_finds_linked_images_and_says_which_links_lead_nowhere(
+    paths, tmp_path, capsys
+):
+    (tmp_path / "elsewhere").mkdir()
+    moved = Path(paths[0]).rename(tmp_path / "elsewhere" / "moved.png")
+    Path("photos", "linked").symlink_to(tmp_path / "elsewhere")
+    Path("photos", "china", "gone.png").symlink_to("nowhere.png")
+    assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert [line for line in err if "lead nowhere" in line] == [err[0]]
+    assert "photos/china/gone.png" in err[0]
+    found = ["photos/linked/moved.png", *paths[1:]]
+    assert sorted(read("rows.npy.images.csv")["path"]) == sorted(found)
+    np.testing.assert_allclose(
+        np.sort(np.load("rows.npy"), axis=0),
+        np.sort(features().transform([moved, *paths[1:]]), axis=0),
+        rtol=1e-5,
+        atol=1e-4,
+    )
+
+
+def test_excluded_files_are_left_out_of_folders(paths, capsys):
+    command = ["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]
+    assert main([*command, "--exclude", "china/*", "--exclude", "9.*"]) == 0
+    left = [path for path in paths if "china" not in path and "9." not in path]
+    assert read("rows.npy.images.csv")["path"].tolist() == left
+    assert capsys.readouterr().err == ""
+    main(["extract", "photos", "-o", "all.npy", *SMALL, "--exclude", "*_miror*"])
+    assert "--exclude *_miror* matches no file" in capsys.readouterr().err
+    assert main(["extract", paths[0], "-o", "one.npy", *SMALL, "--exclude", "x"]) == 2
+    assert "--exclude leaves out files of a folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_instead_of_images_or_a_table_is_named(tmp_path, capsys):
+    for name in ("pipe.png", "pipe.csv"):
+        os.mkfifo(tmp_path / name)
+        assert main(["extract", str(tmp_path / name), "-o", "rows.npy", *SMALL]) == 2
+        assert "is a pipe (FIFO); expected a file" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Folders, beside scikit-learn's load_files; tables; bad images, beside transform."""
 
+import os
 import re
+import socket
 import threading
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from skvgg import BadImageWarning, VGG19Features
 from skvgg._images import together
 from skvgg._runtime import threads
 from skvgg.datasets import find_bad_images, load_image_folder, load_image_table
+
+from .conftest import features
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def test_order_is_sorted(folder):
     assert photos.filenames is photos.data
 
 
-def test_hidden_files_and_other_files_are_counted_and_left_out(folder):
+def test_other_files_are_counted_and_left_out_and_hidden_ones_are_nobodys(folder):
     (folder / "cats" / ".hidden.png").write_bytes(b"")
     (folder / "cats" / ".thumbs").mkdir()
     (folder / "cats" / ".thumbs" / "1.png").write_bytes(b"")
@@ -53,7 +57,61 @@ def test_hidden_files_and_other_files_are_counted_and_left_out(folder):
     (folder / "README.png").write_bytes(b"")
     photos = load_image_folder(folder)
     assert len(photos.data) == 4
-    assert photos.n_skipped == 3
+    assert photos.n_skipped == 1
+
+
+def test_images_behind_links_are_found_and_loops_end(folder):
+    outside = folder.parent / f"{folder.name} outside"
+    (outside / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        Image.new("RGB", (8, 8)).save(outside / name)
+    cats = folder / "cats"
+    (cats / "linked").symlink_to(outside)
+    (cats / "again").symlink_to(outside / "deep")  # listed once
+    (outside / "deep" / "up").symlink_to(outside)
+    (cats / "all").symlink_to(folder)  # not the dogs
+    (cats / "itself").symlink_to("itself")
+    (cats / "c.png").symlink_to(outside / "a.png")
+    (cats / "gone.png").symlink_to(outside / "gone.png")
+    with pytest.warns(UserWarning, match=r"2 link\(s\) that lead nowhere.*gone\.png"):
+        photos = load_image_folder(folder)
+    relative = [str(Path(path).relative_to(folder)) for path in photos.data]
+    expected = ["2.png", "10.png", "c.png", "linked/a.png", "again/b.png"]
+    assert relative[:-2] == sorted(f"cats/{name}" for name in expected)
+    assert photos.n_skipped == 2
+
+
+def test_what_programs_leave_beside_images_is_skipped_in_silence(folder, recwarn):
+    for name in ("__MACOSX/._0.jpg", "cats/.ipynb_checkpoints/0-checkpoint.png"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"")
+    for name in ("Thumbs.db", "desktop.ini", "._2.png", ".DS_Store"):
+        (folder / "cats" / name).write_bytes(b"")
+    photos = load_image_folder(folder)
+    assert list(photos.target_names) == ["cats", "dogs"]
+    assert (len(photos.data), photos.n_skipped, len(recwarn)) == (4, 0, 0)
+
+
+def test_excluded_twins_are_left_out_by_name_or_path(folder):
+    for name in ("cats/2_mirror.png", "dogs/10_mirror.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    (folder / "mirrored_mirror").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "mirrored_mirror" / "1.png")
+    photos = load_image_folder(folder, exclude="*_mirror*")
+    assert list(photos.data) == [
+        str(folder / name / image)
+        for name in ("cats", "dogs")
+        for image in ("10.png", "2.png")
+    ]
+    assert photos.n_skipped == 0
+    some = load_image_folder(folder, exclude=["cats/2*", "*_mirror"])
+    names = ["10.png", "10.png", "10_mirror.png", "2.png"]
+    assert [Path(path).name for path in some.data] == names
+    with pytest.warns(UserWarning, match=r"exclude='\*_miror\*' matches no file"):
+        load_image_folder(folder, exclude="*_miror*")
+    for wrong, message in ((5, "'exclude' parameter"), ([5], r"exclude=\[5\]; expec")):
+        with pytest.raises(ValueError, match=message):
+            load_image_folder(folder, exclude=wrong)
 
 
 def test_deeper_folders_belong_to_their_class_and_case_does_not_matter(folder):
@@ -453,3 +511,45 @@ def test_a_folder_without_a_readable_image_is_no_class_and_that_is_said(tmp_path
     with pytest.warns(UserWarning, match=r"raw' contains 1 file\(s\), but none with"):
         photos = load_image_folder(tmp_path)
     assert list(photos.target_names) == ["cat", "dog"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_are_named_as_what_they_are(tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        for path, kind in (
+            (pipe, r"pipe \(FIFO\)"),
+            ("/dev/null", "device"),
+            (tmp_path / "s", "socket"),
+        ):
+            with pytest.raises(ValueError, match=rf"X\[0\] .*: is a {kind}; expected"):
+                features().transform([path])
+            with pytest.raises(ValueError, match=rf"weights=.* is a {kind}; expected"):
+                VGG19Features(path).fit([np.zeros((9, 9), "u1")])
+            with pytest.raises(ValueError, match=f"is a {kind}; expected a CSV file"):
+                load_image_table(path, "path", "label")
+
+
+@pytest.mark.parametrize(
+    "as_bytes",
+    [
+        lambda paths: np.array(paths).astype("S"),
+        lambda paths: [path.encode() for path in paths],
+        lambda paths: pd.DataFrame({"path": [path.encode() for path in paths]}),
+    ],
+    ids=["array", "list", "table"],
+)
+def test_bytes_that_look_like_paths_are_not_taken_for_images(images, as_bytes):
+    paths = sorted(map(str, (images / "photos").iterdir()))
+    message = r"X\[0\] is b'.*a\.png', which looks like a path; .*os\.fsdecode"
+    with pytest.raises(ValueError, match=message):
+        features().transform(as_bytes(paths))
+    with pytest.raises(ValueError, match="looks like a path"):
+        features().transform([b"a.png"])  # of another working directory
+    rows = features().transform([Path(path).read_bytes() for path in paths])
+    np.testing.assert_array_equal(rows, features().transform(paths))
+    table = pd.DataFrame({"file": [path.encode() for path in paths], "y": 1})
+    with pytest.raises(ValueError, match=r"Row 0 .* no path.* It is bytes; decode"):
+        load_image_table(table, "file", "y")

@@ -82,7 +82,7 @@ def test_a_fingerprint_of_another_version_is_not_used(tmp_path, monkeypatch):
     hed = weights.as_source("hed")
     before = weights_fingerprint(hed, cache)
     monkeypatch.setattr(weights, "FINGERPRINT_VERSION", 0)
-    monkeypatch.setattr(hed, "fingerprint", lambda: "of version 0")
+    monkeypatch.setattr(_hed.HedSource, "fingerprint", lambda _: "of version 0")
     assert weights_fingerprint(hed, cache) == "of version 0"
     monkeypatch.undo()
     assert weights_fingerprint(hed, cache) == before

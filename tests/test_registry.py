@@ -203,5 +203,5 @@ def test_weights_that_change_while_they_are_read_are_not_used(tmp_path, monkeypa
         return original(*args, **kwargs)
 
     monkeypatch.setattr(FileSource, "load", load)
-    with pytest.raises(ValueError, match="changed while they were being read"):
+    with pytest.raises(ValueError, match="changed while they were being used"):
         features.transform(np.zeros((1, 32, 32), np.uint8))

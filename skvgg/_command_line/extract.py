@@ -50,7 +50,7 @@ examples:
 
 exit codes:
   0    all rows were computed
-  1    done, but the rows of some images are NaN
+  1    done, but the rows of some images are NaN, or links of a folder lead nowhere
   2    wrong usage, or an error that ended the run
   130  interrupted; run the same command again to resume
 """
@@ -184,7 +184,7 @@ def run(options: argparse.Namespace) -> int:
                     say("warning", as_options(str(warning), options))
     _write_images(table, listing, bad)
     if not bad:
-        return OK
+        return SOME_BAD if listing.lost else OK
     say(
         "warning",
         f"{len(bad)} of {len(listing.paths)} images could not be used; their rows are "
@@ -237,7 +237,9 @@ def _check_weights(text: str) -> None:
 def _write_images(table: Path, listing: Listing, bad: dict[int, str]) -> None:
     has_labels = any(listing.labels)
     rows = []
-    for index, (path, label) in enumerate(zip(*listing, strict=True)):
+    for index, (path, label) in enumerate(
+        zip(listing.paths, listing.labels, strict=True)
+    ):
         error = reason_of(bad[index], path, index) if index in bad else ""
         place = seen_from(table.parent, path)
         rows.append([index, place, *([label] if has_labels else []), error])

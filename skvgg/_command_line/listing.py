@@ -6,7 +6,13 @@ import argparse
 import csv
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from skvgg._command_line.say import say
+from skvgg._runtime.special_files import kind_of_special_file
+
+if TYPE_CHECKING:
+    from skvgg._images import ImageFiles
 
 
 class Listing(NamedTuple):
@@ -14,6 +20,8 @@ class Listing(NamedTuple):
 
     paths: list[str]
     labels: list[str]
+    #: Links that lead nowhere, and folders that cannot be read.
+    lost: list[Path]
 
 
 def add_images(parser: argparse.ArgumentParser, *, has_labels: bool) -> None:
@@ -30,6 +38,13 @@ def add_images(parser: argparse.ArgumentParser, *, has_labels: bool) -> None:
         metavar="NAME",
         help="column of paths in a CSV table; relative paths start from the folder of "
         "the table (default: path)",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        metavar="PATTERN",
+        help="leave out files and folders whose name or path within the folder matches "
+        "a pattern, such as '*_mirror*'; may be repeated",
     )
     if has_labels:
         parser.add_argument(
@@ -50,9 +65,12 @@ def find_images(options: argparse.Namespace) -> Listing:
         If a path does not exist.
     ValueError
         If a path is empty, a folder has no images, a table does not have the column,
-        or a column is given without a table.
+        or a column is given without a table, or a pattern without a folder.
     """
-    found = Listing([], [])
+    from skvgg._images import Exclusion, describe_lost, image_files
+
+    found = Listing([], [], [])
+    unused = set(options.exclude or ())
     has_table = False
     n_folders = sum(map(os.path.isdir, filter(None, options.images)))
     for text in options.images:
@@ -61,16 +79,22 @@ def find_images(options: argparse.Namespace) -> Listing:
         path = Path(text)
         if path.is_dir():
             # Of several folders, such as photos/*, each is a class.
-            more = _of_folder(path, path.name if n_folders > 1 else "")
+            exclusion = Exclusion(options.exclude, path)
+            files = image_files(path, exclusion)
+            more = _of_folder(path, files, path.name if n_folders > 1 else "")
+            unused &= {*exclusion.unused}
         elif not path.exists():
             raise FileNotFoundError(f"{text!r}: no such file or folder.")
+        elif kind := kind_of_special_file(path):
+            raise ValueError(f"{text!r} is a {kind}; expected a file or a folder.")
         elif path.suffix.lower() == ".csv":
             more = _of_table(path, options.path_column, options.label_column)
             has_table = True
         else:
-            more = Listing([text], [""])
+            more = Listing([text], [""], [])
         found.paths.extend(more.paths)
         found.labels.extend(more.labels)
+        found.lost.extend(more.lost)
     for option, column in (
         ("--path-column", options.path_column),
         ("--label-column", options.label_column),
@@ -79,27 +103,30 @@ def find_images(options: argparse.Namespace) -> Listing:
             raise ValueError(
                 f"{option} {column} selects a column of a CSV table; there is none."
             )
+    if options.exclude and not n_folders:
+        raise ValueError("--exclude leaves out files of a folder; there is none.")
+    if found.lost:
+        say("warning", describe_lost(found.lost))
+    for pattern in sorted(unused):
+        say("warning", f"--exclude {pattern} matches no file or folder.")
     return found
 
 
-def _of_folder(folder: Path, label: str) -> Listing:
-    from skvgg._images import image_files
-
-    images, n_skipped = image_files(folder)
-    if not images:
+def _of_folder(folder: Path, files: ImageFiles, label: str) -> Listing:
+    if not files.images:
         raise ValueError(
-            f"{str(folder)!r} has no images ({n_skipped} other files). Expected files "
-            "with the extension of an image format that Pillow reads."
+            f"{str(folder)!r} has no images ({files.n_skipped} other files). Expected "
+            "files with the extension of an image format that Pillow reads."
         )
-    parts = [image.relative_to(folder).parts for image in images]
+    parts = [image.relative_to(folder).parts for image in files.images]
     labels = [some[0] if len(some) > 1 else label for some in parts]
-    return Listing([str(image) for image in images], labels)
+    return Listing([str(image) for image in files.images], labels, files.lost)
 
 
 def _of_table(
     table: Path, path_column: str | None, label_column: str | None
 ) -> Listing:
-    found = Listing([], [])
+    found = Listing([], [], [])
     # File names that are not UTF-8 are written and read with surrogate escapes.
     with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file)

@@ -42,7 +42,7 @@ examples:
 
 exit codes:
   0    every image has a prediction
-  1    done, but some images could not be used
+  1    done, but some images could not be used, or links of a folder lead nowhere
   2    wrong usage, or an error that ended the run
   130  interrupted
 """
@@ -80,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
     from skvgg._runtime.progress import progress_bar, sharing
 
     check_stream(options.output)
-    paths = find_images(options).paths
+    listing = find_images(options)
+    paths = listing.paths
     header = ["path", "prediction"]
     if not is_stream(options.output):
         check_output(Path(options.output), header, options.images)
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
                     error = reason_of(predicted.bad[index], path, start + index)
                 write([place(path), *predicted.cells[index], error])
     if not n_bad:
-        return OK
+        return SOME_BAD if listing.lost else OK
     say("warning", f"{n_bad} of {len(paths)} images could not be used.")
     return SOME_BAD
 

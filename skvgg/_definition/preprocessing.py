@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -16,6 +18,23 @@ class Preprocessing:
     divisor: float = 1.0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Raise if the numbers cannot be used; JSON has lists instead of tuples."""
+        if self.channels not in ("RGB", "BGR"):
+            raise ValueError(f"channels={self.channels!r}; expected 'RGB' or 'BGR'")
+        for name, n in (("divisor", 1), ("mean", 3), ("std", 3)):
+            given = getattr(self, name)
+            numbers = [given] if n == 1 else [*given]
+            # The network computes with float32.
+            with np.errstate(over="ignore"):
+                as_used = np.array(numbers, np.float32)
+            if as_used.shape != (n,) or not np.isfinite(as_used).all():
+                raise ValueError(f"{name}={given!r}; expected {n} finite number(s)")
+            if name != "mean" and (as_used <= 0).any():
+                raise ValueError(f"{name}={given!r}; expected positive numbers")
+            floats = tuple(map(float, numbers))
+            object.__setattr__(self, name, floats if n > 1 else floats[0])
 
 
 #: Normalization of the original VGG networks and of Keras' weights: the means of the

@@ -75,7 +75,7 @@ class Job:
     settings : Settings
         The validated parameters.
     source : Source
-        The source of the weights.
+        The source of the weights, pinned before its fingerprint was taken.
     cache : Cache
         Where rows are looked up and stored.
     fingerprint : str or None
@@ -114,12 +114,11 @@ class Job:
         self._precision = precision or computed_in(settings.precision)
         self._arithmetic = arithmetic(settings.engine, self._precision)
         self._warn = warn
-        self._source = source
-        self._identity = source.identify()  # raises if there is no such file
+        self._source = source.pinned()  # raises if there is no such file
         self._cache = cache
         self._uses_workers = uses_workers(settings.n_jobs)
         if self._uses_workers and fingerprint is None:
-            fingerprint = weights_fingerprint(source, cache)
+            fingerprint = weights_fingerprint(self._source, cache)
         self._fingerprint = fingerprint
         self._recipe = Recipe(
             settings.outputs,
@@ -360,7 +359,6 @@ class Job:
         return get_network(
             self._owner,
             self._source,
-            self._identity,
             self._precision,
             shapes,
             settings.verbose,
@@ -415,13 +413,13 @@ class WorkerJob:
         """
         self._check_version()
         self._check_arithmetic()
-        self._check_weights()
+        source = self._checked_source()
         seen, unseen = split_unseen(items)
         rows, oddities = InMemory(), list[str]()
         job = Job(
             self,
             self.settings,
-            self.source,
+            source,
             rows,
             self.fingerprint,
             view=self.view,
@@ -457,9 +455,11 @@ class WorkerJob:
                 "workers with the same kind of processor."
             )
 
-    def _check_weights(self) -> None:
+    def _checked_source(self) -> Source:
+        """Return the source, pinned to the weights of the main process, or raise."""
         try:
-            found = self.source.fingerprint()
+            source = self.source.pinned()
+            found = source.fingerprint()
         except OSError as error:
             raise FileNotFoundError(
                 f"Worker {worker_name()} cannot read the weights, but the main process "
@@ -471,3 +471,4 @@ class WorkerJob:
                 f"fingerprint is {found!r}, expected {self.fingerprint!r}. Give all "
                 "workers the same file."
             )
+        return source

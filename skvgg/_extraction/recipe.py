@@ -137,8 +137,9 @@ def _warn_of_form(cache: Cache) -> None:
 def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
     """Return the fingerprint of weights; read their file only if it is not cached.
 
-    A file is identified by its path, size and times of change.
+    A file is identified by its path, inode, size and times of change.
     """
+    source = source.pinned()  # what is cached belongs to this identity
     if not source.takes_reading:
         return source.fingerprint()
     version = weights.FINGERPRINT_VERSION

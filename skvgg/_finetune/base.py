@@ -335,6 +335,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
             )
         source.check()
+        source = source.pinned()
         images = as_images(X, None, check_items=True)
         check_consistent_length(images, y)
         w = check_weights(sample_weight, images).copy()  # it may be the user's array
@@ -488,7 +489,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
         keep_best(self, None)
         if not task.plan.trained:
-            self.features_ = self._make_features(task.source)
+            self.features_ = self._make_features(task.source.anchored())
             self.features_.weights_fingerprint_ = task.fingerprint
             self._warn_if_head_learned_nothing(task)
             return
@@ -614,7 +615,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         layers: dict[str, tuple[np.ndarray, np.ndarray]],
         preprocessing: Preprocessing,
     ) -> None:
-        base = task.source
+        base = task.source.anchored()
         if isinstance(base, TunedWeights):
             tuned = base.changed(layers, preprocessing)
         else:
@@ -634,10 +635,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         """Return the output of a method of the head, averaged over views."""
         check_is_fitted(self)
         images = as_images(X, None, check_items=True)
-        rows = (
-            self.features_._transform_view(images, view, self._trained_on)
-            for view in self.averaged_views()
-        )
+        views = self.averaged_views()
+        rows = self.features_._transform_views(images, views, self._trained_on)
         outputs = [getattr(self.head_, method)(some) for some in rows]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 

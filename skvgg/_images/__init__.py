@@ -8,7 +8,13 @@ decodes and resizes.
 """
 
 from skvgg._images.content import Content, decode, load
-from skvgg._images.folders import image_files
+from skvgg._images.folders import (
+    Exclusion,
+    ImageFiles,
+    describe_lost,
+    image_files,
+    is_nobodys,
+)
 from skvgg._images.items import (
     Images,
     as_images,
@@ -27,7 +33,9 @@ __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "Content",
+    "Exclusion",
     "Framing",
+    "ImageFiles",
     "Images",
     "Interpolation",
     "Resize",
@@ -38,7 +46,9 @@ __all__ = [
     "check_flattened_shape",
     "decode",
     "decode_together",
+    "describe_lost",
     "image_files",
+    "is_nobodys",
     "is_whole",
     "load",
     "load_together",

@@ -2,41 +2,173 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from PIL import Image
 
 from skvgg._images.pillow import FORMATS
 
+#: Files and folders that programs leave beside images, in lower case.
+_NOBODYS = {
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+}
 
-def image_files(folder: Path) -> tuple[list[Path], int]:
-    """Return the images in a folder at any depth, and the number of other files.
+
+class Exclusion:
+    """Patterns of files and folders to leave out, as in :mod:`fnmatch`.
+
+    Parameters
+    ----------
+    patterns : str, sequence of str or None
+        A pattern is compared with the name, and with the path relative to `root`.
+    root : Path
+        The folder that paths start from.
+    """
+
+    def __init__(self, patterns: str | Sequence[str] | None, root: Path) -> None:
+        self._patterns = (
+            [patterns] if isinstance(patterns, str) else [*(patterns or ())]
+        )
+        self._root = root
+        self._used: set[str] = set()
+        for pattern in self._patterns:
+            if not isinstance(pattern, str):
+                raise ValueError(
+                    f"exclude={patterns!r}; expected a pattern such as '*_mirror*', or "
+                    "several."
+                )
+
+    @property
+    def unused(self) -> list[str]:
+        """The patterns that have matched nothing."""
+        return [pattern for pattern in self._patterns if pattern not in self._used]
+
+    def matches(self, path: Path) -> bool:
+        """Return whether a file or folder is left out."""
+        names = path.name, path.relative_to(self._root).as_posix()
+        matching = {
+            pattern
+            for pattern in self._patterns
+            if any(fnmatchcase(name, pattern) for name in names)
+        }
+        self._used |= matching
+        return bool(matching)
+
+
+@dataclass
+class ImageFiles:
+    """What is in a folder, at any depth.
+
+    Attributes
+    ----------
+    images : list of Path
+        Paths of the images, sorted.
+    others : list of Path
+        Files that do not have the extension of an image format.
+    lost : list of Path
+        Links that lead nowhere, and folders that cannot be read.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    lost: list[Path] = field(default_factory=list)
+
+    @property
+    def n_skipped(self) -> int:
+        """Number of other files and lost paths."""
+        return len(self.others) + len(self.lost)
+
+
+def image_files(folder: Path, exclude: Exclusion | None = None) -> ImageFiles:
+    """Return the images in a folder at any depth.
+
+    Links are followed. A folder that is reached in several ways is listed once, and
+    links back to a parent are not followed, so there are no loops. Hidden files, and
+    files that programs leave beside images, are skipped.
 
     Parameters
     ----------
     folder : Path
-        The folder to search. Hidden files and files in hidden folders are skipped.
-
-    Returns
-    -------
-    images : list of Path
-                Paths of the images, sorted.
-    n_skipped : int
-                Number of other files.
+        The folder to search.
+    exclude : Exclusion or None
+        Files and folders to leave out.
     """
     extensions = _readable_extensions()
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    images = [
-        file
-        for file in files
-        if file.suffix.lower() in extensions and not _is_hidden(file, folder)
-    ]
-    return images, len(files) - len(images)
+    found = ImageFiles()
+    for path in _walk(folder, exclude or Exclusion(None, folder), found.lost):
+        is_image = path.suffix.lower() in extensions and path.is_file()
+        (found.images if is_image else found.others).append(path)
+    for paths in (found.images, found.others, found.lost):
+        paths.sort()
+    return found
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    """Return whether `file`, or a folder between it and `folder`, is hidden."""
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def describe_lost(lost: Sequence[Path]) -> str:
+    """Return a warning about links that lead nowhere and folders without access."""
+    return (
+        f"{len(lost)} link(s) that lead nowhere, or folder(s) that cannot be read, are "
+        f"skipped, first {str(lost[0])!r}. Mend or remove them."
+    )
+
+
+def is_nobodys(path: Path) -> bool:
+    """Return whether a file or folder is hidden, or left there by a program."""
+    return path.name.startswith(".") or path.name.lower() in _NOBODYS
+
+
+def _walk(folder: Path, exclude: Exclusion, lost: list[Path]) -> Iterator[Path]:
+    """Yield all files in a folder; links to folders are followed last."""
+    real = Path(os.path.realpath(folder))
+    seen = {_identity_of(parent) for parent in (real, *real.parents)}
+    left, links = [folder], list[Path]()
+    while left or links:
+        if not left:  # real folders first, so that they have their own paths
+            left = [*_unseen([links.pop(0)], seen)]
+            continue
+        place = left.pop()
+        try:
+            members = sorted(place.iterdir())
+        except PermissionError:
+            lost.append(place)
+            continue
+        folders = []
+        for path in members:
+            if is_nobodys(path) or exclude.matches(path):
+                continue
+            if not os.path.exists(path):  # also False without access
+                lost.append(path)
+            elif not os.path.isdir(path):
+                yield path
+            elif path.is_symlink():
+                links.append(path)
+            else:
+                folders.append(path)
+        left += _unseen(folders, seen)
+
+
+def _unseen(folders: list[Path], seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yield the folders that are not in `seen`, and add them."""
+    for folder in folders:
+        identity = _identity_of(folder)
+        if identity not in seen:
+            seen.add(identity)
+            yield folder
+
+
+def _identity_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _readable_extensions() -> set[str]:

@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from skvgg._runtime.special_files import kind_of_special_file
 from skvgg._runtime.warn import warn
 
 ENCODED = bytes | bytearray | memoryview
+#: Bytes; the smallest images are shorter, but not text.
+_LONGEST_PATH = 4096
+
 #: Minimum side in pixels of an array (3, h, w) that may be one RGB image.
 _SMALLEST_PHOTO = 32
 
@@ -308,7 +312,9 @@ def check_item(item: Any, index: int) -> None:
     elif isinstance(item, np.ndarray):
         check_shape(item, name)
         check_dtype(item, name)
-    elif not isinstance(item, ENCODED | Image.Image) and not _is_file(item):
+    elif isinstance(item, ENCODED):
+        _refuse_encoded_path(item, name)
+    elif not isinstance(item, Image.Image) and not _is_file(item):
         hint = ""
         if isinstance(item, list | tuple):
             hint = " X must not be nested; convert images to arrays with np.asarray."
@@ -316,6 +322,23 @@ def check_item(item: Any, index: int) -> None:
             f"X[{index}] is of type {type(item).__name__}; expected a path, bytes, an "
             "open binary file, a PIL image or a NumPy array of shape (h, w), "
             f"(h, w, 1), (h, w, 3) or (h, w, 4).{hint}"
+        )
+
+
+def _refuse_encoded_path(item: ENCODED, name: str) -> None:
+    """Raise if bytes are a path, as in arrays of h5py or of dtype "S"."""
+    if len(item) > _LONGEST_PATH:
+        return
+    try:
+        text = bytes(item).decode()
+    except UnicodeDecodeError:
+        return
+    has_extension = os.path.splitext(text)[1].lower() in Image.registered_extensions()
+    if text.isprintable() and (has_extension or "/" in text or os.path.exists(text)):
+        raise ValueError(
+            f"{name} is {bytes(item)!r:.200}, which looks like a path; bytes have to "
+            "be the content of an image file. Pass paths as text: "
+            "[os.fsdecode(path) for path in X]."
         )
 
 
@@ -341,6 +364,11 @@ def check_file(
         raise ValueError(
             f"{name}: is a folder; expected an image file. Use "
             "skvgg.datasets.load_image_folder to list the images of a folder."
+        )
+    kind = kind_of_special_file(path)
+    if kind is not None:
+        raise ValueError(
+            f"{name}: is a {kind}; expected an image file. Read it, and pass the bytes."
         )
     raise FileNotFoundError(
         f"{name}: no such file. Relative paths start from {os.path.abspath(folder)!r}."

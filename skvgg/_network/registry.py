@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from skvgg._network.precision import Precision
 from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import device_here
-from skvgg.weights import Identity, Source, Weights
+from skvgg.weights import Source, Weights
 
 
 class _RecentNetworks:
@@ -54,7 +54,6 @@ def share(transformer: Any, clone: Any) -> None:
 def get_network(
     transformer: Any,
     source: Source,
-    identity: Identity,
     precision: Precision,
     shapes: dict[str, tuple[int, ...]],
     verbose: int = 0,
@@ -70,9 +69,7 @@ def get_network(
     transformer : object
         The transformer that needs the network.
     source : Source
-        Source of the weights.
-    identity : tuple
-        Result of the source's `identify`; a changed file is another network.
+        Source of the weights; a changed file is another network.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         Precision of the network.
     shapes : dict of str to tuple of int
@@ -80,22 +77,17 @@ def get_network(
     verbose : int, default=0
         1 shows a progress bar for downloads.
     """
+    source = source.pinned()
     # Random fully connected layers depend on the image size.
     bound_to = shapes.get("fc1") if source.fits_any_size else None
-    key = (identity, precision, bound_to, device_here())
+    key = (source.identify(), precision, bound_to, device_here())
     with _LOCK:
         network = _networks.get(key)
         if network is None:
             network = _networks[key] = VGG19(precision)
 
     def load(missing: Mapping[str, tuple[int, ...]]) -> Weights:
-        loaded = source.load(missing, verbose)
-        if source.identify() != identity:
-            raise ValueError(
-                f"weights={loaded.source} changed while they were being read. Try "
-                "again when the file is complete."
-            )
-        return loaded
+        return source.load(missing, verbose)
 
     network.require(shapes, load)
     with _LOCK:

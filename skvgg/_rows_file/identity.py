@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -86,6 +86,21 @@ def transformer_of(transformer: Any) -> dict[str, str]:
     ``_rows_depend_on`` that returns a dict.
     """
     return dict(_describe("", transformer))
+
+
+def identities_of_weights(thing: Any) -> list[Any]:
+    """Return the identities of all weights that a transformer uses, without reading.
+
+    A class takes part with a method ``_identify_weights``.
+    """
+    parts: Iterable[Any] = ()
+    if isinstance(thing, list | tuple):
+        parts = thing if _holds_estimators(thing) else ()
+    elif hasattr(thing, "_identify_weights"):
+        return [thing._identify_weights()]
+    elif isinstance(thing, BaseEstimator):
+        parts = _parts_of(thing).values()
+    return [identity for part in parts for identity in identities_of_weights(part)]
 
 
 def feature_names(transformer: Any) -> list[str] | None:

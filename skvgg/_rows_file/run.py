@@ -60,6 +60,7 @@ class Run:
         self._places = places
         self._verify = verify
         self._verbose = verbose
+        self._weights = identity.identities_of_weights(transformer)
         self._work: dict[str, Any] = {
             "n_rows": n,
             "images": identity.images_of(X, n),
@@ -212,6 +213,8 @@ class Run:
         part = identity.part_of(self._X, rows)
         state = identity.state_of(part)  # before the files are read
         computed, bad = self._transform(part, rows.start)
+        while self._has_new_weights():  # of the same content: only touched, or copied
+            computed, bad = self._transform(part, rows.start)
         self._check_shape(computed, len(rows))
         named = {bad_index - rows.start for bad_index in bad}
         more = bad_elsewhere(self._transformer, part, computed, named)
@@ -259,6 +262,25 @@ class Run:
         if kind not in self._told:
             self._told.add(kind)
             warn(renumbered(text, start), type(warning))
+
+    def _has_new_weights(self) -> bool:
+        """Return whether the files of the weights changed while rows were computed.
+
+        Raises a ValueError if the weights are others than those of the rows before.
+        """
+        before, self._weights = (
+            self._weights,
+            identity.identities_of_weights(self._transformer),
+        )
+        if self._weights == before:
+            return False
+        if identity.transformer_of(self._transformer) != self._work["transformer"]:
+            raise ValueError(
+                "The weights were replaced by others while rows were computed. The "
+                "last rows are not saved: all rows of a file are of the same weights. "
+                "Restore the original weights."
+            )
+        return True
 
     def _check_shape(self, rows: np.ndarray, n: int) -> None:
         if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "biuf":

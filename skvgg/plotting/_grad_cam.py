@@ -174,12 +174,11 @@ def _is_reached(name: str, layer: str) -> bool:
 def _load_network(
     features: VGG19Features, settings: Settings
 ) -> tuple[VGG19, Preprocessing]:
-    source = features._source()
+    source = features._checked_source()
     layers = [output.layer for output in settings.outputs]
     network = get_network(
         features,
         source,
-        source.identify(),
         computed_in(features.precision),
         parameter_shapes(layers, settings.image_size),
         features.verbose,

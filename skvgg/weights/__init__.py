@@ -2,10 +2,11 @@
 
 Each source is a module with a subclass of :class:`Source`; :func:`as_source` chooses
 one. A file format is a module with two functions, ``matches(path)`` and
-``read(path, names)``, listed in :data:`skvgg.weights._files.FORMATS`. If its
+``layers(path, names)``, listed in :data:`skvgg.weights._files.FORMATS`. If its
 preprocessing is not Caffe's, the module also has ``PREPROCESSING`` or
-``preprocessing_in(path)``. All formats go through the same checks. Formats are
-recognized by content, not by file name, and none of them is a pickle.
+``preprocessing_in(path)``; if there are several files, ``files(path)``. All formats go
+through the same checks. Formats are recognized by content, not by file name, and none
+of them is a pickle.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -55,7 +57,15 @@ class Source(ABC):
     takes_reading: bool = False
 
     def anchored(self) -> Source:
-        """Return the source, made independent of the working directory."""
+        """Return the source, independent of the working directory and not pinned."""
+        return self
+
+    def pinned(self) -> Source:
+        """Return the source, bound to its files as they are now.
+
+        Its fingerprint and its layers belong together: both raise an error if a file
+        has changed in the meantime. A pinned source is for one call.
+        """
         return self
 
     @abstractmethod
@@ -91,6 +101,109 @@ def first_bytes(path: Path, n: int) -> bytes:
         return file.read(n)
 
 
+def last_bytes(path: Path, n: int) -> bytes:
+    """Return the last `n` bytes of a file; none if it is shorter or does not exist."""
+    if not path.is_file() or path.stat().st_size < n:
+        return b""
+    with path.open("rb") as file:
+        file.seek(-n, os.SEEK_END)
+        return file.read()
+
+
+class FileArray(NamedTuple):
+    """An array in a file, not read yet."""
+
+    #: Its name in the file.
+    name: str
+    #: Its shape, in the order of the network.
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    #: Reads it, in the order of the network.
+    read: Callable[[], Any]
+
+
+#: Kernel and bias of each layer in a file.
+FileArrays = Mapping[str, tuple[FileArray, FileArray]]
+
+
+class Reader(Protocol):
+    """A module that reads a file format."""
+
+    def layers(
+        self, path: Path, names: list[str], /
+    ) -> AbstractContextManager[FileArrays]:
+        """Open a file, and find the layers in `names` that it has."""
+
+
+class RefusedError(ValueError):
+    """A file is not damaged, but its content is not accepted."""
+
+
+@contextmanager
+def naming_errors(source: str) -> Iterator[None]:
+    """Turn the errors of readers and their libraries into errors that name the file."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except RefusedError as error:
+        raise ValueError(f"weights={source}: {error}") from error
+    except Exception as error:  # h5py and TensorFlow raise various errors
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f"weights={source}: cannot be read ({reason}). The file may be truncated; "
+            "download it again."
+        ) from error
+
+
+def read_layers(
+    reader: Reader, path: Path, shapes: Mapping[str, tuple[int, ...]], source: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return kernel and bias of the layers in `shapes` that a file has, as float32.
+
+    Shapes and dtypes are checked before arrays are read.
+
+    Parameters
+    ----------
+    reader : Reader
+        The module of the file's format.
+    path : Path
+        The file.
+    shapes : mapping of str to tuple of int
+        Names of the layers, and the shapes of their kernels.
+    source : str
+        Name of the weights in error messages.
+    """
+    parameters = {}
+    with ExitStack() as stack:
+        with naming_errors(source):
+            found = stack.enter_context(reader.layers(path, list(shapes)))
+        for name, shape in shapes.items():
+            if name in found:
+                kernel, bias = found[name]
+                parameters[name] = (
+                    _read(kernel, source, f"the kernel of layer {name!r}", shape),
+                    _read(bias, source, f"the bias of layer {name!r}", shape[-1:]),
+                )
+    return parameters
+
+
+def _read(
+    array: FileArray, source: str, what: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    if array.dtype.kind not in "buif":
+        raise ValueError(
+            f"weights={source}: {what} ({array.name!r} in the file) has dtype "
+            f"{array.dtype}; expected real numbers."
+        )
+    _check_shape(array.shape, source, what, shape)
+    with naming_errors(source), np.errstate(over="ignore"):
+        values = np.asarray(array.read(), np.float32)
+    _check_shape(values.shape, source, what, shape)
+    _check_finite(values, source, what)
+    return values
+
+
 def check_parameters(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise a ValueError that names the first layer that does not fit VGG19."""
     for name, shape in shapes.items():
@@ -98,19 +211,29 @@ def check_parameters(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) ->
             raise ValueError(_missing(weights, name))
         kernel, bias = weights.parameters[name]
         for what, array, expected in (
-            ("kernel", kernel, shape),
-            ("bias", bias, shape[-1:]),
+            (f"the kernel of layer {name!r}", kernel, shape),
+            (f"the bias of layer {name!r}", bias, shape[-1:]),
         ):
-            if array.shape != expected:
-                raise ValueError(
-                    f"weights={weights.source}: the {what} of layer {name!r} has shape "
-                    f"{array.shape}, expected {expected}. Is it another network?"
-                )
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"weights={weights.source}: the {what} of layer {name!r} contains "
-                    "NaN or infinity. The file is damaged; download it again."
-                )
+            _check_shape(array.shape, weights.source, what, expected)
+            _check_finite(array, weights.source, what)
+
+
+def _check_shape(
+    shape: tuple[int, ...], source: str, what: str, expected: tuple[int, ...]
+) -> None:
+    if shape != expected:
+        raise ValueError(
+            f"weights={source}: {what} has shape {shape}, expected {expected}. Is it "
+            "another network?"
+        )
+
+
+def _check_finite(array: np.ndarray, source: str, what: str) -> None:
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"weights={source}: {what} contains NaN, infinity, or values that float32 "
+            "cannot hold. The file is damaged; download it again."
+        )
 
 
 def _missing(weights: Weights, name: str) -> str:

@@ -7,13 +7,20 @@ graph of the network is not needed.
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from skvgg._definition.architecture import DENSE_NAMES
 from skvgg._runtime.tensorflow import import_tensorflow
-from skvgg.weights._base import LayerArrays
+from skvgg.weights._base import FileArray, FileArrays, last_bytes
+
+#: The last bytes of an index, which is a table of LevelDB.
+_MAGIC = bytes.fromhex("57fb808b247547db")
 
 #: TFLearn's default names of the fully connected layers.
 _TFLEARN_DENSE_NAMES = dict(
@@ -22,30 +29,42 @@ _TFLEARN_DENSE_NAMES = dict(
 
 
 def matches(path: Path) -> bool:
-    """Return whether `path` is the prefix or a file of a checkpoint."""
-    return _index_file(path).is_file()
+    """Return whether `path` is the prefix or a file of a checkpoint.
+
+    A file is one by its content, or by its name if it is part of the data; so another
+    file beside an index is not mistaken for its checkpoint.
+    """
+    if path.suffix.startswith(".data-") or not path.is_file():
+        return _index_file(path).is_file()
+    return path.suffix == ".index" and last_bytes(path, len(_MAGIC)) == _MAGIC
 
 
 def files(path: Path) -> list[Path]:
     """Return the files that make up the weights at `path`."""
     index = _index_file(path)
-    return [index, *sorted(index.parent.glob(f"{index.stem}.data-*"))]
+    return [index, *sorted(index.parent.glob(f"{glob.escape(index.stem)}.data-*"))]
 
 
-def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of the layers in `names` that the file has."""
+@contextmanager
+def layers(path: Path, names: list[str]) -> Iterator[FileArrays]:
+    """Open a file, and find the layers in `names` that it has."""
     reader = import_tensorflow().train.load_checkpoint(str(_prefix(path)))
-    variables = reader.get_variable_to_shape_map()
-    parameters: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name in names:
-        for stored in (name, _TFLEARN_DENSE_NAMES.get(name)):
-            if f"{stored}/W" in variables and f"{stored}/b" in variables:
-                parameters[name] = (
-                    reader.get_tensor(f"{stored}/W"),
-                    reader.get_tensor(f"{stored}/b"),
-                )
-                break
-    return parameters
+    shapes, dtypes = (
+        reader.get_variable_to_shape_map(),
+        reader.get_variable_to_dtype_map(),
+    )
+
+    def array(name: str) -> FileArray:
+        dtype = np.dtype(dtypes[name].as_numpy_dtype)
+        read = partial(reader.get_tensor, name)
+        return FileArray(name, tuple(shapes[name]), dtype, read)
+
+    yield {
+        name: (array(f"{stored}/W"), array(f"{stored}/b"))
+        for name in names
+        for stored in (_TFLEARN_DENSE_NAMES.get(name), name)
+        if f"{stored}/W" in shapes and f"{stored}/b" in shapes
+    }
 
 
 def _prefix(path: Path) -> Path:

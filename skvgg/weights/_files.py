@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from skvgg._definition.preprocessing import CAFFE, Preprocessing
-from skvgg.weights import _checkpoint, _hdf5, _matconvnet, _npz, _safetensors
-from skvgg.weights._base import Identity, Source, Weights, check_parameters, first_bytes
+from skvgg._runtime.special_files import kind_of_special_file
+from skvgg.weights import _checkpoint, _hdf5, _keras, _matconvnet, _npz, _safetensors
+from skvgg.weights._base import (
+    Identity,
+    Source,
+    Weights,
+    check_parameters,
+    first_bytes,
+    naming_errors,
+    read_layers,
+)
+
+#: Nanoseconds; the times of change of a file are multiples of 1 to 10 ms.
+_TICK = 20_000_000
 
 #: Readers of files by the name of their format, tried in this order.
 FORMATS = {
     "Keras HDF5": _hdf5,
+    "Keras .keras": _keras,
     "TensorFlow checkpoint": _checkpoint,
     "safetensors": _safetensors,
     "MatConvNet .mat": _matconvnet,
@@ -31,12 +45,17 @@ class FileSource(Source):
     ----------
     path : path
         Path of the file, or prefix of a checkpoint.
+    identity : tuple or None
+        If given, the source is pinned to files of this identity.
     """
 
     takes_reading = True
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], identity: Identity | None = None
+    ) -> None:
         self._path = Path(path)
+        self._identity = identity
         if not self._path.name:  # "", "." and "/"
             raise ValueError(
                 f"weights={os.fspath(path)!r} is not a file name. Expected 'imagenet', "
@@ -45,23 +64,23 @@ class FileSource(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle may be loaded in another working directory.
-        return {"_path": self._path.absolute()}
+        return {"_path": self._path.absolute(), "_identity": None}
 
     def anchored(self) -> FileSource:
-        """Return the source with an absolute path."""
+        """Return the source with an absolute path, not pinned."""
         return FileSource(self._path.absolute())
+
+    def pinned(self) -> FileSource:
+        """Return the source, bound to the file as it is now."""
+        return FileSource(self._path, self.identify())
 
     def check(self) -> None:
         """Raise an error if the file does not exist or its format is unknown."""
         _find_reader(self._path)
 
     def identify(self) -> Identity:
-        """Return path, size, ``st_mtime`` and ``st_ctime``, without opening the file.
-
-        Programs cannot set ``st_ctime``, so a replaced file is noticed even if its
-        modification time is the same.
-        """
-        return identify_file(self._path)
+        """Return what :func:`identify_file` returns; a pinned source what it did."""
+        return self._identity or identify_file(self._path)
 
     def fingerprint(self) -> str:
         """Return a digest of the file, read once per process unless it changes."""
@@ -69,17 +88,59 @@ class FileSource(Source):
 
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
         """Read the layers in `shapes`."""
-        weights = _read(self._path, list(shapes))
+        with unchanged(self._path, self.identify()):
+            reader, source = _find_reader(self._path), repr(str(self._path))
+            parameters = read_layers(reader, self._path, shapes, source)
+            with naming_errors(source):
+                preprocessing = _preprocessing_of(reader, self._path)
+        weights = Weights(parameters, source, preprocessing)
         check_parameters(weights, shapes)
         return weights
 
 
 def identify_file(path: Path) -> Identity:
-    """Return path, size, ``st_mtime`` and ``st_ctime`` of the files at `path`."""
+    """Return path, device, inode, size and times of change of the files at `path`.
+
+    A file replaced by another one, or changed in place, has another identity: programs
+    cannot set ``st_ctime``. Its clock may stand still for some milliseconds, so this
+    waits until a file that has just changed is older than that.
+    """
     path = path.absolute()
-    stats = [file.stat() for file in _files(path)]
-    times = ((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
-    return (str(path), *times)
+    files = _files(path)
+    stats = [file.stat() for file in files]
+    youngest = max(stat.st_ctime_ns for stat in stats)
+    if 0 <= time.time_ns() - youngest < _TICK:
+        time.sleep(_TICK / 1e9)
+        stats = [file.stat() for file in files]
+    return (str(path), *map(_identity_of, stats))
+
+
+def _identity_of(stat: os.stat_result) -> tuple[int, ...]:
+    times = stat.st_mtime_ns, stat.st_ctime_ns
+    return (stat.st_dev, stat.st_ino, stat.st_size, *times)
+
+
+@contextmanager
+def unchanged(path: Path, identity: Identity) -> Iterator[None]:
+    """Raise an error if the files at `path` have another identity at the end."""
+    try:
+        yield
+    except Exception as error:
+        _check_identity(path, identity, error)
+        raise
+    _check_identity(path, identity, None)
+
+
+def _check_identity(path: Path, identity: Identity, error: Exception | None) -> None:
+    try:
+        found = identify_file(path)
+    except OSError:  # deleted
+        found = ()
+    if found != identity:
+        raise ValueError(
+            f"weights={str(path)!r} changed while they were being used. Try again when "
+            "the file is complete."
+        ) from error
 
 
 @lru_cache(maxsize=8)
@@ -88,37 +149,49 @@ def fingerprint_of_file(path: Path, kind: bytes, identity: Identity) -> str:
 
     The file is read again when `identity` changes.
     """
-    del identity
     digest = hashlib.sha256(kind)
-    for file in _files(path):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    with unchanged(path, identity):
+        for file in _files(path):
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files that make up the weights at `path`, without opening them."""
-    if _checkpoint.matches(path):
-        return _checkpoint.files(path)
+    """Return the files that make up the weights at `path`: those that are loaded."""
+    reader = _reader_of(path)
+    return reader.files(path) if hasattr(reader, "files") else [path]
+
+
+def _reader_of(path: Path) -> Any:
+    """Return the module of a file's format, or None if it is unknown."""
+    for reader in FORMATS.values():
+        if reader.matches(path):
+            return reader
     if not path.exists():
         raise FileNotFoundError(
             f"weights={str(path)!r}: no such file (looked in {os.getcwd()!r}). "
             "Expected 'imagenet', 'hed', None, or the path of a file; pass TensorFlow "
             "checkpoints without '.index'."
         )
-    return [path]
+    kind = kind_of_special_file(path)
+    if kind is not None:
+        raise ValueError(
+            f"weights={str(path)!r} is a {kind}; expected a file. Copy the weights to "
+            "a file first."
+        )
+    return None
 
 
-def _find_reader(path: Path) -> ModuleType:
-    _files(path)  # raises if the file does not exist
-    for reader in FORMATS.values():
-        if reader.matches(path):
-            return reader
-    raise ValueError(
-        _refuse_pickle(path)
-        or f"weights={str(path)!r}: unknown file format. Expected one of the formats "
-        f"{', '.join(FORMATS)}."
-    )
+def _find_reader(path: Path) -> Any:
+    reader = _reader_of(path)
+    if reader is None:
+        raise ValueError(
+            _refuse_pickle(path)
+            or f"weights={str(path)!r}: unknown file format. Expected one of the "
+            f"formats {', '.join(FORMATS)}."
+        )
+    return reader
 
 
 def _refuse_pickle(path: Path) -> str | None:
@@ -144,18 +217,3 @@ def _preprocessing_of(reader: Any, path: Path) -> Preprocessing:
     if hasattr(reader, "preprocessing_in"):
         return reader.preprocessing_in(path)
     return getattr(reader, "PREPROCESSING", CAFFE)
-
-
-def _read(path: Path, names: list[str]) -> Weights:
-    reader = _find_reader(path)
-    try:
-        parameters = reader.read(path, names)
-        preprocessing = _preprocessing_of(reader, path)
-    except ImportError:
-        raise
-    except Exception as error:  # h5py and TensorFlow raise various errors
-        raise ValueError(
-            f"weights={str(path)!r}: cannot be read ({error}). The file may be "
-            "truncated; download it again."
-        ) from error
-    return Weights(parameters, repr(str(path)), preprocessing)

