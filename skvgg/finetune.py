@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
@@ -28,7 +28,7 @@ from skvgg._typing import (
     RandomState,
     TrainingPrecision,
 )
-from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor, check_class_weight
+from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor, weights_of_classes
 from skvgg.weights import WeightsLike
 
 __all__ = ["VGG19Classifier", "VGG19Regressor"]
@@ -137,7 +137,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels.
+        Class labels, including those whose images all have a weight of zero.
     features_ : VGG19Features
         The network with the trained layers, up to the inputs of the head.
     head_ : TFLearnMLPClassifier
@@ -296,7 +296,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
+        ndarray of shape (n_samples, n_classes), float64
             Probabilities in the order of `classes_`; each row sums to 1.
         """
         return self._outputs(X, "predict_proba")
@@ -311,7 +311,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
+        ndarray of shape (n_samples, n_classes), float64
             Log-probabilities in the order of `classes_`.
         """
         if len(self.averaged_views()) > 1:
@@ -333,12 +333,10 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     def _keep_targets(self, targets: Any) -> None:
         self.classes_ = targets.classes
 
-    def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
+    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
         if self.class_weight is None:
             return 1.0
-        if isinstance(self.class_weight, dict):
-            check_class_weight(self.class_weight)
-        return compute_sample_weight(self.class_weight, y)
+        return weights_of_classes(self.class_weight, y, targets.classes)
 
     def _fit_linear(
         self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
@@ -49,14 +49,15 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     standardize : bool, default=True
         Whether to standardize the features: subtract the mean of each and divide by its
         standard deviation, both weighted and over the training samples; then multiply
-        all of them by one number that gives the rows a root mean square length of 64,
-        that of 4096 standardized features, for which the recipe was made. Sparse X is
-        not centered. Constant features get weights of zero. After training,
-        standardization is folded into the first layer, so `coefs_` apply to the
-        original features. `warm_start` and `partial_fit` keep the means and standard
-        deviations of the first call, so its samples should be typical. False leaves
-        features unchanged. A head without hidden layers gets standardized features that
-        are not multiplied further.
+        all of them by one number, at most 12, that gives the rows a root mean square
+        length of 64, that of 4096 standardized features, for which the recipe was made.
+        (With fewer than 29 features, rows are shorter.) Sparse X is not centered.
+        Constant features get weights of zero. `predict` does the same in float64, so
+        features may be far from zero, and `coefs_` apply to standardized features.
+        `warm_start` and `partial_fit` keep the means and standard deviations of the
+        first call, so its samples should be typical. False leaves features unchanged. A
+        head without hidden layers gets standardized features that are not multiplied
+        further.
     weight_decay : float, default=0.001
         Strength w of the L2 penalty: w / 2 * sum(W ** 2) is added to the loss for the
         weights W of each hidden layer, without intercepts.
@@ -130,11 +131,14 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels. For multilabel targets, the indices of the labels.
+        Class labels, including those whose samples all have a weight of zero. For
+        multilabel targets, the `classes` of `partial_fit`, or the indices of the
+        labels.
     multilabel_ : bool
         Whether the targets were multilabel.
     coefs_ : list of ndarray, float32
-        Weights of each layer, of shape (inputs, outputs).
+        Weights of each layer, of shape (inputs, outputs). Those of the first layer
+        apply to ``(X - feature_mean_) / feature_scale_``.
     intercepts_ : list of ndarray, float32
         Intercepts of each layer, of shape (outputs,).
     feature_mean_ : ndarray of shape (`n_features_in_`,) or None
@@ -288,8 +292,9 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels, or an indicator matrix.
         classes : array-like of shape (n_classes,), default=None
-            All classes that can occur in any call; for multilabel targets, one per
-            column. Required in the first call, unless the targets are multilabel.
+            All classes that can occur in any call; for multilabel targets, the label
+            of each column. Required in the first call, unless the targets are
+            multilabel, whose labels are then 0, 1, ...
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative sample weights. Unlike in `fit`, they are not divided by their
             mean, so that weights are comparable between calls. Their mean should be
@@ -312,19 +317,22 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
                 "class_weight='balanced' is not supported by partial_fit, which does "
                 "not see all samples. Pass the weights as a dict {label: weight}."
             )
-        targets: Any = None
-        is_multilabel = type_of_target(y).startswith("multilabel")
+        targets = self._get_targets() if continues else None
+        is_multilabel = (
+            isinstance(targets, MultilabelTargets)
+            if continues
+            else type_of_target(y).startswith("multilabel")
+        )
         if classes is not None:
-            classes = np.unique(classes)
-            if continues and not np.array_equal(classes, self.classes_):
+            given = _check_classes(classes, is_multilabel)
+            if targets is None:
+                kind = MultilabelTargets if is_multilabel else ClassTargets
+                targets = kind(given, self.metric)
+            elif not np.array_equal(given, targets.classes):
                 raise ValueError(
-                    f"classes={classes.tolist()} is not the same as on the "
-                    f"last call to partial_fit: {self.classes_.tolist()}."
+                    f"classes={given.tolist()} is not the same as on the "
+                    f"last call to partial_fit: {targets.classes.tolist()}."
                 )
-            if not continues and is_multilabel:
-                targets = MultilabelTargets(len(classes), self.metric)
-            elif not continues:
-                targets = ClassTargets(classes, self.metric)
         elif not continues and not is_multilabel:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._fit(
@@ -341,7 +349,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
+        ndarray of shape (n_samples, n_classes), float64
             Probabilities in the order of `classes_`. Rows sum to 1, except for
             multilabel targets, where each label has its own probability.
         """
@@ -360,7 +368,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
+        ndarray of shape (n_samples, n_classes), float64
             Log-probabilities in the order of `classes_`.
         """
         return self._outputs(X, log=True)
@@ -388,30 +396,25 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
                     f"y has shape {y.shape} and values other than 0 and 1; expected "
                     "one label per sample, or an indicator matrix of labels."
                 )
-            return MultilabelTargets(y.shape[1], self.metric)
+            return MultilabelTargets(np.arange(y.shape[1]), self.metric)
         return ClassTargets(np.unique(y), self.metric)
 
     def _get_targets(self) -> ClassTargets | MultilabelTargets:
-        if self.multilabel_:
-            return MultilabelTargets(len(self.classes_), self.metric)
-        return ClassTargets(self.classes_, self.metric)
+        kind = MultilabelTargets if self.multilabel_ else ClassTargets
+        return kind(self.classes_, self.metric)
 
     def _set_targets(self, targets: Any) -> None:
         self.multilabel_ = isinstance(targets, MultilabelTargets)
-        self.classes_ = (
-            np.arange(targets.n_labels) if self.multilabel_ else targets.classes
-        )
+        self.classes_ = targets.classes
 
-    def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
+    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
         if self.class_weight is None:
             return 1.0
         if y.ndim == 2:
             raise ValueError(
                 "class_weight does not support multilabel targets; use None."
             )
-        if isinstance(self.class_weight, dict):
-            check_class_weight(self.class_weight)
-        return compute_sample_weight(self.class_weight, y)
+        return weights_of_classes(self.class_weight, y, targets.classes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -419,7 +422,44 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         return tags
 
 
-def check_class_weight(class_weight: Mapping[Any, float]) -> None:
+def _check_classes(classes: ArrayLike, is_multilabel: bool) -> np.ndarray:
+    """Return the classes sorted, or the labels of columns in their order."""
+    unique = np.unique(classes)
+    if not is_multilabel:
+        return unique
+    labels = np.asarray(classes)
+    if labels.shape != unique.shape:
+        raise ValueError(
+            f"classes={labels.tolist()}; expected the label of each column of y, all "
+            "different."
+        )
+    return labels
+
+
+def weights_of_classes(
+    class_weight: Mapping[Any, float] | str, y: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """Return the class weight of each sample.
+
+    Parameters
+    ----------
+    class_weight : dict or "balanced"
+        A dict is checked against all classes, not only those in y: a batch may lack
+        some of them. "balanced" counts the samples of y.
+    y : ndarray of shape (n_samples,)
+        Labels of samples, all in `classes`.
+    classes : ndarray of shape (n_classes,)
+        All classes, sorted.
+    """
+    if isinstance(class_weight, Mapping):
+        _check_class_weight(class_weight)
+    else:
+        classes = np.unique(y)
+    weights = compute_class_weight(class_weight, classes=classes, y=y)
+    return weights[np.searchsorted(classes, y)]
+
+
+def _check_class_weight(class_weight: Mapping[Any, float]) -> None:
     """Raise a ValueError if a weight is not a finite number, 0 or more."""
     for label, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
@@ -444,9 +484,9 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         Activation of the hidden layers.
     standardize : bool, default=True
         Whether to standardize the features as :class:`TFLearnMLPClassifier` does, and
-        each target by its mean and standard deviation. After training, this is folded
-        into the first and the last layer, so `coefs_` apply to the original features
-        and targets.
+        each target by its mean and standard deviation. `predict` does the same in
+        float64, so features and targets may be far from zero. `coefs_` apply to
+        standardized features and targets.
     weight_decay : float, default=0.001
         Strength w of the L2 penalty w / 2 * sum(W ** 2) on the weights W of each hidden
         layer.
@@ -493,10 +533,11 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     Attributes
     ----------
     coefs_ : list of ndarray, float32
-        Weights of each layer, of shape (inputs, outputs).
+        Weights of each layer, of shape (inputs, outputs). Those of the first layer
+        apply to ``(X - feature_mean_) / feature_scale_``.
     intercepts_ : list of ndarray, float32
-        Intercepts of each layer, of shape (outputs,). With ``standardize=True``, those
-        of the last layer are float64, because targets may be far from zero.
+        Intercepts of each layer, of shape (outputs,). The network returns
+        ``(y - target_mean_) / target_scale_``.
     feature_mean_, feature_scale_ : ndarray of shape (`n_features_in_`,)
         Mean subtracted from each feature, and scale by which it was divided. None and
         1.0 if ``standardize=False``.

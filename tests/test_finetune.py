@@ -12,10 +12,11 @@ import pytest
 from scipy.special import softmax
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError, SkipTestWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor, weights
@@ -23,8 +24,10 @@ from skvgg._definition.architecture import Output
 from skvgg._extraction import views
 from skvgg._extraction.recipe import Recipe
 from skvgg._finetune import base, stored
+from skvgg._finetune.heads import fit_linear_classifier
 from skvgg._finetune.plan import Plan
 from skvgg._finetune.task import warm_up_and_fall
+from skvgg._head.targets import ClassTargets
 from skvgg._network import vgg19, winograd_training
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.exceptions import BadImageWarning
@@ -199,7 +202,7 @@ def test_steps_are_those_of_keras(cuts):
     )
     for name in tuned.features_.weights.parameters:
         model.get_layer(name).set_weights(start[name])
-    (W,), (b,) = head._get_scaling().unfold((head.coefs_, head.intercepts_))
+    (W,), (b,) = head.coefs_, head.intercepts_
     model.get_layer("head").set_weights([W, b])
     penalty = small(**{**params, "trainable": None}).fit(X, y)._penalties[0]
     # Of the head, of block 2, of block 1.
@@ -257,9 +260,11 @@ def test_the_trained_part_predicts_as_the_whole_network_does(cuts):
     np.testing.assert_array_equal(labels, clf.predict(X))
     log = clf.predict_log_proba(X)
     np.testing.assert_allclose(np.exp(log), clf.predict_proba(X), atol=1e-5)
+    head = clf.head_
     rows = clf.to_features().transform(X)
+    rows = (rows - head.feature_mean_) / head.feature_scale_
     np.testing.assert_allclose(
-        softmax(rows @ clf.head_.coefs_[0] + clf.head_.intercepts_[0], axis=1),
+        softmax(rows @ head.coefs_[0] + head.intercepts_[0], axis=1),
         clf.predict_proba(X),
         atol=2e-3,  # the map is not rounded
     )
@@ -466,15 +471,68 @@ def test_images_of_weight_zero_are_as_if_removed(cuts):
     assert_close(weighted, small().fit(X[kept], y[kept]))
 
 
-def test_classes_whose_images_have_no_weight_are_none(cuts):
+@pytest.mark.parametrize(
+    "params", [{"trainable": None}, {}, {"head": (8,)}, {"head": (8,), "max_iter": 1}]
+)
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"none": 0}])
+def test_a_class_without_weight_stays_a_class_as_in_scikit_learn(
+    cuts, params, class_weight
+):
     X, y = cuts
     y = np.where(np.arange(len(y)) < 4, "none", y)
-    w = (y != "none").astype(float)
-    for class_weight in (None, "balanced"):
-        clf = small(class_weight=class_weight).fit(X, y, sample_weight=w)
-        assert list(clf.classes_) == ["china", "flower"]
-        kept = small(class_weight=class_weight).fit(X[w > 0], y[w > 0])
-        assert_close(clf, kept)
+    kept = y != "none"
+    w = None if isinstance(class_weight, dict) else kept.astype(float)
+    clf = small(class_weight=class_weight, **params).fit(X, y, sample_weight=w)
+    zero = class_weight if isinstance(class_weight, dict) else None
+    theirs = LogisticRegression(class_weight=zero, max_iter=1000)
+    theirs.fit(X.mean(axis=(1, 2)) / 255, y, sample_weight=w)
+    np.testing.assert_array_equal(clf.classes_, theirs.classes_)
+    assert set(clf.predict(X)) == {"china", "flower"}
+    if "head" not in params:
+        some = class_weight if class_weight == "balanced" else None
+        without = small(class_weight=some, **params).fit(X[kept], y[kept])
+        np.testing.assert_allclose(
+            clf.predict_proba(X)[:, :2], without.predict_proba(X), atol=1e-4
+        )
+        assert clf.predict_proba(X)[:, 2].max() < 1e-5
+
+
+def test_one_class_with_weight_is_predicted_always(cuts):
+    X, y = cuts
+    clf = small(trainable=None, class_weight={"flower": 0.0}).fit(X, y)
+    assert list(clf.classes_) == ["china", "flower"]
+    np.testing.assert_allclose(clf.predict_proba(X), [[1, 0]] * len(X), atol=2e-6)
+
+
+def test_a_warm_start_may_lack_a_class_of_class_weight(cuts):
+    X, y = cuts
+    clf = small(class_weight={"china": 2.0}, warm_start=True, max_iter=1).fit(X, y)
+    flowers = y == "flower"
+    clf.fit(X[flowers], y[flowers])
+    assert list(clf.classes_) == ["china", "flower"]
+
+
+@pytest.mark.parametrize("params", [{}, {"augment": "flip", "average_views": True}])
+def test_probabilities_are_float64_and_sum_to_one(cuts, params):
+    X, y = cuts
+    proba = small(trainable=None, **params).fit(X, y).predict_proba(X)
+    assert proba.dtype == np.float64
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_linear_head_predicts_features_far_from_zero_as_others(n_classes):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < n_classes], y[y < n_classes]
+    targets, w = ClassTargets(np.arange(n_classes)), np.ones(len(y))
+    near, _ = fit_linear_classifier(X, y, w, len(y), targets, 0)
+    far, _ = fit_linear_classifier(X + 1e7, y, w, len(y), targets, 0)
+    np.testing.assert_allclose(
+        far.predict_proba(X + 1e7), near.predict_proba(X), atol=1e-4
+    )
+    Z = scale(X)
+    expected = softmax(Z @ near.coefs_[0] + near.intercepts_, axis=1)
+    np.testing.assert_allclose(near.predict_proba(X), expected, atol=1e-6)
 
 
 def test_weights_are_relative(cuts):

@@ -13,9 +13,10 @@ import sklearn
 from joblib import Parallel, delayed
 from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, import_tflearn
 
@@ -225,13 +226,51 @@ def test_no_fit_returns_weights_that_are_not_finite(call):
 # Weights of samples and classes
 
 
-def test_samples_of_weight_zero_bring_no_class(iris):
+@pytest.mark.parametrize("by", ["class_weight", "sample_weight"])
+def test_a_class_without_weight_stays_a_class_as_in_scikit_learn(iris, by):
     X, y = iris
-    w = (y != 2).astype(float)
-    weighted = head().fit(X, y, sample_weight=w)
-    removed = head().fit(X[y != 2], y[y != 2])
-    assert list(weighted.classes_) == [0, 1]
-    assert_same(weighted, removed)
+    zero = {"class_weight": {2: 0}} if by == "class_weight" else {}
+    w = None if zero else (y != 2).astype(float)
+    ours = head(**zero).fit(X, y, sample_weight=w)
+    theirs = LogisticRegression(**zero).fit(X, y, sample_weight=w)
+    np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+    assert ours.predict_proba(X).shape == (len(X), 3)
+    assert set(ours.predict(X)) == {0, 1}
+
+
+@pytest.mark.filterwarnings("ignore:.*learned nothing")  # of one class
+@pytest.mark.parametrize("named", [{1: 5.0}, {1: 5.0, 0: 1.0}])
+@pytest.mark.parametrize("first", [{0, 1, 2}, {0, 2}, {1}])
+def test_a_batch_may_lack_a_class_of_class_weight_as_in_scikit_learn(
+    iris, named, first
+):
+    """The labels that the dict leaves out have a weight of 1."""
+    X, y = iris
+    some = np.isin(y, list(first))
+    SGDClassifier(class_weight=named).partial_fit(X[some], y[some], classes=[0, 1, 2])
+    by_class = head(class_weight=named)
+    by_class.partial_fit(X[some], y[some], classes=[0, 1, 2])
+    weights = np.where(y[some] == 1, 5.0, 1.0)
+    by_sample = head().partial_fit(X[some], y[some], [0, 1, 2], weights)
+    assert_same(by_class, by_sample)
+    going_on = head(class_weight=named, warm_start=True, max_iter=5).fit(X, y)
+    going_on.fit(X[some], y[some])
+    np.testing.assert_array_equal(going_on.classes_, [0, 1, 2])
+
+
+def test_samples_of_the_weighted_class_may_have_a_weight_of_zero(iris):
+    X, y = iris
+    w = (y != 1).astype(float)
+    ours = head(class_weight={1: 5.0}).fit(X, y, sample_weight=w)
+    theirs = LogisticRegression(class_weight={1: 5.0}).fit(X, y, sample_weight=w)
+    np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+
+
+def test_a_class_weight_of_no_class_is_refused_as_in_scikit_learn(iris):
+    X, y = iris
+    for model in (head, LogisticRegression):
+        with pytest.raises(ValueError, match=r"are not in class_weight"):
+            model(class_weight={"1": 5.0}).fit(X, y)
 
 
 def test_samples_of_weight_zero_do_not_count_for_balanced_classes(iris):
@@ -285,6 +324,31 @@ def test_partial_fit_takes_the_classes_of_multilabel_targets(labels):
     ours.partial_fit(X, Y)
     with pytest.raises(ValueError, match=r"y has shape \(200, 5\); expected .*, 4\)"):
         head().partial_fit(X, Y, classes=range(4))
+
+
+def test_the_names_of_labels_are_kept_in_their_order_from_call_to_call(labels):
+    X, Y = labels
+    names = ["e", "b", "a", "d", "c"]
+    binarizer = MultiLabelBinarizer(classes=names).fit([])
+    np.testing.assert_array_equal(
+        binarizer.transform(binarizer.inverse_transform(Y)), Y
+    )
+    clf, nameless = head(), head()
+    for rows in np.array_split(np.arange(len(X)), 3):
+        clf.partial_fit(X[rows], Y[rows], classes=names)
+        nameless.partial_fit(X[rows], Y[rows])
+        np.testing.assert_array_equal(clf.classes_, binarizer.classes_)
+        assert list(nameless.classes_) == [0, 1, 2, 3, 4]
+    assert_same(clf, nameless)
+    clf.partial_fit(X, Y)
+    clf.set_params(warm_start=True, max_iter=20).fit(X, Y)
+    assert list(clf.classes_) == names
+    again = pickle.loads(pickle.dumps(clf)).partial_fit(X, Y, classes=names)
+    assert list(again.classes_) == names
+    with pytest.raises(ValueError, match="is not the same as on the last call"):
+        clf.partial_fit(X, Y, classes=sorted(names))
+    with pytest.raises(ValueError, match="all different"):
+        head().partial_fit(X, Y, classes=list("abcda"))
 
 
 @pytest.mark.parametrize(

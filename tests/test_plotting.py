@@ -699,11 +699,34 @@ def test_gradients_of_tflearns_heads_are_those_of_their_logits(n_classes):
     _, b = explain_row([head], X[0], "b")
 
     def difference(x):
+        x = (x - head.feature_mean_) / head.feature_scale_
         hidden = np.tanh(x @ head.coefs_[0].astype(float) + head.intercepts_[0])
         logits = hidden @ head.coefs_[1].astype(float) + head.intercepts_[1]
         return logits[0] - logits[1]
 
     np.testing.assert_allclose(a - b, measured(difference, X[0]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [TFLearnMLPClassifier, TFLearnMLPRegressor])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_heads_on_features_far_from_zero_are_explained_as_they_predict(make, dtype):
+    X, y = three_classes()
+    X = (X / X.std(axis=0) + 1e4).astype(dtype)
+    labels = y if make is TFLearnMLPClassifier else 1e4 + 100 * X[:, 0].astype(float)
+    head = make((8,), max_iter=30, random_state=0).fit(X, labels)
+
+    def score(x):
+        if make is TFLearnMLPRegressor:
+            return head.predict(x[None])[0]
+        log_proba = head.predict_log_proba(x[None])[0]
+        return log_proba[0] - log_proba[1]
+
+    x = X[0].astype(float)
+    if make is TFLearnMLPRegressor:
+        _, gradient = explain_row([head], x, None)
+    else:
+        gradient = explain_row([head], x, "a")[1] - explain_row([head], x, "b")[1]
+    np.testing.assert_allclose(gradient, measured(score, x), rtol=1e-3, atol=1e-6)
 
 
 def test_a_binary_perceptron_has_one_score_of_two_signs():
@@ -735,7 +758,8 @@ def test_regressors_are_explained_by_their_outputs():
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
     head = TFLearnMLPRegressor((), max_iter=2, random_state=0).fit(X, Y[:, 0])
     _, gradient = explain_row([head], X[0], None)
-    np.testing.assert_allclose(gradient, head.coefs_[0][:, 0])
+    expected = measured(lambda x: head.predict(x[None])[0], X[0])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
 def test_of_several_labels_the_best_is_explained():

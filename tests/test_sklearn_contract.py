@@ -21,7 +21,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvgg import VGG19Features
+from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor
 
 
 def small(**params):
@@ -54,12 +54,13 @@ DATA_FREE = (
 )
 
 
+@pytest.mark.parametrize("make", [VGG19Features, VGG19Classifier, VGG19Regressor])
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_checks_that_need_no_data(name):
+def test_checks_of_the_defaults_that_need_no_data(name, make):
     check = getattr(estimator_checks, name, None)
     if check is None:  # the set differs from version to version
         pytest.skip(f"scikit-learn has no {name}")
-    check("VGG19Features", small())
+    check(make.__name__, make())
 
 
 def test_most_checks_that_need_no_data_exist():

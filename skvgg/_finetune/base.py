@@ -196,8 +196,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def _check_targets(self, y: Any) -> np.ndarray:
         """Return y as an array, or raise."""
 
-    def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
-        """Return the class weight of each image."""
+    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
+        """Return the class weight of each image; `targets` encode y."""
         return 1.0
 
     @abstractmethod
@@ -339,19 +339,20 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         images = as_images(X, None, check_items=True)
         check_consistent_length(images, y)
         w = check_weights(sample_weight, images).copy()  # it may be the user's array
-        # Images of weight zero are ignored.
-        w[w > 0] *= self._class_weights(y[w > 0])
+        goes_on = continues and self.trainable is not None
+        targets = self._get_targets() if goes_on else self._learn_targets(y)
+        # Images of weight zero are ignored, but not their classes.
+        given = np.flatnonzero(w)
+        encoded = targets.encode(y[given])
+        Y = np.zeros((len(y), encoded.shape[1]), encoded.dtype)
+        Y[given] = encoded
+        w[given] *= self._class_weights(y[given], targets)
         kept = np.flatnonzero(w)
         if not len(kept):
             raise ValueError(
                 "sample_weight is zero for all samples (with class_weight applied), "
                 "so there is nothing to learn from."
             )
-        goes_on = continues and self.trainable is not None
-        targets = self._get_targets() if goes_on else self._learn_targets(y[kept])
-        encoded = targets.encode(y[kept])
-        Y = np.zeros((len(y), encoded.shape[1]), encoded.dtype)
-        Y[kept] = encoded
         train, validation = self._split(kept, Y, targets)
         w = (w / w[train].mean()).astype(np.float32)
         fingerprint = weights_fingerprint(source, cache)
@@ -476,7 +477,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             dropout=self.dropout,
             random_state=self.seed_,
         )
-        self.head_.fit(X, self._to_labels(Y, task.targets), sample_weight=w)
+        labels = self._to_labels(Y, task.targets)
+        self.head_._fit(X, labels, w, continues=False, targets=task.targets)
         self._penalties = [*[self.head_.weight_decay] * len(hidden), 0.0]
 
     # The layers below it

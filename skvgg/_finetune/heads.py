@@ -30,6 +30,9 @@ _STRENGTHS = np.logspace(-7, -3, 5)
 #: Maximum number of folds for choosing the penalty.
 _FOLDS = 3
 
+#: Logarithm of the probability of a class without weight, at most.
+_LOG_OF_NOTHING = float(np.log(1e-6))
+
 #: Maximum number of L-BFGS iterations, enough to converge.
 _MAX_ITER = 1000
 
@@ -80,15 +83,16 @@ def fit_linear_classifier(
         See :class:`skvgg._finetune.tuner.HeadSpec`.
     """
     inputs = Standardization.of(X, w)
-    Z = inputs(X)
-    counts = np.bincount(np.searchsorted(targets.classes, y[:first]))
+    Z = inputs(X).astype(np.float32)
+    classes, counts = np.unique(y[:first], return_counts=True)
     n_folds = min(_FOLDS, int(counts.min()))
     model = LogisticRegression(max_iter=_MAX_ITER)
-    if len(targets.classes) < 2:
-        coef = np.zeros((X.shape[1], 1), np.float32)
-        return _as_classifier(inputs, coef, np.zeros(1), targets, 0), [0.0]
+    if len(classes) < 2:
+        coef, intercept = np.zeros((X.shape[1], 1)), np.zeros(1)
+        coef, intercept = _for_all_classes(coef, intercept, classes, targets)
+        return _as_classifier(inputs, coef, intercept, targets, 0), [0.0]
     if n_folds < 2:
-        label = targets.classes.tolist()[int(counts.argmin())]
+        label = classes.tolist()[int(counts.argmin())]
         warn(
             f"The class {label!r} has one image, so cross-validation cannot choose the "
             "strength of the head's penalty, and a medium one is used. Add images of "
@@ -114,13 +118,14 @@ def fit_linear_classifier(
     model.set_params(C=C).fit(Z, y, sample_weight=w * first / len(y))
     coef, intercept = model.coef_.T, model.intercept_
     penalty = 1 / (C * float(w[:first].sum()))
-    if len(targets.classes) == 2:
+    if len(classes) == 2:
         # Half of the weights for each class give the same probabilities. The sum of
         # the penalties on both halves is then half the original penalty.
         coef = np.hstack([-coef / 2, coef / 2])
         intercept = np.array([-intercept[0] / 2, intercept[0] / 2])
         penalty *= 2
     n_iter = int(np.max(model.n_iter_))
+    coef, intercept = _for_all_classes(coef, intercept, classes, targets)
     return _as_classifier(inputs, coef, intercept, targets, n_iter), [penalty]
 
 
@@ -139,7 +144,7 @@ def fit_linear_regressor(
     """
     inputs = Standardization.of(X, w)
     outputs = Standardization.of(Y, w).with_constants()
-    Z, T = inputs(X), outputs(Y)
+    Z, T = inputs(X).astype(np.float32), outputs(Y).astype(np.float32)
     strengths = 1 / (_STRENGTHS * first)
     strength = float(np.median(strengths))
     if first >= 2:
@@ -187,6 +192,22 @@ def _weights_for_all() -> AbstractContextManager[Any]:
     With ``enable_metadata_routing``, the search would require metadata requests.
     """
     return config_context(enable_metadata_routing=False)
+
+
+def _for_all_classes(
+    coef: np.ndarray, intercept: np.ndarray, classes: np.ndarray, targets: ClassTargets
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add the classes whose samples all have a weight of zero.
+
+    The outputs of the others have the same mean, that of their intercepts, for each
+    row. So the added classes are never the most probable. They stay finite, so that a
+    later fit may learn them.
+    """
+    places = np.searchsorted(targets.classes, classes)
+    all_coef = np.zeros((len(coef), len(targets.classes)))
+    all_intercept = np.full(len(targets.classes), intercept.mean() + _LOG_OF_NOTHING)
+    all_coef[:, places], all_intercept[places] = coef, intercept
+    return all_coef, all_intercept
 
 
 def _as_classifier(

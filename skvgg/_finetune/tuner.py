@@ -356,8 +356,10 @@ class Tuner:
         )
 
     def _standardize(self, rows: Any) -> Any:
-        # Constant columns have an infinite scale.
-        return (rows - self._head.mean.astype("f4")) / self._head.scale.astype("f4")
+        tf = import_tensorflow()
+        # In float64, as in predictions. Constant columns have an infinite scale.
+        rows = (tf.cast(rows, tf.float64) - self._head.mean) / self._head.scale
+        return tf.cast(rows, tf.float32)
 
     def _activate(self, logits: Any) -> Any:
         tf = import_tensorflow()

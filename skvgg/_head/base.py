@@ -73,7 +73,10 @@ _NOT_STANDARDIZED: dict[str, Any] = {
 _COOLDOWN = 0.5
 
 #: Number of samples that are predicted together; limits the memory of hidden layers.
-_PREDICTION_BATCH = 4096
+_PREDICTION_BATCH = 1024
+
+#: Number of weights that are converted to float64 together, 256 MB.
+_CONVERTED_TOGETHER = 2**25
 
 
 class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
@@ -195,8 +198,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     def _set_targets(self, targets: Targets) -> None:
         """Store the encoding of the targets as fitted attributes."""
 
-    def _class_weights(self, y: np.ndarray) -> np.ndarray | float:
-        """Return the class weight of each sample."""
+    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
+        """Return the class weight of each sample; `targets` encode y."""
         return 1.0
 
     # Fitting
@@ -217,12 +220,13 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, converted to float32.
+            Features. They are standardized in float64; the network gets float32.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative sample weights. They are divided by their mean, so only their
-            ratios matter. Samples of weight zero are ignored. None means equal weights.
+            ratios matter. Samples of weight zero are ignored, but not their classes.
+            None means equal weights.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
             Validation samples, used instead of a `validation_fraction` of X.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
@@ -276,14 +280,15 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         with all_or_nothing(self):
             X, y = self._validate(X, y, reset=not continues)
             weights = check_weights(sample_weight, X)
-            X, y, weights = _drop_weightless(X, y, weights)
             if targets is None:
                 targets = self._get_targets() if continues else self._learn_targets(y)
-            weights = weights * self._class_weights(y)
             X, y, weights = _drop_weightless(X, y, weights)
+            Y = targets.encode(y)
+            weights = weights * self._class_weights(y, targets)
+            X, Y, weights = _drop_weightless(X, Y, weights)
             if not one_epoch:
                 weights = weights / weights.mean()
-            rows = training.Samples(X, targets.encode(y), weights.astype(np.float32))
+            rows = training.Samples(X, Y, weights.astype(np.float32))
             if validation is not None:
                 X_val, y_val, weights = validation
                 validation = self._encode_validation(X_val, y_val, weights, targets)
@@ -357,7 +362,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             )
             if stopping is not None and stopping.best_parameters is not None:
                 network.set_parameters(stopping.best_parameters)
-            learned = scaling.fold(network.get_parameters())
+            learned = network.get_parameters()
             _check_finite(learned)
             if not one_epoch:
                 self._warn_if_nothing_learned(network, rows, targets)
@@ -397,7 +402,7 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             X,
             y,
             accept_sparse="csr",
-            dtype=np.float32,
+            dtype=self._dtypes,
             multi_output=True,
             reset=reset,
         )
@@ -419,12 +424,15 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     ) -> tuple[Scaling, Parameters]:
         """Return the scaling for these samples, and initial parameters.
 
-        Constant features are left out: nothing can be learned from them, and their
-        random weights would disturb predictions where they vary later. With `may_grow`,
-        later calls bring more samples in which they may vary, so they are kept.
+        Constant features are left out and have weights of zero: nothing can be learned
+        from them. With `may_grow`, later calls bring more samples in which they may
+        vary, so they are kept.
         """
         scaling = self._learn_scaling(rows, may_grow)
-        return scaling, initial_parameters(self._layer_sizes(rows), seed)
+        parameters = initial_parameters(self._layer_sizes(rows), seed)
+        if scaling.inputs is not None:
+            parameters[0][0][np.isinf(scaling.inputs.scale)] = 0
+        return scaling, parameters
 
     def _last_state(self, rows: training.Samples) -> tuple[Scaling, Parameters]:
         """Return the scaling and the parameters of the last fit."""
@@ -440,14 +448,18 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
                 f"standardize={self.standardize} differs from the last fit, which "
                 "this one continues. Set warm_start=False to start from scratch."
             )
-        scaling = self._get_scaling()
-        return scaling, scaling.unfold((self.coefs_, self.intercepts_))
+        return self._get_scaling(), (self.coefs_, self.intercepts_)
 
     def _layer_sizes(self, rows: training.Samples) -> list[int]:
         hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
         return [rows.X.shape[1], *hidden, rows.Y.shape[1]]
 
     # Standardization
+
+    @property
+    def _dtypes(self) -> Any:
+        """The types of X: float32 for the network, unless it is standardized before."""
+        return [np.float64, np.float32] if self.standardize else np.float32
 
     def _learn_scaling(self, rows: training.Samples, may_grow: bool) -> Scaling:
         """Return the scaling of the features; the regressor adds the targets."""
@@ -591,12 +603,21 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
     # Predicting
 
     def _outputs(self, X: MatrixLike, *, log: bool = False) -> np.ndarray:
-        """Return the outputs of the network, or their logarithms, in NumPy."""
+        """Return the outputs of the network, or their logarithms, in float64.
+
+        NumPy computes them. In float64, results depend neither on the other samples nor
+        on the order of sums, and the rounding of probabilities does not matter.
+        """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=self._dtypes, reset=False)
+        scaling = self._get_scaling()
         out = ("log " if log else "") + self._get_targets().out_activation
-        batches = gen_batches(X.shape[0], _PREDICTION_BATCH)
-        return np.concatenate([self._forward(X[rows], out) for rows in batches])
+        outputs = []
+        for rows in gen_batches(X.shape[0], _PREDICTION_BATCH):
+            x = X[rows] if scaling.inputs is None else scaling.inputs(X[rows])
+            outputs.append(self._forward(x, out))
+        output = np.concatenate(outputs)
+        return output if scaling.outputs is None else scaling.outputs.undo(output)
 
     def _decode(self, X: MatrixLike) -> np.ndarray:
         outputs = self._outputs(X)
@@ -607,9 +628,9 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
         for coef, intercept in zip(
             self.coefs_[:-1], self.intercepts_[:-1], strict=True
         ):
-            x = hidden(x @ coef + intercept)
+            x = hidden(_times(x, coef) + intercept)
         return _NUMPY_ACTIVATIONS[out_activation](
-            x @ self.coefs_[-1] + self.intercepts_[-1]
+            _times(x, self.coefs_[-1]) + self.intercepts_[-1]
         )
 
     # Pickling
@@ -665,14 +686,13 @@ def set_learned(
     targets : Targets
         Encoding of the targets.
     """
-    head._keep_learned(scaling, scaling.fold(parameters), targets)
+    head._keep_learned(scaling, parameters, targets)
     head.n_features_in_ = len(head.coefs_[0])
 
 
 def get_learned(head: BaseTFLearnMLP) -> tuple[Scaling, Parameters]:
-    """Return the arguments of :func:`set_learned`, up to rounding."""
-    scaling = head._get_scaling()
-    return scaling, scaling.unfold((head.coefs_, head.intercepts_))
+    """Return the scaling and the parameters of a head, see :func:`set_learned`."""
+    return head._get_scaling(), (head.coefs_, head.intercepts_)
 
 
 @contextmanager
@@ -748,11 +768,22 @@ def _drop_weightless(
     return X[kept], y[kept], weights[kept]
 
 
+def _times(x: Any, coef: np.ndarray) -> np.ndarray:
+    """Return x @ coef in float64, converting large coef part by part."""
+    product = np.zeros((x.shape[0], coef.shape[1]))
+    for part in gen_batches(len(coef), max(1, _CONVERTED_TOGETHER // coef.shape[1])):
+        product += x[:, part] @ coef[part].astype(np.float64)
+    return product
+
+
 def _check_finite(parameters: Parameters) -> None:
+    """Raise if the squares of the parameters, as in the penalty, are not finite."""
     weights, biases = parameters
-    if not all(np.isfinite(array).all() for array in [*weights, *biases]):
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [np.vdot(array, array) for array in [*weights, *biases]]
+    if not np.isfinite(squares).all():
         raise ValueError(
-            "The training diverged in its last step, or features or targets are too "
-            "large or too small for float32: the learned weights are not finite. Try a "
-            "smaller learning_rate_init, other units, or standardize=True if it is off."
+            "The training diverged in its last step: the learned weights are too large "
+            "for float32, or not finite. Try a smaller learning_rate_init, or "
+            "standardize=True if it is off."
         )

@@ -297,6 +297,9 @@ def _build(spec: NetworkSpec, sizes: tuple[int, ...]) -> _Graph:
     import_tflearn()
     tf_graph = tf.Graph()
     with tf_graph.as_default(), no_deprecation_warnings():
+        # TFLearn's initial weights, which are never drawn, need a seed if TensorFlow
+        # is told to be deterministic.
+        tf.set_random_seed(0)
         tf.get_variable_scope().set_use_resource(True)
         graph = _Graph(graph=tf_graph, **_build_tensors(tf, spec, sizes))
     # TensorFlow's graphs contain reference cycles, 1 MB each: break them when the graph

@@ -139,10 +139,12 @@ class ClassTargets(Targets):
 
         The accuracy does not need to be better if the loss clearly is: the
         probabilities of a rare class may be informative even if it is never the most
-        probable class.
+        probable class. If only one class has weight, it just has to be predicted.
         """
         frequencies = np.average(Y, axis=0, weights=w)
         hits = np.average(Y[np.arange(len(Y)), output.argmax(axis=1)], weights=w)
+        if np.count_nonzero(frequencies) == 1:
+            return bool(hits == 1)
         return super().is_learned(loss, Y, output, w) and (
             hits > frequencies.max()
             or frequencies.max() > 1 - _SMALL
@@ -159,8 +161,8 @@ class MultilabelTargets(Targets):
 
     Parameters
     ----------
-    n_labels : int
-        Number of columns of the matrix.
+    classes : ndarray of shape (n_labels,)
+        The label of each column of the matrix.
     metric : str
         "accuracy", the fraction of samples with all labels correct.
     """
@@ -168,20 +170,20 @@ class MultilabelTargets(Targets):
     out_activation = "logistic"
     score_name = "accuracy"
 
-    def __init__(self, n_labels: int, metric: str = "accuracy") -> None:
+    def __init__(self, classes: np.ndarray, metric: str = "accuracy") -> None:
         if parse_metric(metric) > 1 or metric != "accuracy":
             raise ValueError(
                 f"metric={metric!r} needs one label per sample; multilabel targets "
                 "support only 'accuracy'."
             )
-        self.n_labels = n_labels
+        self.classes = classes
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return the indicators as floats."""
-        if y.ndim != 2 or y.shape[1] != self.n_labels:
+        if y.ndim != 2 or y.shape[1] != len(self.classes):
             raise ValueError(
-                f"y has shape {y.shape}; expected (n_samples, {self.n_labels}), one "
-                "column per label."
+                f"y has shape {y.shape}; expected (n_samples, {len(self.classes)}), "
+                "one column per label."
             )
         wrong = (y != 0) & (y != 1)
         if wrong.any():

@@ -184,8 +184,21 @@ def eagerly() -> Iterator[None]:
     """Execute eagerly, even within ``with tf.Graph().as_default():``.
 
     ``tf.init_scope`` leaves functions that are being traced, but not user graphs.
+
+    Raises
+    ------
+    RuntimeError
+        If the shapes of tensors are those of TensorFlow 1, in the whole process.
     """
-    with import_tensorflow().__internal__.eager_context.eager_mode():
+    tf = import_tensorflow()
+    if not isinstance(tf.TensorShape([1])[0], int):
+        raise RuntimeError(
+            "tf.compat.v1.disable_v2_behavior() or disable_v2_tensorshape() was called "
+            "in this process, and the network needs the tensor shapes of TensorFlow 2. "
+            "Call tf.compat.v1.enable_v2_tensorshape() after it, or use "
+            "tf.compat.v1.disable_eager_execution() instead."
+        )
+    with tf.__internal__.eager_context.eager_mode():
         yield
 
 

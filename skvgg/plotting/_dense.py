@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from skvgg._head.base import BaseTFLearnMLP
+from skvgg._head.standardization import Scaling
+
 #: Activations, and their derivatives as functions of the activation's output.
 _ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "identity": (lambda x: x, np.ones_like),
@@ -20,6 +23,8 @@ _ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 #: Tolerance between a score and a linear function, relative to the sum of the terms;
 #: it allows for float32 rounding.
 _TOLERANCE = 1e-6
+
+_UNSCALED = Scaling()
 
 
 @dataclass(frozen=True)
@@ -34,39 +39,50 @@ class DenseHead:
         Intercepts of each layer.
     activation : {"identity", "logistic", "tanh", "relu"}
         Activation of the hidden layers.
+    scaling : Scaling
+        Standardization of the inputs and outputs of the layers.
     """
 
     coefs: list[np.ndarray]
     intercepts: list[np.ndarray]
     activation: str
+    scaling: Scaling = _UNSCALED
 
     def hidden(self, x: np.ndarray) -> list[np.ndarray]:
         """Return the input of each layer, for a float64 row."""
         activate, _ = _ACTIVATIONS[self.activation]
-        inputs = [x]
+        standardize = self.scaling.inputs
+        inputs = [x if standardize is None else standardize(x)]
         for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
             inputs.append(activate(inputs[-1] @ coef + intercept))
         return inputs
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the output of the last layer, for a float64 row."""
-        return self.hidden(x)[-1] @ self.coefs[-1] + self.intercepts[-1]
+        outputs = self.hidden(x)[-1] @ self.coefs[-1] + self.intercepts[-1]
+        scaled = self.scaling.outputs
+        return outputs if scaled is None else scaled.undo(outputs)
 
     def gradient(self, x: np.ndarray, column: int) -> np.ndarray:
         """Return the gradient of an output with respect to a float64 row."""
         _, derivative = _ACTIVATIONS[self.activation]
         gradient = self.coefs[-1][:, column].astype(np.float64)
-        inputs = self.hidden(x)
+        inputs, standardize = self.hidden(x), self.scaling.inputs
         for coef, given in zip(self.coefs[-2::-1], inputs[:0:-1], strict=True):
             gradient = coef @ (gradient * derivative(given))
-        return gradient
+        if self.scaling.outputs is not None:
+            gradient = gradient * self.scaling.outputs.scale[column]
+        return gradient if standardize is None else gradient / standardize.scale
 
 
 def as_dense_layers(head: Any) -> DenseHead | None:
     """Return the layers of a multi-layer perceptron; None for other models."""
     if not hasattr(head, "coefs_") or head.activation not in _ACTIVATIONS:
         return None
-    return DenseHead(list(head.coefs_), list(head.intercepts_), head.activation)
+    scaling = head._get_scaling() if isinstance(head, BaseTFLearnMLP) else _UNSCALED
+    return DenseHead(
+        list(head.coefs_), list(head.intercepts_), head.activation, scaling
+    )
 
 
 def as_linear(head: Any, x: np.ndarray, scores: np.ndarray) -> DenseHead | None:

@@ -29,7 +29,7 @@ from skvgg._network.layers import apply_layers, to_row
 from skvgg._network.precision import computed_in
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import VGG19
-from skvgg._runtime.tensorflow import import_tensorflow
+from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.features import VGG19Features
 
 _WITH_MAPS = tuple(layer.name for layer in LAYERS if layer.is_spatial)
@@ -187,6 +187,7 @@ def _load_network(
     return network, PREPROCESSINGS.get(features.preprocessing, own)
 
 
+@eagerly()
 def _map_gradient(
     network: VGG19, maps: np.ndarray, layer: str, slopes: dict[Output, np.ndarray]
 ) -> np.ndarray:
