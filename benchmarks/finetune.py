@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 import warnings
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -240,11 +239,8 @@ def load_some(n, size):
     return rng.integers(0, 256, (n, size, size, 3), np.uint8), np.arange(n) % 2
 
 
-def time_skvgg(n, size, epochs, worth_compiling):
+def time_skvgg(n, size, epochs):
     from skvgg._head import training
-    from skvgg._network import winograd_training
-
-    winograd_training._WORTH_COMPILING = worth_compiling
 
     seconds, one_epoch = [], training._one_epoch
 
@@ -291,12 +287,7 @@ def time_keras(n, size, epochs):
     return seconds
 
 
-#: Compiling would not pay off for a few images and epochs.
-CONTENDERS = {
-    "skvgg": partial(time_skvgg, worth_compiling=np.inf),
-    "skvgg, Winograd": partial(time_skvgg, worth_compiling=0),
-    "Keras": time_keras,
-}
+CONTENDERS = {"skvgg": time_skvgg, "Keras": time_keras}
 
 
 def report_speed(name, n, size, epochs):

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor, weights
-from skvgg._definition.architecture import Output
+from skvgg._definition.architecture import Output, parameter_shapes
 from skvgg._extraction import views
 from skvgg._extraction.recipe import Recipe
 from skvgg._finetune import base, stored
@@ -28,7 +28,7 @@ from skvgg._finetune.heads import fit_linear_classifier
 from skvgg._finetune.plan import Plan
 from skvgg._finetune.task import warm_up_and_fall
 from skvgg._head.targets import ClassTargets
-from skvgg._network import vgg19, winograd_training
+from skvgg._network import vgg19
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.exceptions import BadImageWarning
 from tests.conftest import run_python
@@ -242,6 +242,46 @@ def test_steps_are_those_of_keras(cuts):
         np.testing.assert_allclose(bias, expected_bias, atol=0.1 * moved)
 
 
+@pytest.mark.parametrize(
+    "block", ["block5", pytest.param("block3", marks=pytest.mark.slow)]
+)
+def test_a_step_with_hed_moves_what_tensorflows_gradient_moves(cuts, block):
+    """Most sums of its copied maps are exactly zero: no gradient passes there."""
+    tf = import_tensorflow()
+    X, y = cuts
+    params = {"layer": "block5_pool", "image_size": 64, "weights": "hed"}
+    params |= {"trainable": block, "batch_size": len(X), "max_iter": 1}
+    params |= {"layer_decay": 1.0}
+    tuned = small(**params).fit(X, y).features_.weights.parameters
+    head = small(**{**params, "trainable": None}).fit(X, y).head_
+    below = f"block{int(block[-1]) - 1}_pool"
+    maps = VGG19Features("hed", layer=below, pooling=None, image_size=64)
+    maps = maps.fit_transform(X).astype(np.float16).astype(np.float32)
+    side = 2 ** (7 - int(block[-1]))
+    x = maps.reshape(len(X), side, side, -1)
+    hed = weights.load("hed", parameter_shapes(["block5_pool"], (64, 64))).parameters
+    variables = {n: [tf.constant(a, tf.float32) for a in hed[n]] for n in tuned}
+    with tf.GradientTape() as tape:
+        tape.watch(variables)
+        for name, (kernel, bias) in variables.items():
+            x = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
+            if name.endswith("conv4"):
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        rows = (tf.reduce_mean(x, [1, 2]) - head.feature_mean_) / head.feature_scale_
+        logits = rows @ head.coefs_[0] + head.intercepts_[0]
+        Y = np.eye(2, dtype=np.float32)[np.unique(y, return_inverse=True)[1]]
+        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(Y, logits))
+    gradients = tape.gradient(loss, variables)
+    for name, arrays in tuned.items():
+        for new, old, gradient in zip(arrays, hed[name], gradients[name], strict=True):
+            g = gradient.numpy().astype(float)
+            step = -1e-4 * g / (np.abs(g) + 1e-8 / np.sqrt(1e-3))  # Adam's first
+            np.testing.assert_array_equal(new[g == 0], old[g == 0])
+            is_clear = np.abs(g) > 1e-4 * np.abs(g).max()
+            moved = (new.astype(float) - old)[is_clear]
+            np.testing.assert_allclose(moved, step[is_clear], atol=2e-6)
+
+
 def test_training_lowers_the_loss_and_changes_what_it_should(cuts):
     X, y = cuts
     clf = small(max_iter=4).fit(X, y)
@@ -335,31 +375,6 @@ def test_the_rate_rises_and_falls():
     halves = [(1 + math.cos(math.pi * i / 91)) / 2 for i in range(1, 91)]
     assert factors[10:] == pytest.approx(halves)
     assert len([*warm_up_and_fall(1, 1)]) == 1
-
-
-@pytest.mark.slow
-def test_winograds_convolution_learns_the_same(cuts, monkeypatch):
-    """In batches of 16: the last one is filled up with zeros."""
-    X, y = cuts
-    params = {"layer": "block3_pool", "trainable": "block3", "batch_size": 16}
-    params |= {"early_stopping": True, "validation_fraction": 0.25, "image_size": 32}
-    direct = small(**params).fit(X, y)
-    asked = []
-    make = winograd_training.make_convolution
-
-    def count(shape, n_out):
-        asked.append(shape)
-        return make(shape, n_out)
-
-    monkeypatch.setattr(winograd_training, "make_convolution", count)
-    monkeypatch.setattr(winograd_training, "_WORTH_COMPILING", 0)
-    ours = small(**params).fit(X, y)
-    assert asked == [(16, 8, 8, 256)] * 3  # not that of 128 channels
-    for name in ("loss", "val_loss", "val_accuracy"):
-        np.testing.assert_allclose(ours.history_[name], direct.history_[name], 1e-3)
-    for a, b in zip(arrays_of(ours), arrays_of(direct), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-2 * np.abs(b).max())
-    assert_same(ours, small(**params).fit(X, y))
 
 
 def test_lower_blocks_learn_more_slowly(cuts):

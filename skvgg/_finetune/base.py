@@ -527,8 +527,6 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 float(self.dropout),
                 computed_in(self.precision),
                 self.seed_,
-                min(self.batch_size, len(task.train)),
-                self.max_iter * len(task.train),
             ),
             preprocessing,
             image_size,

@@ -20,7 +20,6 @@ from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._head.dense import Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
-from skvgg._network.winograd_training import convolutions_to_train
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
 from skvgg.weights._base import LayerArrays
 
@@ -81,10 +80,6 @@ class TuningSpec:
         Precision of the layers' computations; weights and the loss are float32.
     seed : int
         Seed of the dropout.
-    batch_size : int
-        Number of images per step.
-    n_passes : int
-        Number of images times the maximum number of epochs.
     """
 
     learning_rate: float
@@ -93,8 +88,6 @@ class TuningSpec:
     dropout: float
     precision: Precision
     seed: int
-    batch_size: int
-    n_passes: int
 
 
 class Tuner:
@@ -143,22 +136,11 @@ class Tuner:
             ]
         self._slots = self._make_slots()
         self._n_steps = 0
-        self._convolutions = convolutions_to_train(
-            {name: kernel.shape for name, (kernel, _) in self._layers.items()},
-            image_size,
-            tuning.precision,
-            tuning.batch_size,
-            tuning.n_passes,
-        )
-        # These need a fixed number of images: the last batch is padded with zeros.
-        self._n_together = tuning.batch_size if self._convolutions else None
         shapes = self._shapes(image_size, len(head_parameters[1][-1]))
         dtypes = (dtype_of(tuning.precision), *["float32"] * 3)
         specs = [
-            tf.TensorSpec((self._n_together, *s), d)
-            for s, d in zip(shapes, dtypes, strict=True)
+            tf.TensorSpec((None, *s), d) for s, d in zip(shapes, dtypes, strict=True)
         ]
-        specs.append(tf.TensorSpec((), tf.float32))
         rate_and_step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]
         self._step = compiled(self._learn, [*specs, *rate_and_step])
         self._look = compiled(self._evaluate, specs)
@@ -195,18 +177,18 @@ class Tuner:
             batch = self._tensors(X, Y, w, positions)
             loss, output = self._step(*batch, rate, step)
             self._n_steps += 1
-            yield float(loss), output.numpy()[: len(positions)]
+            yield float(loss), output.numpy()
 
     def evaluate(
         self, X: Any, Y: np.ndarray, w: np.ndarray, batch_size: int = 32
     ) -> tuple[float, np.ndarray]:
         """Return the loss and the outputs without training."""
         total, outputs = 0.0, []
-        for part in gen_batches(len(Y), self._n_together or batch_size):
+        for part in gen_batches(len(Y), batch_size):
             positions = np.arange(part.start, part.stop)
             loss, output = self._look(*self._tensors(X, Y, w, positions))
             total += float(loss) * len(positions)
-            outputs.append(output.numpy()[: len(positions)])
+            outputs.append(output.numpy())
         return total / len(Y), np.concatenate(outputs)
 
     def get_parameters(self) -> Learned:
@@ -239,19 +221,15 @@ class Tuner:
     def _tensors(
         self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
     ) -> list[Any]:
-        """Return the inputs of the compiled functions: a batch and its length."""
+        """Return a batch as inputs of the compiled functions."""
         tf = import_tensorflow()
         maps, frozen = X[positions]
         if self._plan.start == PIXELS:
             maps = _preprocess(maps, self._preprocessing)
         dtype = dtype_of(self._tuning.precision)
         arrays = [maps, frozen, Y[positions], w[positions]]
-        n = len(positions)
-        if self._n_together is not None and n < self._n_together:
-            # Padded samples have a weight of zero.
-            arrays = [_with_zeros(a, self._n_together) for a in arrays]
         # NumPy converts from float16: on some processors, oneDNN would log messages.
-        maps, *rest = [tf.constant(np.asarray(a, np.float32)) for a in (*arrays, n)]
+        maps, *rest = [tf.constant(np.asarray(a, np.float32)) for a in arrays]
         return [tf.cast(maps, dtype), *rest]
 
     def _make_slots(self) -> list[tuple[Any, Any, Any, float, float]]:
@@ -271,12 +249,12 @@ class Tuner:
             ]
 
     def _learn(
-        self, maps: Any, frozen: Any, Y: Any, w: Any, n: Any, rate: Any, step: Any
+        self, maps: Any, frozen: Any, Y: Any, w: Any, rate: Any, step: Any
     ) -> tuple[Any, Any]:
         tf = import_tensorflow()
         with tf.GradientTape() as tape:
             logits = self._forward(maps, frozen, step)
-            loss = self._loss(logits, Y, w, n)
+            loss = self._loss(logits, Y, w)
             total = loss + self._penalty()
         gradients = tape.gradient(total, [variable for variable, *_ in self._slots])
         output = self._activate(logits)  # before the variables change
@@ -309,11 +287,9 @@ class Tuner:
                 grad=gradient,
             )
 
-    def _evaluate(
-        self, maps: Any, frozen: Any, Y: Any, w: Any, n: Any
-    ) -> tuple[Any, Any]:
+    def _evaluate(self, maps: Any, frozen: Any, Y: Any, w: Any) -> tuple[Any, Any]:
         logits = self._forward(maps, frozen, None)
-        return self._loss(logits, Y, w, n), self._activate(logits)
+        return self._loss(logits, Y, w), self._activate(logits)
 
     def _forward(self, maps: Any, frozen: Any, step: Any) -> Any:
         """Return the output of the head before its activation.
@@ -327,7 +303,7 @@ class Tuner:
             for name, (kernel, bias) in self._layers.items()
         }
         start = self._plan.start_layer
-        rows = apply_layers(maps, start, outputs, parameters, self._convolutions)
+        rows = apply_layers(maps, start, outputs, parameters)
         x = self._standardize(
             self._in_order(frozen, dict(zip(outputs, rows, strict=True)))
         )
@@ -365,14 +341,14 @@ class Tuner:
         tf = import_tensorflow()
         return tf.nn.softmax(logits) if self._classifies else logits
 
-    def _loss(self, logits: Any, Y: Any, w: Any, n: Any) -> Any:
-        """Return the mean loss over the `n` images of a batch."""
+    def _loss(self, logits: Any, Y: Any, w: Any) -> Any:
+        """Return the mean loss over the images of a batch."""
         tf = import_tensorflow()
         if self._classifies:
             losses = tf.nn.softmax_cross_entropy_with_logits(Y, logits)
         else:
             losses = tf.reduce_mean(tf.square(logits - Y), axis=1)
-        return tf.reduce_sum(w * losses) / n
+        return tf.reduce_mean(w * losses)
 
     def _penalty(self) -> Any:
         tf = import_tensorflow()
@@ -382,13 +358,6 @@ class Tuner:
     @property
     def _classifies(self) -> bool:
         return self._head.out_activation == "softmax"
-
-
-def _with_zeros(array: np.ndarray, n: int) -> np.ndarray:
-    """Return an array padded with zeros to n entries."""
-    return np.concatenate(
-        [array, np.zeros((n - len(array), *array.shape[1:]), array.dtype)]
-    )
 
 
 def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

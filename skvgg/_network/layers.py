@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,6 @@ from skvgg._definition.architecture import (
     layers_between,
 )
 from skvgg._runtime.tensorflow import import_tensorflow
-
-#: A function of a map, kernel and bias that returns relu(conv(map) + bias).
-Convolution = Callable[[Any, Any, Any], Any]
 
 
 def convolve(x: Any, kernel: Any, bias: Any) -> Any:
@@ -39,7 +35,6 @@ def apply_layer(
     layer: Layer,
     x: Any,
     parameters: Mapping[str, tuple[Any, Any]],
-    convolution: Convolution = convolve,
 ) -> Any:
     """Return the output of a layer, after its ReLU.
 
@@ -51,8 +46,6 @@ def apply_layer(
         Input of the layer.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer that has them.
-    convolution : callable
-        Computes the layer if it is a convolution.
     """
     tf = import_tensorflow()
     if layer.kind == "pool":
@@ -61,7 +54,7 @@ def apply_layer(
         return tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
     kernel, bias = parameters[layer.name]
     if layer.kind == "conv":
-        return convolution(x, kernel, bias)
+        return convolve(x, kernel, bias)
     return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))
 
 
@@ -79,7 +72,6 @@ def apply_layers(
     start: str | None,
     outputs: Sequence[Output],
     parameters: Mapping[str, tuple[Any, Any]],
-    convolutions: Mapping[str, Convolution] = MappingProxyType({}),
 ) -> list[Any]:
     """Return the rows of outputs above a layer, from the output of that layer.
 
@@ -93,8 +85,6 @@ def apply_layers(
         Layers above `start`, and their pooling.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer above `start` that has them.
-    convolutions : mapping of str to callable
-        Functions for layers that TensorFlow's convolution does not compute.
 
     Returns
     -------
@@ -102,8 +92,7 @@ def apply_layers(
     """
     rows: dict[Output, Any] = {}
     for layer in layers_between(start, [output.layer for output in outputs]):
-        convolution = convolutions.get(layer.name, convolve)
-        x = apply_layer(layer, x, parameters, convolution)
+        x = apply_layer(layer, x, parameters)
         for output in outputs:
             if output.layer == layer.name:
                 rows[output] = to_row(x, output.pooling)

@@ -226,9 +226,7 @@ def as_tensor(array: np.ndarray) -> Any:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def compiled(
-    function: Callable[..., Any], signature: Sequence[Any], *, by_xla: bool = False
-) -> Any:
+def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
     """Return a function of tensors as a concrete function with one signature.
 
     ``tf.function`` counts traces by line of code. It would warn about frequent
@@ -240,28 +238,14 @@ def compiled(
         Takes tensors, or lists of tensors, and returns a tensor.
     signature : sequence of tf.TensorSpec or list of tf.TensorSpec
         Signature of the function.
-    by_xla : bool
-        Whether XLA compiles the function on its first call.
     """
     tf = import_tensorflow()
-    if by_xla:
-        _start_xla()
     # Autograph is not needed here, and leaves files in the temporary folder.
     return tf.function(
         function,
         input_signature=signature,
         autograph=False,
-        jit_compile=by_xla or None,
     ).get_concrete_function()
-
-
-@cache
-def _start_xla() -> None:
-    """Initialize XLA, including its ReLU translation, whose first use writes logs."""
-    tf = import_tensorflow()
-    with quiet_log(), eagerly():
-        relu = tf.function(tf.nn.relu, jit_compile=True, autograph=False)
-        relu.get_concrete_function(tf.TensorSpec(1))(tf.zeros(1))
 
 
 _QUIET_LOCK = threading.Lock()
