@@ -14,10 +14,13 @@ from sklearn.preprocessing import StandardScaler
 
 from skvgg import VGG19Classifier, VGG19Features
 from skvgg._extraction.views import RandomCrop
+from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.plotting import SaliencyDisplay
 
 from .conftest import relative_error
 from .test_plotting import keras_evidence, linear_score
+
+SMALL = {"layer": "block3_pool", "pooling": "avg", "image_size": 48}
 
 #: The image and its flips; each undoes itself.
 FLIPS = [np.s_[:, :], np.s_[:, ::-1], np.s_[::-1], np.s_[::-1, ::-1]]
@@ -58,6 +61,38 @@ def test_the_map_of_a_transformer_with_views_is_that_of_all_of_them(
         assert relative_error(actual, expected) < 1e-3
 
 
+def test_the_map_of_averaged_predictions_is_that_of_all_views(keras_notop, tiles):
+    keras, path = keras_notop
+    X, y = tiles[0][:24], tiles[1][:24]
+    model = VGG19Classifier(
+        path,
+        trainable=None,
+        layer="block4_pool",
+        image_size=48,
+        augment="flips",
+        average_views=True,
+        random_state=0,
+    ).fit(X, y)
+    slopes = model.head_.coefs_[0].T / model.head_.feature_scale_
+    layer, outputs = "block4_conv2", ["block4_pool"]
+    actual, expected = [], []
+    for image in X[:3]:
+        for target, slope in zip(model.classes_, slopes.astype("f4"), strict=True):
+            evidence = [
+                keras_evidence(keras, image[flip], layer, outputs, weighted_by(slope))
+                for flip in FLIPS
+            ]
+            undone = [e[flip] for e, flip in zip(evidence, FLIPS, strict=True)]
+            expected.append(np.maximum(np.mean(undone, axis=0), 0))
+            actual.append(explain(model, image, layer=layer, target=target).saliency)
+    assert relative_error(np.stack(actual), np.stack(expected)) < 1e-3
+
+
+def weighted_by(slope):
+    """Return the score of a class before the softmax, but for a constant."""
+    return lambda row: import_tensorflow().reduce_sum(row * slope)
+
+
 @pytest.mark.parametrize("augment", ["flips", "crop"])
 def test_the_explained_class_is_the_predicted_one_of_averaged_views(augment, tiles):
     X, y = tiles[0][:50], tiles[1][:50]
@@ -93,7 +128,7 @@ def test_wrapped_models_are_explained_for_the_class_that_they_predict(
     wrap, photos_of_two
 ):
     X, y = photos_of_two
-    features = VGG19Features("hed", layer="block3_pool", image_size=48, views="flip")
+    features = VGG19Features("hed", **SMALL, views="flip")
     head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01)).fit
     inner = make_pipeline(features, StandardScaler(), LogisticRegression(C=0.01))
     rows = features.fit_transform(X)
@@ -101,8 +136,8 @@ def test_wrapped_models_are_explained_for_the_class_that_they_predict(
         wrap(inner.fit(X, y)).fit(X, y),
         make_pipeline(features, wrap(head(rows, y))).fit(X, y),
     ):
-        predicted = model.predict(X[:6])
-        targets = [explain(model, image).target for image in X[:6]]
+        predicted = model.predict(X[:3])
+        targets = [explain(model, image).target for image in X[:3]]
         np.testing.assert_array_equal(targets, predicted)
 
 
@@ -112,16 +147,16 @@ def test_ensembles_on_features_are_explained_for_the_class_that_they_predict(
     X, y = photos_of_two
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
     members = [("linear", linear), ("bayes", GaussianNB())]
-    features = VGG19Features("hed", layer="block3_pool", image_size=48, views="flip")
+    features = VGG19Features("hed", **SMALL, views="flip")
     ensemble = VotingClassifier(members, voting="soft", weights=[1, 3])
     model = make_pipeline(features, ensemble).fit(X, y)
-    targets = [explain(model, image).target for image in X[:6]]
-    np.testing.assert_array_equal(targets, model.predict(X[:6]))
+    targets = [explain(model, image).target for image in X[:3]]
+    np.testing.assert_array_equal(targets, model.predict(X[:3]))
 
 
 def test_the_map_of_folds_is_the_mean_of_theirs(photos_of_two):
     X, y = photos_of_two
-    features = VGG19Features("hed", layer="block3_pool", image_size=48)
+    features = VGG19Features("hed", **SMALL)
     model = make_pipeline(features, StandardScaler(), LogisticRegression(C=0.01))
     calibrated = CalibratedClassifierCV(model, cv=2).fit(X, y)
     evidence = []
