@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from skvgg._images.headers import BlackIsZeroTiff
 from skvgg._images.modes import upright
 from skvgg._images.oddities import Oddities
+from skvgg._images.opened import BlackIsZeroTiff
 from skvgg._images.silence import SILENCE
 from skvgg._images.switches import Switch, changed_switches
 from skvgg._images.work import decoding_work

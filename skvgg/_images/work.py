@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
-from skvgg._images.headers import file_of
+from skvgg._images.opened import file_of
 
 #: Usual maximum number of scans of a progressive JPEG. The time that more of them take
 #: counts as that of more pixels.
