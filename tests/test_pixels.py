@@ -1,5 +1,6 @@
 """Files whose headers say more than Pillow applies: against pixels computed by hand."""
 
+import copy
 import io
 import pickle
 import re
@@ -9,6 +10,7 @@ import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import dask.array
 import numpy as np
@@ -151,6 +153,41 @@ def test_white_of_a_tiff_of_12_bits_is_4095(photometric, first):
     assert texts == []
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["RGB", "RGBA"])
+def test_sixteen_bit_tiffs_with_separate_planes_keep_the_high_byte(order, kind):
+    n = len(kind)
+    planes = np.random.default_rng(0).integers(0, 65536, (n, *SIZE), np.uint16)
+    data = planes.astype(f"{order}u2").tobytes()
+    head = 8 + 2 + 12 * 11 + 4
+    lists = struct.pack(f"{order}{n}H", *[16] * n)
+    start = head + len(lists) + 8 * n
+    size = len(data) // n
+    lists += struct.pack(f"{order}{2 * n}I", *range(start, start + n * size, size),
+                         *[size] * n)  # fmt: skip
+    tags = {256: (4, 1, SIZE[1]), 257: (4, 1, SIZE[0]), 258: (3, n, head),
+            259: (4, 1, 1), 262: (4, 1, 2), 273: (4, n, head + 2 * n), 277: (4, 1, n),
+            278: (4, 1, SIZE[0]), 279: (4, n, head + 6 * n), 284: (4, 1, 2),
+            338: (4, 1, 2)}  # fmt: skip
+    entries = b"".join(struct.pack(f"{order}HHII", tag, *tags[tag]) for tag in tags)
+    magic = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    if n == 3:  # 338 is about the fourth
+        entries = entries[:-12] + struct.pack(f"{order}HHII", 700, 4, 1, 0)
+    file = magic + struct.pack(f"{order}IH", 8, 11) + entries + bytes(4) + lists + data
+    pixels = np.moveaxis(planes >> 8, 0, 2).astype(float)
+    share = pixels[..., 3:] / 255 if n == 4 else 1
+    assert_near(read_both(file), pixels[..., :3] * share + 255 * (1 - share), 1)
+
+
+def test_gray_tiffs_with_white_as_zero_and_bits_in_the_other_order_are_read():
+    values = ramp(255, np.uint8)
+    turned = np.packbits(np.unpackbits(values[..., None], axis=2)[..., ::-1], axis=2)
+    data = bytearray(tiff(turned[..., 0], 0))
+    at = data.index(struct.pack("<HHI", 284, 3, 1))
+    data[at : at + 12] = struct.pack("<HHII", 266, 3, 1, 2)  # FillOrder
+    np.testing.assert_array_equal(read_both(bytes(data)), three(255 - values))
+
+
 def test_gray_with_premultiplied_alpha_is_put_over_white():
     image = Image.new("LA", SIZE[::-1], (100, 128))
     pixels, _ = read(image.convert("La"))
@@ -213,6 +250,46 @@ def test_a_transparent_gray_of_16_bits_is_no_other_with_the_same_high_byte():
     rows = [pack([1000, 1001, 65535, 1000], 16)] * 2
     pixels = read_both(png(rows, 4, 16, 0, (b"tRNS", struct.pack(">H", 1000))), (2, 4))
     np.testing.assert_array_equal(pixels, three([[255, 4, 255, 255]] * 2))
+
+
+def test_only_the_low_byte_of_a_transparent_color_of_8_bits_counts():
+    row = bytes([10, 20, 30, 1, 2, 3])
+    trns = b"tRNS", struct.pack(">HHH", 0x0A0A, 0x0114, 0xFF1E)
+    data = png([row] * 2, 2, 8, 2, trns)
+    np.testing.assert_array_equal(read_both(data, (2, 2)), [[WHITE, (1, 2, 3)]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_last"),
+    [
+        ("bbox", True),  # before the pixels, Pillow cannot decode it
+        *product(["transparency", "icc_profile", "exif"], [False, True]),
+    ],
+)
+@pytest.mark.parametrize("kind", [0, 2, 3])
+def test_texts_of_a_png_mean_nothing_whatever_they_are_called(name, kind, is_last):
+    row = bytes([1, 0, 1, 0, 1, 0])
+    palette = [(b"PLTE", bytes([9, 8, 7, 6, 5, 4]))] if kind == 3 else []
+    width = 2 if kind == 2 else 6
+    data = png([row] * 2, width, 8, kind, *palette)
+    text = chunk(b"tEXt", name.encode() + b"\0a text")
+    at = len(data) - 12 if is_last else data.index(b"IDAT") - 4
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    pixels, texts = read(data[:at] + text + data[at:], (2, width))
+    np.testing.assert_array_equal(pixels, expected)
+    assert texts == []
+    again = Image.open(io.BytesIO(data[:at] + text + data[at:]))
+    for _ in range(2):
+        np.testing.assert_array_equal(read(again, (2, width))[0], expected)
+    assert again.text[name] == "a text"
+
+
+def test_float_images_have_no_transparent_value_as_float_arrays():
+    values = ramp(255, np.uint8)
+    data = encode(Image.fromarray(values), "PNG", transparency=40)
+    image = Image.open(io.BytesIO(data)).convert("F")
+    assert image.info["transparency"] == 40
+    np.testing.assert_array_equal(read(image)[0], read(np.asarray(image))[0])
 
 
 # Color profiles
@@ -398,6 +475,52 @@ def test_a_profile_that_cannot_be_applied_is_named(mode, profile, told):
         assert re.search(told, text)
 
 
+def jpeg2000(image, **boxes):
+    """Write a file in whose header some boxes are replaced, or added at the end."""
+    data = encode(image, "JPEG2000")
+    start, end = data.index(b"jp2h"), data.index(b"jp2c") - 4
+    at, header = start + 4, b""
+    parts = {}
+    while at < end:
+        size = int.from_bytes(data[at : at + 4], "big")
+        parts[data[at + 4 : at + 8].decode()] = data[at + 8 : at + size]
+        at += size
+    for name, value in {**parts, **boxes}.items():
+        header += struct.pack(">I", len(value) + 8) + name.encode() + value
+    size = struct.pack(">I", len(header) + 8)
+    return data[: start - 4] + size + b"jp2h" + header + data[end:]
+
+
+def channels(*definitions):
+    definitions = [struct.pack(">HHH", *one) for one in definitions]
+    return struct.pack(">H", len(definitions)) + b"".join(definitions)
+
+
+def bmp_with_profile(pixels, profile):
+    """Write a BMP of version 5; the profile follows the pixels."""
+    data = encode(Image.fromarray(pixels), "BMP")[54:]
+    height, width = pixels.shape[:2]
+    info = struct.pack("<IiiHHII16x", 124, width, height, 1, 24, 0, len(data))
+    info = info.ljust(56, b"\0") + b"DEBM"
+    info = info.ljust(112, b"\0") + struct.pack(
+        "<III", 124 + len(data), len(profile), 0
+    )
+    head = struct.pack("<2sIHHI", b"BM", 138 + len(data) + len(profile), 0, 0, 138)
+    return head + info + data + profile
+
+
+def test_profiles_are_applied_that_pillow_does_not_find():
+    pixels = rgba(255)[..., :3]
+    profile = rgb_profile(1.0)
+    image = Image.fromarray(pixels)
+    straight = read(encode(image, "PNG", icc_profile=profile))[0]
+    assert_near(straight, srgb_of_linear(pixels / 255))
+    for data in (jpeg2000(image, colr=b"\2\0\0" + profile),
+                 bmp_with_profile(pixels, profile)):  # fmt: skip
+        assert "icc_profile" not in Image.open(io.BytesIO(data)).info
+        np.testing.assert_array_equal(read_both(data), straight)
+
+
 # Alpha that is none
 
 
@@ -432,6 +555,30 @@ def test_a_fourth_channel_that_the_header_calls_alpha_is_alpha(bits, kind):
     pixels = rgba(51)
     expected = pixels[..., :3] * 0.2 + 255 * 0.8
     assert_near(read_both(tga(pixels, bits, kind)), expected)
+
+
+@pytest.mark.parametrize("form", ["TGA", "JPEG2000"])
+def test_colors_that_the_header_calls_premultiplied_are_not_multiplied_again(form):
+    pixels = rgba(51)
+    pixels[..., :3] //= 5  # no more than alpha
+    if form == "TGA":
+        data = tga(pixels, 8, 4)
+    else:
+        kinds = channels((0, 0, 1), (1, 0, 2), (2, 0, 3), (3, 2, 0))
+        data = jpeg2000(Image.fromarray(pixels), cdef=kinds)
+    assert_near(read_both(data), pixels[..., :3].astype(float) + 255 * 0.8, 2)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [((0, 1, 0), (1, 0, 1), (2, 0, 2), (3, 0, 3)),
+     ((0, 65535, 65535), (1, 0, 1), (2, 0, 2), (3, 0, 3)),
+     ((0, 0, 3), (1, 0, 2), (2, 0, 1), (3, 1, 0))],
+)  # fmt: skip
+def test_a_jpeg_2000_with_channels_in_another_order_is_refused(kinds):
+    data = jpeg2000(Image.fromarray(rgba(200)), cdef=channels(*kinds))
+    with pytest.raises(ValueError, match=r"X\[7\].*another order than red, green"):
+        read(data)
 
 
 def bmp(pixels, compression, masks=()):
@@ -527,6 +674,20 @@ def test_an_avif_with_damaged_exif_is_used_as_it_stands():
     data = encode(image, "AVIF", quality=90, exif=exif)
     damaged = data.replace(exif.tobytes()[6:14], b"no TIFF!")
     assert damaged != data
+    np.testing.assert_array_equal(read(damaged)[0], read(data)[0])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="no AVIF")
+def test_an_avif_with_exif_that_only_pillow_cannot_read_is_used_as_it_stands():
+    image = Image.fromarray(rgba(255)[..., :3])
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    data = encode(image, "AVIF", quality=90, exif=exif)
+    at = data.index(exif.tobytes()[6:14])
+    # libavif looks for the header of a TIFF, Pillow trusts the place that is said.
+    damaged = data[: at - 4] + b"\xff" * 4 + data[at:]
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(damaged))
     np.testing.assert_array_equal(read(damaged)[0], read(data)[0])
 
 
@@ -642,6 +803,87 @@ def test_around_the_first_frame_of_a_webp_is_white(flag, background):
     body += part(b"ANMF", frame + b"\0" + still[12:])
     data = b"RIFF" + struct.pack("<I", len(body)) + body
     np.testing.assert_array_equal(read_both(data), white_around(BOX, color))
+
+
+def test_what_is_around_a_first_frame_is_left_alone_once_it_is_changed():
+    def opened():
+        image = Image.open(io.BytesIO(gif(BOX)))
+        image.load()
+        return image
+
+    expected = np.asarray(opened().convert("RGB")).copy()
+    changed = opened()
+    changed.putpixel((0, 0), 1)
+    expected[0, 0] = 200, 0, 0
+    np.testing.assert_array_equal(read(changed)[0], expected)
+    changed.paste(1, (0, 0, 24, 16))
+    assert (read(changed)[0] == (200, 0, 0)).all()
+    smaller = Image.open(io.BytesIO(gif(BOX)))
+    smaller.thumbnail((12, 8))
+    expected = np.asarray(smaller.convert("RGB"))
+    np.testing.assert_array_equal(read(smaller, (8, 12))[0], expected)
+
+
+# PIL images
+
+
+def opened_files():
+    gray = ramp(255, np.uint8)
+    image = Image.fromarray(rgba(255)[..., :3])
+    still = {"save_all": True, "append_images": [image.rotate(180)]}
+    for form in ("GIF", "PNG", "TIFF", "WEBP"):
+        yield form, encode(image, form, **still)
+    yield "TIFF 16", encode(Image.fromarray(gray.astype(np.uint16) * 257), "TIFF")
+    yield "TIFF F", encode(Image.fromarray(gray.astype(np.float32)), "TIFF")
+    yield "TIFF I", encode(Image.fromarray(gray.astype(np.int32) * 257), "TIFF")
+    for form in ("AVIF", "BMP", "JPEG", "JPEG2000", "PPM", "TGA", "WEBP"):
+        if form != "AVIF" or features.check("avif"):
+            yield f"{form} still", encode(image, form)
+
+
+OPENED = dict(opened_files())
+
+
+@pytest.mark.parametrize("form", OPENED)
+def test_pickled_and_copied_pil_images_are_used(form):
+    data = OPENED[form]
+    expected, _ = read(data)
+    for change in (copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))):
+        image = change(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(read(image)[0], expected)
+
+
+def test_a_pickled_apng_is_used_as_pillow_decoded_it():
+    image = Image.open(io.BytesIO(encode(Image.new("RGB", (24, 16), "red"), "PNG")))
+    image.info["bbox"] = BOX
+    image = pickle.loads(pickle.dumps(image))
+    assert (read(image)[0] == (255, 0, 0)).all()
+
+
+ODD_PNGS = {
+    "gray": png([pack([0, 1, 2, 3], 2)] * 2, 4, 2, 0, (b"tRNS", b"\0\2")),
+    "colors": png([bytes([0, 1] * 12)] * 2, 4, 16, 2, (b"tRNS", b"\0\1" * 3)),
+    "8-bit colors": png([bytes(range(12))] * 2, 4, 8, 2, (b"tRNS", b"\7\0\7\1\7\2")),
+}
+
+
+@pytest.mark.parametrize("form", [*ODD_PNGS, "TGA", "JPEG2000", "TIFF"])
+def test_a_pil_image_has_the_same_pixels_the_second_time(form):
+    pixels = rgba(40)
+    if form == "TGA":
+        data = tga(pixels, 0)
+    elif form == "JPEG2000":
+        kinds = channels((0, 0, 1), (1, 0, 2), (2, 0, 3), (3, 65535, 65535))
+        data = jpeg2000(Image.fromarray(pixels), cdef=kinds)
+    else:
+        data = ODD_PNGS.get(form) or tiff(ramp(65535, np.uint16), 0)
+    size = (2, 4) if form in ODD_PNGS else SIZE
+    expected, _ = read(data, size)
+    image = Image.open(io.BytesIO(data))
+    for _ in range(3):
+        np.testing.assert_array_equal(read(image, size)[0], expected)
+    image.paste(0, (0, 0, *image.size))  # then it is no longer the same
+    assert (read(image, size)[0] == read(image, size)[0][0, 0]).all()
 
 
 # Open files
@@ -797,6 +1039,30 @@ def test_bytes_that_look_like_scans_in_metadata_do_not_count():
         Image.new("L", (64, 64)), "JPEG", exif=b"Exif\0\0" + b"\xff\xda" * 900
     )
     assert find_bad_images([data], max_pixels=64 * 64) == {}
+
+
+def test_what_follows_the_only_scan_of_a_jpeg_is_not_searched_for_scans():
+    data = encode(Image.new("L", (64, 64), 100), "JPEG")
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    data = data[:-2] + scan * 300 + b"\xff\xd9"
+    with pytest.raises(ValueError, match="broken data"):  # libjpeg ends here, too
+        read(data, max_pixels=64 * 64)
+
+
+def test_the_scans_of_single_components_of_a_jpeg_count():
+    data = encode(Image.new("L", (64, 64), 100), "JPEG")
+    frame, start = data.index(b"\xff\xc0"), data.rindex(b"\xff\xda")
+    scan = bytearray(data[start:-2])
+    head = data[:frame] + b"\xff\xc0\0\x11" + data[frame + 4 : frame + 9] + b"\3"
+    head += b"".join(bytes([i, 0x11, 0]) for i in (1, 2, 3))
+    scans = b""
+    for component in [1, 2, 3] * 100:
+        scan[5] = component
+        scans += scan
+    data = head + data[frame + 13 : start] + scans + b"\xff\xd9"
+    assert Image.open(io.BytesIO(data)).convert("YCbCr").getpixel((9, 9))[0] == 100
+    assert find_bad_images([data], max_pixels=64 * 64 * 30) == {}
+    assert find_bad_images([data], max_pixels=64 * 64 * 30 - 1).keys() == {0}
 
 
 def test_a_tiff_with_a_tile_larger_than_itself_is_rejected_before_decoding():

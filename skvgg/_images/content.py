@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from skvgg._images.arrays import resize_array, to_pixels
-from skvgg._images.headers import is_decoded
 from skvgg._images.items import ENCODED, check_dtype, check_item, check_shape, name_of
 from skvgg._images.modes import upright
 from skvgg._images.oddities import Oddities
+from skvgg._images.opened import is_decoded
 from skvgg._images.pillow import Framing, check_size, decode_file
 
 

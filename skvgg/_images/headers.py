@@ -5,32 +5,38 @@ Most of it is lost once Pillow has decoded the file.
 
 from __future__ import annotations
 
+import hashlib
 import io
-import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     PHOTOMETRIC_INTERPRETATION,
-    TILELENGTH,
-    TILEWIDTH,
+    PLANAR_CONFIGURATION,
 )
 
-#: Usual maximum number of scans of a progressive JPEG. The time that more of them take
-#: counts as that of more pixels.
-_USUAL_SCANS = 10
+from skvgg._images.channels import read_bmp, read_jpeg2000, read_tga
+from skvgg._images.opened import (
+    BlackIsZeroTiff,
+    file_of,
+    is_decoded,
+    raw_mode,
+    read_as,
+)
 
-#: The gray levels of PNG files with few bits are multiplied by this to get 8 bits.
-_STEPS = {"L;2": 85, "L;4": 17}
+#: Bits of the samples that Pillow calls so in PNG files, one of which is transparent.
+_BITS = {"L;2": 2, "L;4": 4, "L": 8, "RGB": 8}
 
-#: The start of a marker in a JPEG that has a length, or of the end (D9): neither an
-#: escaped byte nor filling.
-_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+#: What Pillow keeps in ``info`` under the same names as the texts of a PNG.
+_NO_TEXTS = ("bbox", "default_image", "icc_profile", "transparency")
+
+#: The attribute that keeps what the header said after an image has been decoded.
+_NOTE = "_skvgg_header"
 
 Box = tuple[int, int, int, int]
 
@@ -45,139 +51,98 @@ class Header:
         Whether the values, which Pillow does not invert, are those of a negative.
     white : int
         The maximum of 16-bit values.
-    step : int
-        Distance of gray levels, a transparent one of which Pillow does not scale.
+    n_bits : int
+        Bits of 8-bit pixels in the file, to which Pillow does not scale the transparent
+        gray level or color; 0 if they are not known.
     low_bytes : ndarray of shape (height, width, 3), uint8, or None
         What Pillow cuts from 16-bit colors, one of which is transparent.
     has_alpha : bool
         False if the last channel of an image with alpha is not alpha.
+    is_premultiplied : bool
+        Whether the colors of an image with alpha are multiplied by it.
     box : (left, top, right, bottom) or None
         The place of the first frame, if it is smaller than the image.
+    raw : str
+        Pillow's name for the samples in the file; "" if it was decoded before.
     """
 
     white_is_zero: bool = False
     white: int = 65535
-    step: int = 1
-    low_bytes: np.ndarray | None = None
+    n_bits: int = 0
+    low_bytes: np.ndarray | None = field(default=None, compare=False)
     has_alpha: bool = True
+    is_premultiplied: bool = False
     box: Box | None = None
+    raw: str = field(default="", compare=False)
 
 
-def read_header(image: Image.Image) -> Header:
-    """Return what the header of an image says; call this before decoding it."""
+def load_with_header(image: Image.Image) -> Header:
+    """Decode an image, and return what its header says about its pixels.
+
+    This is noted on the image, which may be used again. It no longer counts once the
+    pixels are changed.
+    """
+    if is_decoded(image) and _NOTE in vars(image):
+        header, digest = vars(image)[_NOTE]
+        if digest == _digest(image):
+            return header
+    _drop_texts(image)
+    header = _read(image)
+    image.load()
+    _drop_texts(image)  # those at the end of the file
+    if header != Header():
+        vars(image)[_NOTE] = header, _digest(image)
+    return header
+
+
+def _read(image: Image.Image) -> Header:
+    """Return what the header says; less is known if an image is decoded."""
     read = _READERS.get(str(getattr(image, "format", None)))
-    return Header() if read is None else Header(**read(image))
+    was_pickled = "fp" not in vars(image)  # which keeps only pixels and info
+    said = {} if read is None or was_pickled else read(image)
+    return Header(**said, raw=raw_mode(image))
 
 
-def decoding_work(image: Image.Image) -> int:
-    """Return the number of pixels whose decoding takes as long as that of an image.
-
-    This is more than its number of pixels only in unusual files, such as a progressive
-    JPEG of hundreds of scans, or a TIFF with a tile larger than itself.
-    """
-    n_pixels = image.width * image.height
-    n_in_tiles = sum(
-        (box[2] - box[0]) * (box[3] - box[1])
-        for _, box, *_ in getattr(image, "tile", ())
-        if box
-    )
-    work = [n_pixels, n_in_tiles // _USUAL_SCANS]
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        width, height = (image.tag_v2.get(tag, 0) for tag in (TILEWIDTH, TILELENGTH))
-        work.append(int(width) * int(height))
-    if str(image.format) in ("JPEG", "MPO"):
-        work.append(n_pixels * _n_scans(_file_of(image)) // _USUAL_SCANS)
-    return max(work)
+def _digest(image: Image.Image) -> bytes:
+    return hashlib.sha256(image.tobytes()).digest()
 
 
-def is_decoded(image: Image.Image) -> bool:
-    """Return whether the pixels of a PIL image are in memory.
-
-    ``Image.open`` decodes pixels only when they are needed. Pillow has no public
-    attribute for this.
-    """
-    if not isinstance(image, ImageFile.ImageFile):
-        return True
-    core = vars(image).get("_im", vars(image).get("im"))
-    return core is not None and not getattr(image, "tile", None)
-
-
-def raw_mode(image: Image.Image) -> str:
-    """Return Pillow's name for the samples in the file; "" if it is decoded."""
-    for tile in getattr(image, "tile", ()):
-        arguments = tile[3] or ("",)
-        raw = arguments if isinstance(arguments, str) else arguments[0]
-        return raw if isinstance(raw, str) else ""
-    return ""
-
-
-class BlackIsZeroTiff(TiffImagePlugin.TiffImageFile):
-    """A gray TIFF in which 0 is white, read as if it were black.
-
-    Pillow supports more kinds of these. Like any other negative, it is inverted later.
-    """
-
-    def _setup(self) -> None:
-        if self.tag_v2.get(PHOTOMETRIC_INTERPRETATION, 0) == 0:
-            self.tag_v2[PHOTOMETRIC_INTERPRETATION] = 1
-        super()._setup()
-
-
-def _file_of(image: Image.Image) -> bytes:
-    """Return the file of an image; b"" if it is decoded."""
-    file = getattr(image, "fp", None)
-    if file is None or is_decoded(image):
-        return b""
-    if isinstance(file, io.BytesIO):
-        return file.getvalue()  # not a copy
-    position = file.tell()
-    file.seek(0)
-    data = file.read()
-    file.seek(position)
-    return data
-
-
-def _n_scans(data: bytes) -> int:
-    """Return the number of scans of a JPEG, or of markers that look like them."""
-    at, n = 2, 0
-    if data.count(b"\xff\xda") <= _USUAL_SCANS:  # including those in metadata
-        return _USUAL_SCANS
-    while (marker := _MARKER.search(data, at)) and marker[1] != b"\xd9":
-        n += marker[1] == b"\xda"
-        at = marker.end()
-        at += int.from_bytes(data[at : at + 2], "big")
-    return n
+def _drop_texts(image: Image.Image) -> None:
+    """Remove texts of a PNG that have names of other things; ``text`` keeps them."""
+    for name in _NO_TEXTS:
+        if isinstance(image.info.get(name), str):
+            del image.info[name]
 
 
 def _read_tiff(image: Any) -> dict[str, Any]:
-    is_gray = image.mode.startswith(("I", "F"))
+    raw, mode, bits = raw_mode(image), image.mode, image.tag_v2.get(BITSPERSAMPLE)
+    is_planar = image.tag_v2.get(PLANAR_CONFIGURATION) == 2
+    if raw == "L;IR":  # which Pillow does not support: see BlackIsZeroTiff
+        read_as(image, {raw: "L;R"})
+    elif is_planar and bits and {*bits} == {16}:  # Pillow reads single bytes
+        order = "L" if image.tag_v2.prefix == b"II" else "B"
+        read_as(image, {plane: f"{plane};16{order}" for plane in "RGBA"})
+    is_gray = mode.startswith(("I", "F"))
     is_negative = is_gray and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION, 0) == 0
-    has_12_bits = image.mode.startswith("I;16") and image.tag_v2.get(BITSPERSAMPLE) == (
-        12,
-    )
+    is_black = raw == "L;IR" or isinstance(image, BlackIsZeroTiff)
     return {
-        "white_is_zero": is_negative or isinstance(image, BlackIsZeroTiff),
-        "white": 4095 if has_12_bits else 65535,
+        "white_is_zero": is_negative or is_black,
+        "white": 4095 if mode.startswith("I;16") and bits == (12,) else 65535,
     }
 
 
 def _read_png(image: Any) -> dict[str, Any]:
-    raw = raw_mode(image)
-    low_bytes = None
-    if raw == "RGB;16B" and "transparency" in image.info:
+    said: dict[str, Any] = {}
+    raw, info = raw_mode(image), image.info
+    if "transparency" in info:
+        said["n_bits"] = 16 if raw == "RGB;16B" else _BITS.get(raw, 0)
+    if said.get("n_bits") == 16:
         # Read in the other order of bytes, the high byte is the low one.
-        with Image.open(io.BytesIO(_file_of(image)), formats=["PNG"]) as low:
-            low.tile = [
-                (*tile[:3], "RGB;16L")  # type: ignore[misc]  # a tuple before Pillow 11
-                for tile in low.tile
-            ]
-            low_bytes = np.asarray(low)
-    box = None if image.info.get("default_image") else image.info.get("bbox")
-    return {
-        "step": _STEPS.get(raw, 1),
-        "low_bytes": low_bytes,
-        "box": _smaller(box, image),
-    }
+        with Image.open(io.BytesIO(file_of(image)), formats=["PNG"]) as low:
+            read_as(low, {raw: "RGB;16L"})
+            said["low_bytes"] = np.asarray(low)
+    box = None if info.get("default_image") else info.get("bbox")
+    return {**said, "box": _smaller(box, image)}
 
 
 def _read_gif(image: Any) -> dict[str, Any]:
@@ -186,8 +151,8 @@ def _read_gif(image: Any) -> dict[str, Any]:
 
 def _read_webp(image: Any) -> dict[str, Any]:
     """Find the first frame (ANMF) in the chunks, after the header of 12 bytes."""
-    data, at = _file_of(image), 12
-    while image.n_frames > 0 and at + 20 <= len(data):
+    data, at = file_of(image), 12
+    while at + 20 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
         if name == b"ANMF":
             left, top, width, height = (
@@ -204,56 +169,30 @@ def _read_webp(image: Any) -> dict[str, Any]:
 def _smaller(box: Box | None, image: Any) -> Box | None:
     """Return the place of the first frame if it does not fill the image."""
     is_whole = box is None or tuple(box) == (0, 0, *image.size)
-    return None if is_whole or image.tell() > 0 else box
+    if box is None or is_whole or image.tell() > 0:
+        return None
+    return box if not is_decoded(image) or _is_filled_around(box, image) else None
 
 
-def _read_tga(image: Any) -> dict[str, Any]:
-    """Read the number of bits of alpha, and the kind of alpha that version 2 adds."""
-    data = _file_of(image)
-    if len(data) < 18:
-        return {}
-    has_alpha = data[17] & 15 > 0
-    if data[-18:] == b"TRUEVISION-XFILE.\0":
-        (extension,) = struct.unpack_from("<I", data, len(data) - 26)
-        kind = data[extension + 494 : extension + 495]
-        has_alpha &= extension == 0 or kind not in (b"\0", b"\1", b"\2")
-    return {"has_alpha": has_alpha}
-
-
-def _read_bmp(image: Any) -> dict[str, Any]:
-    """Read the mask of alpha; headers of 40 bytes have none."""
-    data = _file_of(image)
-    start = 14 if data[:2] == b"BM" else 0
-    if len(data) < start + 56:
-        return {}
-    size, compression = struct.unpack_from("<I12xI", data, start)
-    mask = data[start + 52 : start + 56] if size >= 56 else bytes(4)
-    return {"has_alpha": compression != 3 or any(mask)}
-
-
-def _read_jpeg2000(image: Any) -> dict[str, Any]:
-    """Read the definition of the last channel in the box "cdef", if there is one."""
-    data = _file_of(image)
-    start = data.find(b"jp2h")
-    box = data.find(b"cdef", start, data.find(b"jp2c", start))
-    if start < 0 or box < 0:
-        return {}
-    (n,) = struct.unpack_from(">H", data, box + 4)
-    n = min(n, len(image.getbands()))
-    kinds = {}
-    for at in range(box + 6, box + 6 + 6 * n, 6):
-        channel, kind, _ = struct.unpack_from(">HHH", data, at)
-        kinds[channel] = kind
-    return {"has_alpha": kinds.get(len(image.getbands()) - 1, 1) in (1, 2)}
+def _is_filled_around(box: Box, image: Image.Image) -> bool:
+    """Return whether only one color is around a box: it is as Pillow decoded it."""
+    left, top, right, bottom = box
+    if right > image.width or bottom > image.height:
+        return False
+    pixels = np.asarray(image)
+    is_around = np.ones(pixels.shape[:2], bool)
+    is_around[top:bottom, left:right] = False
+    is_same = pixels == pixels[is_around][0]
+    return bool(is_same[is_around].all() and not is_same.all())
 
 
 _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "BMP": _read_bmp,
-    "DIB": _read_bmp,
+    "BMP": read_bmp,
+    "DIB": read_bmp,
     "GIF": _read_gif,
-    "JPEG2000": _read_jpeg2000,
+    "JPEG2000": read_jpeg2000,
     "PNG": _read_png,
-    "TGA": _read_tga,
+    "TGA": read_tga,
     "TIFF": _read_tiff,
     "WEBP": _read_webp,
 }

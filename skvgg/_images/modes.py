@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageChops
 
-from skvgg._images.headers import Box, Header, raw_mode, read_header
+from skvgg._images.headers import Box, Header, load_with_header
 from skvgg._images.oddities import Oddities
 from skvgg._images.profiles import curve_to_srgb, to_srgb
 
@@ -23,7 +23,7 @@ _TURNS = {
 }
 
 #: Samples of which Pillow keeps only the high byte: it has no mode for 16-bit color.
-_CUT_TO_8_BITS = ("RGB;16", "RGBA;16", "RGBa;16", "RGBX;16", "LA;16")
+_CUT_TO_8_BITS = ("RGB;16", "RGBA;16", "RGBa;16", "RGBX;16", "LA;16", "R;16")
 
 
 def upright(image: Image.Image, oddities: Oddities) -> Image.Image | np.ndarray:
@@ -34,15 +34,14 @@ def upright(image: Image.Image, oddities: Oddities) -> Image.Image | np.ndarray:
     make takes 4 % of the total time for a photo of 500 x 375 pixels, and 12 % at 1600 x
     1200.
     """
-    header = read_header(image)
-    cuts_depth = raw_mode(image).startswith(_CUT_TO_8_BITS)
-    image.load()  # already rotates TIFFs, and may find the EXIF data of a PNG
+    # This already rotates TIFFs, and may find the EXIF data of a PNG.
+    header = load_with_header(image)
     orientation = _orientation(image)
     if image.mode.startswith(("I", "F")):
         whole = _deep(image, header, oddities)
     else:
         plain = _plain(image, header)
-        if cuts_depth:
+        if header.raw.startswith(_CUT_TO_8_BITS):
             oddities.check_high_bytes(np.asarray(plain))
         whole = to_srgb(plain, oddities)
     if orientation not in _TURNS:
@@ -74,6 +73,9 @@ def _plain(image: Image.Image, header: Header) -> Image.Image:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if not header.has_alpha and image.mode in ("LA", "RGBA"):
         image = image.convert(image.mode[:-1])
+    if header.is_premultiplied and image.mode in ("LA", "RGBA"):
+        mode = "La" if image.mode == "LA" else "RGBa"
+        image = Image.frombytes(mode, image.size, image.tobytes()).convert(image.mode)
     if header.white_is_zero:
         negative, image = image, ImageChops.invert(image)
         if image.mode == "LA":
@@ -86,19 +88,15 @@ def _differs(pixels: np.ndarray, transparent: Any, header: Header) -> np.ndarray
     wanted = np.asarray(transparent)
     if header.low_bytes is not None:
         pixels = pixels * np.uint16(256) + header.low_bytes
-    elif pixels.ndim == 3 and wanted.max() > 255:
-        wanted = wanted >> 8  # the colors of a decoded image of 16 bits
+    elif pixels.ndim == 3 and header.n_bits == 0 and wanted.max() > 255:
+        wanted = wanted >> 8  # of colors of 16 bits that were decoded before
     elif pixels.dtype == np.uint8:
-        wanted = wanted % 256 if pixels.ndim == 3 else _scaled(wanted, header.step)
+        top = 2 ** (header.n_bits or 8) - 1
+        wanted = (wanted & top) * (255 // top)  # other bits precede it in some files
     is_other = pixels != wanted
     if pixels.ndim == 3:
         is_other = is_other.any(axis=2)
     return np.where(is_other, np.uint8(255), np.uint8(0))
-
-
-def _scaled(level: np.ndarray, step: int) -> np.ndarray:
-    """Return a gray level of few bits, in whatever bits precede them, as 8 bits."""
-    return level % (255 // step + 1) * step
 
 
 def _only_in(box: Box, image: Image.Image) -> Image.Image:
@@ -136,7 +134,8 @@ def _deep(
     elif top == 4095:
         values = (values / 4095 * 65535).round()
     values = values.astype(stored.dtype, copy=False)
-    transparent = image.info.get("transparency")
+    # A float image was converted, so that its transparent value may be something else.
+    transparent = None if top == 255 else image.info.get("transparency")
     if header.box is None and not isinstance(transparent, int):
         return values
     whole = Image.fromarray(from_16_bits(values))

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from skvgg._images.headers import BlackIsZeroTiff, decoding_work
 from skvgg._images.modes import upright
 from skvgg._images.oddities import Oddities
+from skvgg._images.opened import BlackIsZeroTiff
 from skvgg._images.silence import SILENCE
 from skvgg._images.switches import Switch, changed_switches
+from skvgg._images.work import decoding_work
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -91,15 +92,13 @@ def decode_file(
 def _open(data: bytes, formats: list[str]) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ValueError):
         if data[:4] in TiffImagePlugin.PREFIXES:
             with suppress(SyntaxError):  # if it is another kind of TIFF
                 return BlackIsZeroTiff(io.BytesIO(data))
-        raise
-    except ValueError:
         if data[4:8] != b"ftyp" or b"Exif" not in data:
             raise
-        # libavif rejects files for damaged EXIF data: read them without it.
+        # libavif or Pillow rejects files for damaged EXIF data: read them without it.
         data = data.replace(b"Exif", b"none")
         return Image.open(io.BytesIO(data), formats=formats)
 
