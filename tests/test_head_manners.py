@@ -266,6 +266,14 @@ def test_samples_of_the_weighted_class_may_have_a_weight_of_zero(iris):
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
 
 
+def test_a_batch_of_classes_without_weight_changes_nothing(iris):
+    X, y = iris
+    ours = head(class_weight={0: 0.0}).partial_fit(X, y, classes=[0, 1, 2])
+    before = ours.predict_proba(X)
+    ours.partial_fit(X[y == 0], y[y == 0])
+    np.testing.assert_array_equal(ours.predict_proba(X), before)
+
+
 def test_a_class_weight_of_no_class_is_refused_as_in_scikit_learn(iris):
     X, y = iris
     for model in (head, LogisticRegression):

@@ -392,6 +392,15 @@ def test_a_reader_that_hangs_or_dies_is_an_error(tmp_path, monkeypatch):
         weights.load(path, SHAPES)
 
 
+def test_the_reader_imports_nothing_from_the_working_directory(tmp_path, monkeypatch):
+    path = tmp_path / "vgg.mat"
+    write_mat(path, 1)
+    (tmp_path / "token.py").write_text("open('imported', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    assert weights.load(path, SHAPES).parameters
+    assert not (tmp_path / "imported").exists()
+
+
 # Numbers
 
 

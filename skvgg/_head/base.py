@@ -285,6 +285,8 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             X, y, weights = _drop_weightless(X, y, weights)
             Y = targets.encode(y)
             weights = weights * self._class_weights(y, targets)
+            if one_epoch and continues and not weights.any():
+                return self  # a batch of nothing but classes without weight
             X, Y, weights = _drop_weightless(X, Y, weights)
             if not one_epoch:
                 weights = weights / weights.mean()

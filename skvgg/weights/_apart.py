@@ -35,8 +35,9 @@ def layers_apart(module: str, path: Path, names: list[str]) -> Iterator[FileArra
 
     Arrays have to be read in the order of `names`, and each kernel before its bias.
     """
-    command = [sys.executable, "-c", _START, module, str(path), json.dumps(names)]
-    paths = os.pathsep.join(sys.path)
+    # Without -P, modules in the working directory would be imported.
+    command = [sys.executable, "-P", "-c", _START, module, str(path), json.dumps(names)]
+    paths = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
