@@ -172,6 +172,18 @@ def test_it_is_a_backend_of_joblibs(memory):
     assert memory.store_backend.get_items() == []
 
 
+def test_a_subfolder_that_is_a_link_is_one_store_too(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "joblib").symlink_to(tmp_path / "elsewhere")
+    for place in (tmp_path / "cache", tmp_path / "cache" / "joblib"):
+        for location in (place, str(place)):
+            memory = joblib.Memory(location, backend="skvgg", verbose=0)
+            memory.store_backend.dump_item(["f", str(location)], np.ones(3))
+    assert len(memory.store_backend.get_items()) == 2
+    assert [*(tmp_path / "elsewhere").glob("*.sqlite3")]
+
+
 def test_one_place_is_one_store_however_it_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "cache")
