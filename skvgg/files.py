@@ -126,7 +126,8 @@ def transform_to_file(
     values they use, including those of your other modules. Python and installed
     packages are identified by name, not by version. Local classes, and whatever cannot
     be pickled, raise an error. If the size or modification time of an image file has
-    changed, its chunk is recomputed. To repair a bad image, replace the file and repeat the call.
+    changed, its chunk is recomputed. To repair a bad image, replace the file and repeat
+    the call.
 
     Examples
     --------

@@ -378,7 +378,7 @@ def test_what_a_server_cannot_delete_is_an_error_also_during_a_pause(tmp_path):
         lambda: memory.store_backend.clear_item(["rows", "x"]),
         lambda: memory.store_backend.clear_path(["rows"]),
     ):
-        with pytest.raises(OSError, match="cannot be used.*Not all rows were deleted"):
+        with pytest.raises(OSError, match=r"cannot be used.*Not all rows were deleted"):
             delete()
     with serving(tmp_path, port=int(url.split(":")[-1][:-2])):
         with asking(url) as client:

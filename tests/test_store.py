@@ -522,7 +522,7 @@ def test_what_cannot_be_deleted_is_an_error_also_during_a_pause(
     holder.execute("INSERT INTO groups(name) VALUES ('held')")
     with pytest.warns(UserWarning, match="locked by another process"):
         backend.store.put(rows(0, 2))
-    with pytest.raises(OSError, match="locked.*Nothing was deleted"):
+    with pytest.raises(OSError, match=r"locked.*Nothing was deleted"):
         DELETIONS[deletion](memory)
     holder.close()
     DELETIONS[deletion](memory)
