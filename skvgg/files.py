@@ -120,10 +120,14 @@ def transform_to_file(
     A run is identified by the names of the images (or their content, if they are not
     files) and by all parameters and fitted attributes of the transformer except
     `memory`, `n_jobs`, `verbose` and other parameters of :class:`VGG19Features` that do
-    not affect rows. Functions are identified by their code and the values they use,
-    methods also by their object; anything that cannot be pickled raises an error. If
-    the size or modification time of an image file has changed, its
-    chunk is recomputed. To repair a bad image, replace the file and repeat the call.
+    not affect rows. Of the class of an estimator, only its name is compared, so a
+    change of its code is not noticed. Functions of your own, and classes whose objects
+    or methods are parameters, are identified by their code, their attributes and the
+    values they use, including those of your other modules. Python and installed
+    packages are identified by name, not by version. Local classes, and whatever cannot
+    be pickled, raise an error. If the size or modification time of an image file has
+    changed, its chunk is recomputed. To repair a bad image, replace the file and repeat
+    the call.
 
     Examples
     --------

@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 import skvgg
-from skvgg import VGG19Classifier, VGG19Features
+from skvgg import VGG19Classifier, VGG19Features, transform_to_file
 from skvgg._command_line import extract, main
 from skvgg._command_line.say import as_options
 
@@ -218,16 +218,25 @@ def test_extract_takes_tables_and_files(paths, capsys):
     )
 
 
-def test_a_table_that_cannot_be_written_is_named_before_anything_runs(paths, capsys):
-    Path("rows.npy.images.csv").mkdir()
+@pytest.mark.parametrize("suffix", ["", ".part"])
+def test_a_table_that_cannot_be_written_is_named_before_anything_runs(
+    paths, capsys, suffix
+):
+    table = Path(f"rows.npy.images.csv{suffix}")
+    table.mkdir()
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("skvgg: error: 'rows.npy.images.csv' is a folder")
+    assert line.startswith(f"skvgg: error: '{table}' is a folder")
+    assert line.endswith("Nothing was computed.")
     assert not Path("rows.npy").exists()
 
 
-def test_rows_stay_when_their_table_cannot_be_written(paths, capsys):
-    Path("rows.npy.images.csv.part").mkdir()
+def test_rows_stay_when_their_table_cannot_be_written(paths, capsys, monkeypatch):
+    def and_then_a_folder(*args, **kwargs):
+        transform_to_file(*args, **kwargs)
+        Path("rows.npy.images.csv.part").mkdir()
+
+    monkeypatch.setattr("skvgg.files.transform_to_file", and_then_a_folder)
     assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(

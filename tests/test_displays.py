@@ -513,6 +513,21 @@ def test_columns_that_are_named_after_classes_are_those_of_the_classes(some):
     make(X, y, pd.DataFrame(columns), labels=["flower", "china"])
 
 
+@pytest.mark.parametrize("prefix", ["probability_", "p 1", ""])
+@pytest.mark.parametrize("classes", [["0", "10"], [0, 1], ["car", "scar"]])
+def test_names_of_classes_rule_after_a_prefix_too(some, classes, prefix):
+    X, y = some
+    make = MistakesDisplay.from_predictions
+    sure = np.where(y == "flower", 0.9, 0.1)
+    y = np.where(y == "flower", classes[1], classes[0])
+    names = [f"{prefix}{label}" for label in classes]
+    frame = pd.DataFrame({names[0]: 1 - sure, names[1]: sure})
+    for some_order in (frame, frame.iloc[:, ::-1]):
+        np.testing.assert_array_equal(make(X, y, some_order).y_pred, y)
+    with pytest.raises(ValueError, match="labels has another order"):
+        make(X, y, frame, labels=classes[::-1])
+
+
 @pytest.mark.parametrize(
     ("classes", "columns"),
     [([0, 1], [0, 1]), ([1.0, 0.0], [0, 1]), ([True, False], [False, True])],
@@ -796,6 +811,15 @@ def test_each_row_is_hashed_once(parts, monkeypatch):
     display = NeighboursDisplay.from_estimator(small(), *parts)
     assert [5, 26] in display.pairs.tolist()
     assert len(hashed) == len(parts[0]) + len(parts[1])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+@pytest.mark.parametrize("scale", [1e-9, 1.0])
+def test_features_far_from_zero_are_no_copies(metric, scale):
+    some = np.random.default_rng(0).normal(1, 1, (14, 64))
+    rows = scale * (np.concatenate([some, some]) + 1e6)
+    pairs, _ = find_near_duplicates(rows, 0.13, metric, find_copies(rows))
+    np.testing.assert_array_equal(pairs, [(i, i + 14) for i in range(14)])
 
 
 def test_copies_beyond_the_number_of_neighbours_are_cut_off():
@@ -1399,6 +1423,24 @@ def test_samplers_in_a_pipeline_are_skipped_where_nothing_is_fitted(some, n_befo
 
 
 # Targets of a regression
+
+
+@pytest.mark.parametrize("y", [np.linspace(0, 9.5, 40), np.arange(40) % 2])
+def test_numbers_of_dtype_object_are_numbers(some, y):
+    X, _ = some
+    one, other = (
+        EmbeddingDisplay.from_estimator(small(), X, labels)
+        for labels in (y, y.astype(object))
+    )
+    assert other.labels.dtype == y.dtype
+    np.testing.assert_array_equal(
+        other.points_.get_facecolors(), one.points_.get_facecolors()
+    )
+    even = (y > y.mean()).astype(object)
+    y_proba = np.full((40, 2), 0.5)
+    np.testing.assert_array_equal(
+        MistakesDisplay.from_predictions(X, even, y_proba).y_true, even
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import warnings
 from pathlib import Path
 
@@ -523,16 +524,19 @@ def test_a_file_of_somebody_elses_is_left_alone(X, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X)
 
 
+class Meanwhile(TransformerMixin, BaseEstimator):
+    def __init__(self, path):
+        self.path = path
+
+    def transform(self, X):
+        with pytest.raises(RuntimeError, match="written by another process"):
+            transform_to_file(Normalizer(), X, self.path)
+        return Normalizer().transform(X)
+
+
 def test_two_at_a_time_are_refused(X, tmp_path):
     path = tmp_path / "rows.npy"
-
-    class Meanwhile(Normalizer):
-        def transform(self, X):
-            with pytest.raises(RuntimeError, match="written by another process"):
-                transform_to_file(Normalizer(), X, path)
-            return super().transform(X)
-
-    transform_to_file(Meanwhile(), X, path)
+    transform_to_file(Meanwhile(path), X, path)
     np.testing.assert_allclose(np.load(path), Normalizer().transform(X))
 
 
@@ -646,15 +650,16 @@ def test_bad_images_of_an_earlier_run_are_told_of_too(files, tiles, tmp_path):
 
 
 def run_until(files, path, stop):
-    class Stopping(VGG19Features):
-        def transform(self, X):
-            if files[stop] in X:
-                raise ValueError(f"X[{list(X).index(files[stop])}] stops here")
-            return super().transform(X)
+    transform = VGG19Features.transform
 
-    Stopping.__module__, Stopping.__qualname__ = "skvgg.features", "VGG19Features"
-    stopping = Stopping(**features(on_error="nan").get_params())
-    transform_to_file(stopping, files, path, chunk_size=5)
+    def stopping(self, X):
+        if files[stop] in X:
+            raise ValueError(f"X[{list(X).index(files[stop])}] stops here")
+        return transform(self, X)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VGG19Features, "transform", stopping)
+        transform_to_file(features(on_error="nan"), files, path, chunk_size=5)
 
 
 def test_rows_of_nan_do_not_pass_where_errors_are_wanted(files, tmp_path):
@@ -816,11 +821,12 @@ def test_npy_reserves_its_room_at_the_beginning(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_room_that_cannot_be_had_is_an_error_before_the_first_row(files, tmp_path):
-    class Huge(Counting):
-        def get_feature_names_out(self):
-            return range(2**20)
+class Huge(Counting):
+    def get_feature_names_out(self):
+        return range(2**20)
 
+
+def test_room_that_cannot_be_had_is_an_error_before_the_first_row(files, tmp_path):
     X = Lengthy(np.broadcast_to(np.float32(1), (2**23, 1)))
     with pytest.raises(OSError, match=r"full: it needs 35,184,.* Nothing was computed"):
         transform_to_file(Huge(), X, tmp_path / "rows.npy")
@@ -1001,6 +1007,87 @@ def test_a_global_that_a_function_uses_is_part_of_the_work(X, tmp_path, monkeypa
         transform_to_file(
             FunctionTransformer(scale_by_global), X, tmp_path / "rows.npy"
         )
+
+
+class Config:
+    factor = 2
+
+
+class Indirect:
+    """Its methods use what neither its state nor their code holds."""
+
+    def by_method(self, a):
+        return self.by_global(a)
+
+    def by_global(self, a):
+        return a * GLOBAL_FACTOR
+
+
+class Hiding(Scaler):
+    def __getstate__(self):
+        return {"k": 0}
+
+
+HIDING = Hiding(2)
+
+
+def scale_by_attribute(a):
+    return a * scale_by_attribute.factor
+
+
+def scale_by_class(a):
+    return a * Config.factor
+
+
+def scale_by_module(a):
+    return a * of_the_user.factor
+
+
+of_the_user = types.ModuleType("of_the_user")
+here = sys.modules[__name__]
+
+
+@pytest.mark.parametrize(
+    ("function", "place", "name"),
+    [
+        (scale_by_attribute, scale_by_attribute, "factor"),
+        (scale_by_class, Config, "factor"),
+        (scale_by_module, of_the_user, "factor"),
+        (Indirect().by_method, here, "GLOBAL_FACTOR"),
+        (Indirect().by_global, here, "GLOBAL_FACTOR"),
+        (HIDING.scale, HIDING, "k"),
+    ],
+)
+def test_whatever_a_function_of_the_user_s_uses_is_part_of_the_work(
+    X, tmp_path, monkeypatch, function, place, name
+):
+    path, transformer = tmp_path / "rows.npy", FunctionTransformer(function)
+    monkeypatch.setattr(place, name, 2, raising=False)
+    transform_to_file(transformer, X, path)
+    transform_to_file(transformer, X, path)
+    monkeypatch.setattr(place, name, 3)
+    np.testing.assert_array_equal(transformer.transform(X), X * 3)
+    with pytest.raises(ValueError, match="another transformer: func"):
+        transform_to_file(transformer, X, path)
+
+
+def of_local_class(k):
+    class Local(TransformerMixin, BaseEstimator):
+        def transform(self, a):
+            return a * k
+
+    return Local()
+
+
+def test_classes_that_no_other_call_can_find_are_refused(X, tmp_path):
+    for transformer in (
+        of_local_class(2),
+        make_pipeline(of_local_class(2)),
+        FunctionTransformer(of_local_class(2).transform),
+    ):
+        with pytest.raises(ValueError, match="could not recognize it"):
+            transform_to_file(transformer, X, tmp_path / "rows.npy")
+    assert [*tmp_path.glob("*.npy")] == []
 
 
 @pytest.mark.parametrize("is_complete", [False, True])

@@ -366,6 +366,29 @@ def test_a_server_that_is_there_again_is_used_again(tmp_path, monkeypatch):
         store.close()
 
 
+def test_what_a_server_cannot_delete_is_an_error_also_during_a_pause(tmp_path):
+    with serving(tmp_path) as url:
+        memory = joblib.Memory(url, backend="skvgg", verbose=0)
+        store = memory.store_backend.store
+    with pytest.warns(UserWarning, match="cannot be used"):
+        store.put(rows(0, 2))
+    for delete in (
+        memory.clear,
+        lambda: memory.reduce_size(items_limit=1),
+        lambda: memory.store_backend.clear_item(["rows", "x"]),
+        lambda: memory.store_backend.clear_path(["rows"]),
+    ):
+        with pytest.raises(OSError, match=r"cannot be used.*Not all rows were deleted"):
+            delete()
+    with serving(tmp_path, port=int(url.split(":")[-1][:-2])):
+        with asking(url) as client:
+            client.set(PREFIX + b"row:" + key(0), b"")
+        memory.clear()
+        with asking(url) as client:
+            assert client.dbsize() == 0
+        store.close()
+
+
 @pytest.mark.slow
 def test_a_fit_that_reads_its_maps_from_a_server_is_that_of_a_folder(
     url, tiles, tmp_path

@@ -10,7 +10,9 @@ import time
 import warnings
 import zlib
 from hashlib import sha256
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
@@ -282,8 +284,9 @@ def test_a_store_that_is_not_ours_is_left_alone(tmp_path, statement, message):
     with pytest.warns(UserWarning, match=message) as record:
         assert store.get([key(0)]) == {}
         store.put(rows(0, 2))
-        store.clear()
     assert len(record) == 1
+    with pytest.raises(OSError, match="Nothing was deleted"):
+        store.clear()
     store.close()
     assert path.read_bytes() == before
 
@@ -315,6 +318,7 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path):
 def test_a_full_disk_is_one_warning_and_keeps_what_was_there(tmp_path):
     code = """
 import resource, signal, sys, warnings
+import joblib
 import numpy as np
 sys.path.insert(0, sys.argv[2])
 from tests.test_store import filled, n_right, rows
@@ -487,10 +491,43 @@ def test_a_locked_file_costs_its_patience_once_and_one_warning(
     assert len(record) == 1
     assert time.monotonic() - start < 2
     holder.close()
-    pause._paused_until.clear()  # some time goes by
     store = ArrayStore(str(tmp_path))
-    store.put(rows(3, 5))
+    store.put(rows(3, 5))  # at once
     assert n_right(store, 5) == 5
+    assert not any(map(pause.is_paused, pause._paused_until))
+
+
+DELETIONS = {
+    "clear": joblib.Memory.clear,
+    "reduce_size": lambda memory: memory.reduce_size(items_limit=1),
+    "call": lambda memory: memory.store_backend.clear_item(["rows", "x"]),
+    "function": lambda memory: memory.store_backend.clear_path(["rows"]),
+}
+
+
+@pytest.mark.parametrize("deletion", DELETIONS)
+@pytest.mark.parametrize("blocks_readers", [False, True])
+def test_what_cannot_be_deleted_is_an_error_also_during_a_pause(
+    tmp_path, impatient, blocks_readers, deletion
+):
+    memory = joblib.Memory(tmp_path, backend="skvgg", verbose=0)
+    backend, folder = memory.store_backend, Path(memory.store_backend.location)
+    for name in "xyz":
+        backend.dump_item(["rows", name], row(0))
+    backend.store.close()
+    holder = sqlite3.connect(the_file(folder), isolation_level=None)
+    if blocks_readers:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("INSERT INTO groups(name) VALUES ('held')")
+    with pytest.warns(UserWarning, match="locked by another process"):
+        backend.store.put(rows(0, 2))
+    with pytest.raises(OSError, match=r"locked.*Nothing was deleted"):
+        DELETIONS[deletion](memory)
+    holder.close()
+    DELETIONS[deletion](memory)
+    left = {"clear": 0, "reduce_size": 1, "call": 2, "function": 0}
+    assert len(backend.store) == left[deletion]
 
 
 def test_a_damaged_file_is_kept_until_the_store_is_cleared(tmp_path):

@@ -172,6 +172,21 @@ def test_it_is_a_backend_of_joblibs(memory):
     assert memory.store_backend.get_items() == []
 
 
+def test_a_subfolder_that_is_a_link_is_one_store_too(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "joblib").symlink_to(tmp_path / "elsewhere")
+    places = [tmp_path / "cache", tmp_path / "cache" / "joblib"]
+    memories = [
+        joblib.Memory(place, backend="skvgg", verbose=0)
+        for place in (*places, *map(str, places))
+    ]
+    for number, memory in enumerate(memories):
+        memory.store_backend.dump_item(["f", str(number)], np.ones(3))
+    assert [len(memory.store_backend.get_items()) for memory in memories] == [4] * 4
+    assert len([*(tmp_path / "elsewhere").rglob("*.sqlite3")]) == 1
+
+
 def test_one_place_is_one_store_however_it_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "cache")

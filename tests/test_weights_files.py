@@ -263,6 +263,16 @@ def test_a_file_beside_an_index_is_itself(tmp_path):
     assert loaded(weights.as_source(f"{path}.index"))[1] == 3
 
 
+@pytest.mark.parametrize("end", ["", ".index", ".data-00000-of-00001", ".h5"])
+def test_weights_are_identified_without_opening_a_file(tmp_path, monkeypatch, end):
+    write_checkpoint(tmp_path / "a", 1)
+    write_h5(tmp_path / "a.h5", 1)
+    source = _files.FileSource(tmp_path / f"a{end}")
+    n_files = len(_files._files(tmp_path / f"a{end}"))
+    monkeypatch.delattr(Path, "open")
+    assert len(source.pinned().identify()) == 1 + n_files
+
+
 def test_a_checkpoint_with_brackets_in_its_name_has_all_its_files(tmp_path):
     path = tmp_path / "vgg[1]"
     write_checkpoint(path, 1)

@@ -20,7 +20,7 @@ from skvgg._network import (
     winograd_forward,
     workers,
 )
-from skvgg._network.overflow import may_overflow
+from skvgg._network.overflow import may_leave_float32
 from skvgg._runtime import machine_code, processor, warn
 
 from .conftest import maxima, relative_error, run_python
@@ -367,11 +367,29 @@ def test_engines_agree_on_weights_that_overflow(tiles, tmp_path, factor):
     )
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e-36])
+def test_engines_agree_on_weights_whose_sums_vanish(tiles, tmp_path, factor):
+    shapes = parameter_shapes(["block3_conv3"], (64, 64))
+    small = dict(weights.load(None, shapes, seed=0).parameters)
+    for name, by in (("block3_conv2", factor), ("block3_conv3", 1 / factor)):
+        kernel, bias = small[name]
+        small[name] = (kernel * np.float32(by), bias)
+    weights.save(tmp_path / "small.npz", small)
+    direct, winograd = (
+        VGG19Features(
+            tmp_path / "small.npz", layer="block3_conv3", image_size=64, engine=engine
+        ).transform(tiles[0][:2])
+        for engine in ("direct", "winograd")
+    )
+    np.testing.assert_allclose(winograd, direct, rtol=1e-4, atol=1e-5 * direct.max())
+
+
 def test_common_weights_do_not_overflow():
     for source in ("hed", None):
         shapes = parameter_shapes(["block5_pool" if source else "fc2"], (224, 224))
         loaded = weights.load(source, shapes, seed=0).parameters
-        assert not may_overflow(loaded)
+        assert not may_leave_float32(loaded)
     kernel, bias = loaded["block3_conv1"]
-    assert may_overflow({**loaded, "block3_conv1": (kernel * 1e10, bias)})
-    assert may_overflow({**loaded, "block3_conv1": (kernel * np.nan, bias)})
+    assert may_leave_float32({**loaded, "block3_conv1": (kernel * 1e10, bias)})
+    assert may_leave_float32({**loaded, "block3_conv1": (kernel * np.nan, bias)})
+    assert may_leave_float32({**loaded, "block3_conv1": (kernel * 1e-36, bias)})

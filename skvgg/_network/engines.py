@@ -17,7 +17,7 @@ from skvgg._network import layers, tile_forward
 from skvgg._network.dense_forward import multiply
 from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
-from skvgg._network.overflow import may_overflow
+from skvgg._network.overflow import may_leave_float32
 from skvgg._network.precision import REDUCED, Precision
 from skvgg._network.tile_forward import TiledKernel
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
@@ -182,7 +182,7 @@ class Winograd:
         self._direct = direct
         self._packed: dict[str, PackedKernel] = {}
         self._packing = threading.Lock()
-        self._n_bounded, self._overflows = 0, False
+        self._n_bounded, self._may_leave = 0, False
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
         """Return the maximum number of images per call; None means all."""
@@ -204,7 +204,11 @@ class Winograd:
     def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
         """Return relu(x @ kernel + bias) of rows."""
         kernel, bias = self._parameters[layer]
-        if has_gpu() or kernel.shape[1] % kernels().n_columns or self._may_overflow():
+        if (
+            has_gpu()
+            or kernel.shape[1] % kernels().n_columns
+            or self._may_leave_float32()
+        ):
             return self._direct.multiply(x, layer, workers)
         tf = import_tensorflow()
         product = as_tensor(multiply(as_array(x), as_array(kernel), workers))
@@ -216,22 +220,22 @@ class Winograd:
         # VGG19's layers with 64 channels or more fill vectors and panels.
         if has_gpu() or n_in < 64 or n_out % kernels().n_columns:
             return False
-        if self._may_overflow():
+        if self._may_leave_float32():
             return False
         n_multiplied = n_tiles(height) * n_tiles(width) * SIDE**2
         return n_multiplied <= _WORTH_IT * height * width * KERNEL**2
 
-    def _may_overflow(self) -> bool:
+    def _may_leave_float32(self) -> bool:
         """Return whether numbers in the loaded layers may leave float32.
 
-        Sums that overflow in one order do not in another, so that the engines would
-        differ. Then `direct` computes everything.
+        Sums that overflow, or vanish, in one order do not in another, so that the
+        engines would differ. Then `direct` computes everything.
         """
         with self._packing:
             if self._n_bounded != len(self._parameters):
                 self._n_bounded = len(self._parameters)
-                self._overflows = may_overflow(self._parameters)
-        return self._overflows
+                self._may_leave = may_leave_float32(self._parameters)
+        return self._may_leave
 
     def _pack(self, layer: str) -> PackedKernel:
         with self._packing:

@@ -1,4 +1,4 @@
-"""Whether the numbers in a network may be too large for float32."""
+"""Whether the numbers in a network may be too large or too small for float32."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from skvgg._runtime.tensorflow import as_array
 #: Preprocessed pixels are smaller, also with the preprocessing of uncommon weights.
 _LARGEST_PIXEL = 1e4
 
+#: Smaller sums may have terms that are zero in float32.
+_SMALLEST_SUM = 1e-30
+
 #: Rows of a kernel that are added up together, to avoid a copy of large ones.
 _ROWS_TOGETHER = 2048
 
 
-def may_overflow(parameters: Mapping[str, tuple[Any, Any]]) -> bool:
-    """Return whether any image could lead to numbers that are too large.
+def may_leave_float32(parameters: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Return whether images could lead to numbers that are too large or too small.
 
     The bound follows from the weights: the outputs of a layer are at most its largest
     input times the sum of the absolute weights of a channel. It includes the
@@ -40,6 +43,8 @@ def may_overflow(parameters: Mapping[str, tuple[Any, Any]]) -> bool:
         sizes, positive = _sums(kernel.reshape(-1, kernel.shape[-1]))
         most = bound * sizes + float(np.abs(bias).max())
         if not inside * most < largest:  # or NaN
+            return True
+        if min(sizes, most) < _SMALLEST_SUM:
             return True
         # Only the first layer has negative inputs.
         is_first = name == CONV_NAMES[0]

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import site
+import sys
+import sysconfig
+from abc import ABC
 from collections.abc import Iterable, Iterator, Sequence
-from types import CodeType, FunctionType, MethodType, ModuleType
+from functools import cache, cached_property
+from pathlib import Path
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import joblib
@@ -21,6 +34,17 @@ _WITHOUT_EFFECT = {"memory", "n_jobs", "verbose", "verbose_feature_names_out"}
 
 #: Parameters with named steps; get_params uses the names as prefixes.
 _STEPS = {"steps", "transformer_list", "transformers"}
+
+#: What holds functions in classes, and the names under which.
+_HOLDERS: dict[type, str] = {
+    staticmethod: "__func__",
+    classmethod: "__func__",
+    property: "fget",
+    cached_property: "func",
+}
+
+#: What Python adds to classes: slots, and the caches of abstract classes.
+_OF_PYTHON = (GetSetDescriptorType, MemberDescriptorType, type(ABC._abc_impl))  # type: ignore[attr-defined]
 
 #: Number of images that are digested together.
 _BLOCK = 1024
@@ -122,8 +146,7 @@ def _describe(name: str, thing: Any) -> Iterator[tuple[str, str]]:
                 item = rest[0] if len(rest) == 1 else rest
             yield from _describe(f"{prefix}{label}", item)
     elif hasattr(thing, "get_params") and not isinstance(thing, type):
-        kind = type(thing)
-        yield name or "class", f"{kind.__module__}.{kind.__qualname__}"
+        yield name or "class", _name_of(type(thing), name)
         for key, value in _parts_of(thing).items():
             inner = name if key in _STEPS else f"{prefix}{key}"
             yield from _describe(inner, value)
@@ -145,6 +168,30 @@ def _parts_of(estimator: Any) -> dict[str, Any]:
     return {key: parts[key] for key in sorted(parts) if key not in _WITHOUT_EFFECT}
 
 
+def _name_of(kind: type, name: str) -> str:
+    """Return the name of a class, by which later calls find it too."""
+    full_name = f"{kind.__module__}.{kind.__qualname__}"
+    if not _is_found(kind):
+        raise ValueError(
+            f"{_owner(name)} is of class {full_name}, which is not found under this "
+            "name. So a later call could not recognize it. Define the class in a "
+            "module, outside of functions."
+        )
+    return full_name
+
+
+def _is_found(thing: Any) -> bool:
+    """Return whether a function or class is found under its name in its module."""
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is thing
+
+
+def _owner(name: str) -> str:
+    return f"{name} of the transformer" if name else "The transformer"
+
+
 def _text_of(thing: Any, name: str) -> str:
     """Return a short text that is equal for equal values."""
     if isinstance(thing, str | int | float | bool | None):
@@ -158,9 +205,8 @@ def _text_of(thing: Any, name: str) -> str:
     try:
         return _Hasher().hash(thing)
     except Exception as error:  # pickling can raise any error
-        owner = f"{name} of the transformer" if name else "The transformer"
         raise ValueError(
-            f"{owner} is, or holds, something that cannot be pickled "
+            f"{_owner(name)} is, or holds, something that cannot be pickled "
             f"({type(error).__name__}: {error}). So a later call could not recognize "
             "it. Use a function, or an object of a class, that is defined in a module "
             "and holds only what can be pickled."
@@ -168,24 +214,42 @@ def _text_of(thing: Any, name: str) -> str:
 
 
 class _Hasher(NumpyHasher):
-    """joblib's hash, with functions by what they do and not only by name.
+    """joblib's hash, with the user's functions and classes by what they do.
 
-    Everything else is identified by its pickle. What cannot be pickled raises an error.
+    Everything else is identified by its pickle, which has the names of functions and
+    classes of Python and of installed packages. What cannot be pickled raises an error.
     """
-
-    def __init__(self) -> None:
-        super().__init__("md5")
-        self._functions: set[FunctionType] = set()
 
     def save(self, obj: Any) -> None:
         if isinstance(obj, MethodType):
             obj = obj.__func__, obj.__self__
-        elif isinstance(obj, FunctionType) and obj not in self._functions:
-            self._functions.add(obj)  # functions may refer to themselves
-            obj = _parts_of_function(obj)
-        elif isinstance(obj, FunctionType):
-            obj = obj.__module__, obj.__qualname__
-        super().save(obj)
+        elif type(obj) in _HOLDERS:
+            obj = getattr(obj, _HOLDERS[type(obj)])
+        if id(obj) in self.memo:  # functions and classes may refer to themselves
+            super().save(obj)
+        elif isinstance(obj, FunctionType) and (
+            _may_be_edited(obj.__module__) or not _is_found(obj)
+        ):
+            self.memoize(obj)
+            super().save(_parts_of_function(obj))
+        else:
+            super().save(obj)
+            kind = obj if isinstance(obj, type) else type(obj)
+            if _may_be_edited(kind.__module__):
+                held = vars(obj) if hasattr(obj, "__dict__") else None
+                # __getstate__ may hide something.
+                super().save(_parts_of_class(obj) if kind is obj else held)
+
+
+@cache
+def _may_be_edited(module: str) -> bool:
+    """Return whether a module belongs neither to Python nor to an installed package."""
+    if module in sys.builtin_module_names or module.partition(".")[0] == "skvgg":
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    packages = [*site.getsitepackages(), site.getusersitepackages()]
+    folders = [*packages, *sysconfig.get_paths().values()]
+    return file is None or not any(map(Path(file).is_relative_to, folders))
 
 
 def _parts_of_function(function: FunctionType) -> tuple[Any, ...]:
@@ -193,22 +257,31 @@ def _parts_of_function(function: FunctionType) -> tuple[Any, ...]:
     names = (function.__module__, function.__qualname__)
     code, values = function.__code__, function.__globals__
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    held = [function.__defaults__, function.__kwdefaults__, cells]
-    used = {
-        name: _global_of(values[name], function.__module__)
-        for name in sorted(_names_in(code))
-        if name in values
-    }
+    held = [function.__defaults__, function.__kwdefaults__, cells, vars(function)]
+    looked_up = sorted(_names_in(code))
+    used = [_global_of(values[name], looked_up) for name in looked_up if name in values]
     return names, _code_of(code), held, used
 
 
-def _global_of(value: Any, module: str) -> Any:
-    """Return a global variable as part of a function; other modules by name only."""
-    if isinstance(value, ModuleType):
-        return value.__name__
-    if callable(value) and getattr(value, "__module__", None) != module:
-        return getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    return value
+def _global_of(value: Any, looked_up: list[str]) -> Any:
+    """Return a global variable as part of a function; of modules, what it looks up."""
+    if not isinstance(value, ModuleType):
+        return value
+    name, of_module = value.__name__, vars(value)
+    if not _may_be_edited(name):
+        return name
+    return name, [of_module[some] for some in looked_up if some in of_module]
+
+
+def _parts_of_class(kind: type) -> tuple[Any, ...]:
+    """Return the bases of a class, its methods and its other attributes."""
+    attributes = {
+        name: _parts_of_function(value) if isinstance(value, FunctionType) else value
+        for name, value in vars(kind).items()
+        if isinstance(value, FunctionType | staticmethod | classmethod)
+        or not (name.startswith("__") or isinstance(value, _OF_PYTHON))
+    }
+    return kind.__bases__, attributes
 
 
 def _names_in(code: CodeType) -> set[str]:

@@ -10,7 +10,8 @@ Nothing here depends on images. Only :mod:`skvgg._store.backend` and
 - Reading never runs code from the file: arrays are raw bytes, and files with any other
   schema are not used.
 - Failures of the disk or the server never reach the caller: unreadable arrays count
-  as missing, arrays that cannot be written are not kept, and one warning says so.
+  as missing, arrays that cannot be written are not kept, and one warning says so. Only
+  deletions, and the list of entries to delete, raise an OSError.
 
 Several processes can share a file, and several machines a server. A server may drop
 rows at any time.

@@ -13,6 +13,7 @@ from skvgg._store.arrays import DamagedError, checksum, decode, encode, row_id
 from skvgg._store.salvage import all_int
 from skvgg._store.shared_file import SharedFile
 
+_ENTRIES = "SELECT id, size, used, stored FROM entries"
 #: Approximate size of an entry without its data, in bytes.
 _OVERHEAD = 80
 #: In seconds. Access times are precise to a day; otherwise every read would write.
@@ -121,9 +122,11 @@ class ArrayStore:
         self._file.again_if_mended(self._put, arrays, group)
 
     def _put(self, arrays: Mapping[bytes, np.ndarray], group: str) -> None:
+        if not arrays:
+            return
         now = int(time.time())
         with self._file.opened(writing=True) as connection:
-            if connection is None or not arrays:
+            if connection is None:
                 return
             with sqlite.transaction(connection):
                 number = sqlite.group_id(connection, group)
@@ -135,16 +138,19 @@ class ArrayStore:
 
     def entry(self, key: bytes) -> Entry | None:
         """Return the metadata of an array, without reading its data."""
-        entries = self._entries("WHERE id = ?", (row_id(key),))
+        entries = _to_entries(self._read(f"{_ENTRIES} WHERE id = ?", (row_id(key),)))
         return entries[0] if entries else None
 
     def entries(self) -> list[Entry]:
-        """Return the metadata of all arrays."""
-        return self._entries("", ())
+        """Return the metadata of all arrays.
 
-    def _entries(self, condition: str, values: tuple[Any, ...]) -> list[Entry]:
-        query = f"SELECT id, size, used, stored FROM entries {condition}"
-        return [Entry(*row) for row in self._read(query, values) if all_int(row)]
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        rows = self._file.insist(lambda file: file.execute(_ENTRIES).fetchall())
+        return _to_entries(rows or [])
 
     def __len__(self) -> int:
         rows = self._read("SELECT count(*) FROM entries")
@@ -160,28 +166,25 @@ class ArrayStore:
         self.close()  # merges everything into one file
         return n_entries, self.nbytes()
 
-    # Deleting
+    # Deleting. All methods free the disk space, and raise an OSError if they fail.
 
     def delete(self, ids: Sequence[int]) -> None:
-        """Delete arrays by the ids of their entries, and free the disk space."""
-        with self._file.opened(writing=True, create=False) as connection:
-            if connection is not None and ids:
-                sqlite.delete(connection, ids)
+        """Delete arrays by the ids of their entries."""
+        if ids:
+            self._file.insist(lambda file: sqlite.delete(file, ids))
+
+    def delete_keys(self, keys: Iterable[bytes]) -> None:
+        """Delete arrays by key."""
+        self.delete([*map(row_id, keys)])
 
     def delete_group(self, group: str) -> None:
-        """Delete the arrays of a group and its code, and free the disk space."""
-        of_group = "grp IN (SELECT id FROM groups WHERE name = ?)"
-        rows = self._read(f"SELECT id FROM entries WHERE {of_group}", (group,))
-        self.delete([i for (i,) in rows])
-        if self.get_code(group) is not None:
-            self.put_code(group, None)
+        """Delete the arrays of a group and its code."""
+        self._file.insist(lambda file: sqlite.delete_group(file, group))
 
     def clear(self) -> None:
-        """Delete everything, and free the disk space."""
-        with self._file.opened(writing=True, create=False) as connection:
-            if connection is not None:
-                sqlite.clear(connection)
-                self._file.remove_damaged()
+        """Delete everything."""
+        self._file.insist(sqlite.clear)
+        self._file.remove_damaged()
 
     # The code of functions, for joblib
 
@@ -191,7 +194,7 @@ class ArrayStore:
         code = rows[0][0] if rows else None
         return code if isinstance(code, str) else None
 
-    def put_code(self, group: str, code: str | None) -> None:
+    def put_code(self, group: str, code: str) -> None:
         """Store a text for a group."""
         with self._file.opened(writing=True) as connection:
             if connection is not None:
@@ -202,3 +205,7 @@ class ArrayStore:
             if connection is not None:
                 return connection.execute(query, values).fetchall()
         return []
+
+
+def _to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
+    return [Entry(*row) for row in rows if all_int(row)]

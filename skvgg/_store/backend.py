@@ -76,9 +76,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
 
     def clear_item(self, call_id: Sequence[str]) -> None:
         """Delete the result of a call."""
-        entry = self.store.entry(_key(call_id))
-        if entry is not None:
-            self.store.delete([entry.id])
+        self.store.delete_keys([_key(call_id)])
 
     def get_metadata(self, call_id: Sequence[str]) -> dict[str, Any]:
         """Return when the result of a call was stored; there is no other metadata."""

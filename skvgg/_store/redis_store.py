@@ -59,7 +59,8 @@ class RedisStore:
     """Arrays by key, at a URL, with the methods of :class:`ArrayStore`.
 
     Failures of the server never reach the caller: unreadable arrays count as missing,
-    arrays that cannot be written are not kept, and one warning says so.
+    arrays that cannot be written are not kept, and one warning says so. Only deletions
+    and :meth:`entries` raise an OSError.
 
     Parameters
     ----------
@@ -152,12 +153,8 @@ class RedisStore:
 
         Reading that time would make the server count all arrays as used.
         """
-        found = {}
-        with self._lent() as client:
-            if client is not None:
-                for names in _names(client, _ROW):  # names may repeat
-                    found.update({some.id: some for some in _entries(client, names)})
-        return list(found.values())
+        with self._insisting() as client:
+            return _all_entries(client)
 
     def __len__(self) -> int:
         with self._lent() as client:
@@ -167,23 +164,27 @@ class RedisStore:
 
     def usage(self) -> tuple[int, int]:
         """Return the number of arrays, and their size on the server in bytes."""
-        entries = self.entries()
+        entries: list[Entry] = []
+        with self._lent() as client:
+            if client is not None:
+                entries = _all_entries(client)
         return len(entries), sum(entry.size for entry in entries)
 
     # Deleting
 
     def delete(self, ids: Sequence[bytes]) -> None:
         """Delete arrays by the ids of their entries."""
-        for some in _in_parts(ids, _NAMES_TOGETHER):
-            with self._lent(writing=True) as client:
-                if client is not None:
-                    client.unlink(*some)
+        with self._insisting() as client:
+            for some in _in_parts(ids, _NAMES_TOGETHER):
+                client.unlink(*some)
+
+    def delete_keys(self, keys: Iterable[bytes]) -> None:
+        """Delete arrays by key."""
+        self.delete([_ROW + key for key in keys])
 
     def delete_group(self, group: str) -> None:
         """Delete the arrays of a group and its code."""
-        with self._lent(writing=True) as client:
-            if client is None:
-                return
+        with self._insisting() as client:
             for names in _names(client, _ROW):
                 with client.pipeline(transaction=False) as pipeline:
                     for name in names:
@@ -199,10 +200,9 @@ class RedisStore:
 
     def clear(self) -> None:
         """Delete everything that skvgg stored."""
-        with self._lent(writing=True) as client:
-            if client is not None:
-                for names in _names(client, PREFIX):
-                    client.unlink(*names)
+        with self._insisting() as client:
+            for names in _names(client, PREFIX):
+                client.unlink(*names)
 
     # The code of functions, for joblib
 
@@ -274,9 +274,23 @@ class RedisStore:
         except Exception as error:  # redis-py does not check what a server answers
             self._leave_alone(error, start)
 
+    @contextlib.contextmanager
+    def _insisting(self) -> Iterator[Any]:
+        """Yield the client, also during a pause; failures become an OSError."""
+        try:
+            yield self._client
+        except Exception as error:  # redis-py does not check what a server answers
+            raise OSError(
+                f"The store at {self._url!r} cannot be used ({error}). Not all rows "
+                "were deleted. Try again when the server works."
+            ) from error
+
     def _leave_alone(self, error: Exception, start: float) -> None:
         pause(self._url, start)
-        none = "Results are correct, but rows are neither read nor stored until it can"
+        none = (
+            "Results are correct, but rows are neither read nor stored. The server is "
+            "tried again from time to time"
+        )
         self._warn("cannot be used", error, none)
 
     def _warn(self, trouble: str, error: Exception, consequence: str) -> None:
@@ -339,6 +353,12 @@ def _entries(client: Any, names: Sequence[bytes]) -> list[Entry]:
         for name, size, seconds in zip(names, numbers[::2], numbers[1::2], strict=True)
         if size >= 0
     ]
+
+
+def _all_entries(client: Any) -> list[Entry]:
+    # Names may repeat.
+    found = {e.id: e for names in _names(client, _ROW) for e in _entries(client, names)}
+    return list(found.values())
 
 
 def _sizes_and_seconds(client: Any, names: Sequence[bytes]) -> list[int]:

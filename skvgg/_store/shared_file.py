@@ -9,13 +9,13 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
 from skvgg._runtime.warn import warn_once
 from skvgg._store import sqlite
-from skvgg._store.pause import is_paused, pause
+from skvgg._store.pause import is_paused, pause, resume
 from skvgg._store.salvage import Salvage, open_damaged
 
 #: Added to the name of a damaged file.
@@ -48,26 +48,61 @@ class SharedFile:
         self._n_mended = 0
 
     @contextlib.contextmanager
-    def opened(
-        self, *, writing: bool, create: bool = True
-    ) -> Iterator[sqlite3.Connection | None]:
+    def opened(self, *, writing: bool) -> Iterator[sqlite3.Connection | None]:
         """Yield the connection, or None if the file cannot be used.
 
-        Failures of SQLite and of the disk end the block and become a warning.
+        Failures of SQLite and of the disk end the block and become a warning. During a
+        pause, nothing waits for other processes.
 
         Parameters
         ----------
         writing : bool
-            Whether the caller will write.
-        create : bool
-            Whether to create a missing file when writing.
+            Whether the caller will write. A missing file is created then.
         """
         with self._lock:
             connection = None
-            with self._forgiving(writing):
-                connection = self._connect(writing and create, writing)
+            places = self._places(writing)
+            if self._readable and (self.writable or not writing):
+                with self._forgiving(writing):
+                    patient = not any(map(is_paused, places))
+                    connection = self._connect(writing, patient)
             with self._forgiving(writing):
                 yield connection
+                if connection is not None:
+                    for place in places:
+                        resume(place)
+
+    def insist(self, action: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Call a function with the connection, also during a pause.
+
+        Returns
+        -------
+        object
+            The result, or None if there is no file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be used.
+        """
+        with self._lock:
+            try:
+                connection = self._connect(False, True) if self._readable else None
+                if connection is not None:
+                    return action(connection)
+                if self._newest() < 0:
+                    return None
+                raise OSError("it is not a store of this version of skvgg")
+            except (OSError, *sqlite.FAILURES) as error:
+                n_mended = self._n_mended
+                if not isinstance(error, OSError | sqlite3.OperationalError):
+                    self.mend(error)
+                if self._n_mended > n_mended:
+                    return self.insist(action)
+                raise OSError(
+                    f"The store in {self.folder!r} cannot be changed ({error}). "
+                    "Nothing was deleted. If another process uses it, try again later."
+                ) from error
 
     @contextlib.contextmanager
     def _forgiving(self, writing: bool) -> Iterator[None]:
@@ -111,12 +146,13 @@ class SharedFile:
                 total += path.stat().st_size
         return total
 
-    def _connect(self, create: bool, writing: bool) -> sqlite3.Connection | None:
-        if not self._readable or (writing and not self.writable):
-            return None
-        if is_paused(self.folder) or (writing and is_paused((self.folder, "writing"))):
-            return None
+    def _places(self, writing: bool) -> list[Hashable]:
+        """Return what may be paused; other processes that write can often be read."""
+        return [self.folder, (self.folder, "writing")] if writing else [self.folder]
+
+    def _connect(self, create: bool, patient: bool) -> sqlite3.Connection | None:
         if self._connection is not None and self._owner == os.getpid():
+            sqlite.set_patience(self._connection, patient)
             return self._connection
         self._generation = self._newest()
         if self._generation < 0:
@@ -127,22 +163,23 @@ class SharedFile:
             sqlite.make_file(self._path(0))
             self._generation = 0
         # A forked process must not use its parent's connection, so it opens its own.
-        self._connection, self._owner = self._open(), os.getpid()
+        self._connection, self._owner = self._open(patient), os.getpid()
         self._close = weakref.finalize(
             self, sqlite.close, self._connection, self._owner
         )
         return self._connection if self._readable else None
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, patient: bool) -> sqlite3.Connection:
         path = self._path(self._generation)
         uri = Path(path).as_uri()
         try:
-            connection, problem = sqlite.open_checked(f"{uri}?mode=rw")
+            connection, problem = sqlite.open_checked(f"{uri}?mode=rw", patient)
         except sqlite3.OperationalError as error:
             if sqlite.is_locked(error):
                 raise
             # SQLite cannot share a file in a read-only folder.
-            connection, problem = sqlite.open_checked(f"{uri}?mode=ro&immutable=1")
+            uri = f"{uri}?mode=ro&immutable=1"
+            connection, problem = sqlite.open_checked(uri, patient)
             self._stop_writing("it is read-only")
         if problem is not None:
             self._readable = False
@@ -215,8 +252,10 @@ class SharedFile:
         )
 
     def _leave_alone(self, error: Exception, start: float, writing: bool) -> None:
-        # Processes that write can usually be read meanwhile.
-        pause((self.folder, "writing") if writing else self.folder, start)
+        places = self._places(writing)
+        if any(map(is_paused, places)):
+            return
+        pause(places[-1], start)
         self._warn(
             f"The store in {self.folder!r} has been locked by another process for "
             f"{time.monotonic() - start:.0f} seconds ({error}). Results are correct, "

@@ -56,9 +56,9 @@ _INSERT_GROUP = "INSERT OR REPLACE INTO groups(id, name) VALUES (?, ?)"
 _INSERT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def open_checked(uri: str) -> tuple[sqlite3.Connection, str | None]:
+def open_checked(uri: str, patient: bool) -> tuple[sqlite3.Connection, str | None]:
     """Open a file; return the connection, and why it cannot be used or None."""
-    connection = _sqlite(uri)
+    connection = _sqlite(uri, patient)
     with closed_on_failure(connection):
         return connection, _what_is_wrong(connection)
 
@@ -73,11 +73,11 @@ def closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _sqlite(uri: str) -> sqlite3.Connection:
+def _sqlite(uri: str, patient: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(
         uri,
         uri=True,
-        timeout=_PATIENCE,
+        timeout=_PATIENCE if patient else 0,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -88,6 +88,12 @@ def _sqlite(uri: str) -> sqlite3.Connection:
         # A system crash may lose the last rows, but never damages the file.
         connection.execute("PRAGMA synchronous = NORMAL")
     return connection
+
+
+def set_patience(connection: sqlite3.Connection, patient: bool) -> None:
+    """Set whether statements wait for other processes."""
+    milliseconds = int(1000 * _PATIENCE) if patient else 0
+    connection.execute(f"PRAGMA busy_timeout = {milliseconds}").fetchall()
 
 
 def _what_is_wrong(connection: sqlite3.Connection) -> str | None:
@@ -190,14 +196,11 @@ def insert(connection: sqlite3.Connection, item: Row, known: Row) -> None:
 
 def touch(connection: sqlite3.Connection, ids: Iterable[int], now: int) -> None:
     """Update access times, unless another process is writing; never wait for it."""
-    connection.execute("PRAGMA busy_timeout = 0").fetchall()
-    try:
-        with contextlib.suppress(sqlite3.OperationalError), transaction(connection):
-            connection.executemany(
-                "UPDATE entries SET used = ? WHERE id = ?", [(now, i) for i in ids]
-            )
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {1000 * _PATIENCE}").fetchall()
+    set_patience(connection, False)
+    with contextlib.suppress(sqlite3.OperationalError), transaction(connection):
+        connection.executemany(
+            "UPDATE entries SET used = ? WHERE id = ?", [(now, i) for i in ids]
+        )
 
 
 def delete(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
@@ -209,6 +212,18 @@ def delete(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     _shrink(connection)
 
 
+def delete_group(connection: sqlite3.Connection, group: str) -> None:
+    """Delete the items of a group and its code."""
+    entries = "FROM entries WHERE grp IN (SELECT id FROM groups WHERE name = ?)"
+    with transaction(connection):
+        connection.execute(
+            f"DELETE FROM items WHERE id IN (SELECT item {entries})", (group,)
+        )
+        connection.execute(f"DELETE {entries}", (group,))
+        connection.execute("UPDATE groups SET code = NULL WHERE name = ?", (group,))
+    _shrink(connection)
+
+
 def clear(connection: sqlite3.Connection) -> None:
     """Delete everything."""
     with transaction(connection):
@@ -217,7 +232,7 @@ def clear(connection: sqlite3.Connection) -> None:
     _shrink(connection)
 
 
-def set_code(connection: sqlite3.Connection, group: str, code: str | None) -> None:
+def set_code(connection: sqlite3.Connection, group: str, code: str) -> None:
     """Store a text for a group."""
     with transaction(connection):
         connection.execute(
@@ -227,9 +242,11 @@ def set_code(connection: sqlite3.Connection, group: str, code: str | None) -> No
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    # A script runs to completion; as a statement it would free one page only.
-    connection.executescript("PRAGMA incremental_vacuum")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    # The items are gone. If another process uses the file, their pages are used again.
+    with contextlib.suppress(sqlite3.OperationalError):
+        # A script runs to completion; as a statement it would free one page only.
+        connection.executescript("PRAGMA incremental_vacuum")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def group_id(connection: sqlite3.Connection, name: str) -> int:

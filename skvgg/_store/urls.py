@@ -32,10 +32,16 @@ def one_folder(location: str | os.PathLike[str]) -> str:
 
     joblib appends "joblib" to a location that is a str, but not to a path.
     """
-    folder = Path(os.path.realpath(os.path.expanduser(location)))
+    # Before and after links are followed: the subfolder itself may be one.
+    folder = _parent_of_joblib(Path(os.path.expanduser(location)).absolute())
+    folder = _parent_of_joblib(Path(os.path.realpath(folder)))
+    return str(folder / _JOBLIB)
+
+
+def _parent_of_joblib(folder: Path) -> Path:
     while folder.name == _JOBLIB:
         folder = folder.parent
-    return str(folder / _JOBLIB)
+    return folder
 
 
 def with_lower_scheme(url: str) -> str:

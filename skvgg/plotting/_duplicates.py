@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-#: Lower bound of the median distance, so that the limit is not zero if all images are
-#: copies of one.
-_SMALLEST_MEDIAN = 1e-6
+#: Rounding errors of distances between copies: of cosine distances, and of squares of
+#: Euclidean distances, which scikit-learn expands, relative to the longest row.
+_ROUNDING = 16 * np.finfo(np.float64).eps
 
 #: Maximum number of copies of an image that are left out of the median, and their
 #: distance relative to that of the next image.
@@ -108,12 +108,12 @@ def find_near_duplicates(
     distances : ndarray of shape (n_pairs,), float64
     """
     search = NearestNeighbors(metric=metric).fit(rows)
-    typical = _typical_distance(rows, metric, copies)
-    limit = threshold * max(typical, _SMALLEST_MEDIAN)
-    if search.effective_metric_ in ("euclidean", "l2"):
-        # scikit-learn expands the square, so copies have a distance of rounding errors.
+    limit = threshold * _typical_distance(rows, metric, copies)
+    if search.effective_metric_ == "cosine":
+        limit = max(limit, _ROUNDING)
+    elif search.effective_metric_ in ("euclidean", "l2"):
         longest = float(np.linalg.norm(rows, axis=1).max())
-        limit = max(limit, 4 * np.sqrt(np.finfo(np.float64).eps) * longest)
+        limit = max(limit, np.sqrt(_ROUNDING) * longest)
     near_distances, near_indices = search.radius_neighbors(radius=limit)
     first = np.repeat(np.arange(len(rows)), [len(near) for near in near_indices])
     second = np.concatenate(near_indices).astype(int)

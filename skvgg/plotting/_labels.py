@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ def check_labels(y: Any, name: str) -> np.ndarray:
 def check_targets(y: Any, name: str) -> np.ndarray:
     """Check that no targets are missing and return them as an array."""
     y = column_or_1d(y)
+    if y.dtype == object and all(isinstance(label, Real) for label in y.tolist()):
+        y = np.array(y.tolist())
     missing = [i for i, label in enumerate(y.tolist()) if _is_missing(label)]
     if missing:
         raise ValueError(

@@ -251,8 +251,9 @@ class MistakesDisplay:
         y_proba : array-like of shape (n_samples, n_classes)
             Out-of-sample predicted probabilities, such as the result of
             ``cross_val_predict(..., method="predict_proba")``. If the columns of a
-            DataFrame are named after the classes, also by numbers, they may be in any
-            order.
+            DataFrame are named after the classes, also by numbers or after a prefix as
+            in the tables of ``skvgg predict`` (probability_cat), they may be in any
+            order. With other names, they are in the order of `labels`.
         labels : array-like of shape (n_classes,), default=None
             Classes in the order of the columns of `y_proba`. None uses the labels in
             `y_true`, in the order of the names of the columns, or else sorted.

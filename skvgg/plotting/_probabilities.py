@@ -176,9 +176,9 @@ def classes_of_columns(
     Parameters
     ----------
     y_proba : DataFrame or array-like
-        Names that are classes, or their strings, set the order of the columns. Other
-        names do not, such as the numbers that pandas gives by default if not all of
-        them are classes.
+        Names that are classes, or their strings, set the order of the columns, also
+        after a prefix, such as "probability_". Other names do not, such as the numbers
+        that pandas gives by default if not all of them are classes.
     classes : ndarray of shape (n_classes,)
         All classes.
     is_ordered : bool
@@ -195,7 +195,10 @@ def classes_of_columns(
     labels = classes.tolist()
     by_name = {str(label): place for place, label in enumerate(labels)}
     by_name |= {label: place for place, label in enumerate(labels)}  # 1 is also 1.0
-    places = [by_name.get(name, by_name.get(str(name))) for name in names]
+    places = [
+        by_name.get(name, by_name.get(str(name)))
+        for name in _without_prefix(names, labels)
+    ]
     found = [place for place in places if place is not None]
     is_numbered = names == list(range(len(names))) and len(found) < len(names)
     if not found or is_numbered:
@@ -213,6 +216,17 @@ def classes_of_columns(
             f"{_listed(classes.tolist())}. Leave labels out to use the names."
         )
     return classes[found]
+
+
+def _without_prefix(names: list[Any], labels: list[Any]) -> list[Any]:
+    """Return names without what precedes the label in all of them."""
+    texts = sorted(map(str, labels))
+    for text in texts:
+        prefix = str(names[0]).removesuffix(text)
+        short = [str(name).removeprefix(prefix) for name in names]
+        if sorted(short) == texts:
+            return short
+    return names
 
 
 def _listed(names: list[Any]) -> str:

@@ -39,6 +39,11 @@ def matches(path: Path) -> bool:
     return path.suffix == ".index" and last_bytes(path, len(_MAGIC)) == _MAGIC
 
 
+def may_match(path: Path) -> bool:
+    """Return whether the name of `path` can be that of a checkpoint."""
+    return path != _prefix(path) or not path.is_file()
+
+
 def files(path: Path) -> list[Path]:
     """Return the files that make up the weights at `path`."""
     index = _index_file(path)

@@ -103,10 +103,10 @@ def identify_file(path: Path) -> Identity:
 
     A file replaced by another one, or changed in place, has another identity: programs
     cannot set ``st_ctime``. Its clock may stand still for some milliseconds, so this
-    waits until a file that has just changed is older than that.
+    waits until a file that has just changed is older than that. No file is opened.
     """
     path = path.absolute()
-    files = _files(path)
+    files = _files_by_name(path)
     stats = [file.stat() for file in files]
     youngest = max(stat.st_ctime_ns for stat in stats)
     if 0 <= time.time_ns() - youngest < _TICK:
@@ -161,6 +161,16 @@ def _files(path: Path) -> list[Path]:
     """Return the files that make up the weights at `path`: those that are loaded."""
     reader = _reader_of(path)
     return reader.files(path) if hasattr(reader, "files") else [path]
+
+
+def _files_by_name(path: Path) -> list[Path]:
+    """Return the files of :func:`_files`, and perhaps others, without opening any."""
+    if not _checkpoint.may_match(path):
+        return [path]
+    files = {file for file in (path, *_checkpoint.files(path)) if file.is_file()}
+    if not files:
+        _find_reader(path)  # raises an error
+    return sorted(files)
 
 
 def _reader_of(path: Path) -> Any:
