@@ -23,8 +23,8 @@ from skvgg._images import (
     check_file,
     check_flattened_shape,
     describe_lost,
+    describe_repeated,
     image_files,
-    is_nobodys,
     is_whole,
 )
 from skvgg._runtime.progress import progress_bar
@@ -66,8 +66,9 @@ def load_image_folder(
     ----------
     path : str or path-like
         The folder. Each subfolder is a class and may contain images at any depth.
-        Links are followed; within a class, a folder is listed once. Files whose
-        extension does not belong to a format that Pillow reads are skipped and counted.
+        Links are followed, except back to a parent, and each folder is listed once, so
+        it belongs to one class. Files whose extension does not belong to a format that
+        Pillow reads are skipped and counted.
         Hidden files, and those that programs leave beside images (such as
         ``Thumbs.db`` and ``__MACOSX``), are not counted.
     exclude : str or sequence of str, default=None
@@ -102,8 +103,9 @@ def load_image_folder(
     Warns
     -----
     UserWarning
-        If links lead nowhere, folders cannot be read, or a class has files but no
-        images; or if a pattern of `exclude` matches nothing.
+        If links lead nowhere or to a folder of another class, folders cannot be read,
+        or a class has files but no images; or if a pattern of `exclude` matches
+        nothing.
 
     Examples
     --------
@@ -123,51 +125,49 @@ def load_image_folder(
         if root.exists():
             raise ValueError(f"{str(root)!r} is a file; expected a folder of classes.")
         raise FileNotFoundError(f"{str(root)!r}: no such folder.")
-    names: list[str] = []
-    paths: list[str] = []
-    target: list[int] = []
     exclusion = Exclusion(exclude, root)
-    n_skipped, lost = 0, list[Path]()
-    for folder in sorted(root.iterdir()):
-        if is_nobodys(folder) or exclusion.matches(folder):
-            continue
-        if not os.path.exists(folder):
-            lost.append(folder)
-            n_skipped += 1
-        if not folder.is_dir():
-            continue
-        found = image_files(folder, exclusion)
-        n_skipped += found.n_skipped
-        lost += found.lost
-        if found.images:
-            target += [len(names)] * len(found.images)
-            names.append(folder.name)
-            paths += [str(image) for image in found.images]
-        elif found.others:
-            warn(
-                f"{str(folder)!r} contains {len(found.others)} file(s), but none with "
-                "the extension of an image format that Pillow reads, so it does not "
-                "count as a class. To read other formats, register a Pillow plug-in "
-                "first, such as pillow_heif.register_heif_opener()."
-            )
-    if lost:
-        warn(describe_lost(lost))
+    found = image_files(root, exclusion)
+    images, others = _by_class(found.images, root), _by_class(found.others, root)
+    for name in sorted({*others} - {*images}):
+        warn(
+            f"{str(root / name)!r} contains {len(others[name])} file(s), but none with "
+            "the extension of an image format that Pillow reads, so it does not "
+            "count as a class. To read other formats, register a Pillow plug-in "
+            "first, such as pillow_heif.register_heif_opener()."
+        )
+    if found.lost:
+        warn(describe_lost(found.lost))
+    if found.repeated:
+        warn(describe_repeated(found.repeated))
     for pattern in exclusion.unused:
         warn(f"exclude={pattern!r} matches no file or folder in {str(root)!r}.")
-    if len(names) < 2:
+    if len(images) < 2:
         raise ValueError(
-            f"{str(root)!r} has {len(names)} subfolder(s) with images; expected one "
+            f"{str(root)!r} has {len(images)} subfolder(s) with images; expected one "
             f"per class and at least two, such as {str(root / 'cats')!r} and "
             f"{str(root / 'dogs')!r}. Images directly in the folder have no class."
         )
+    paths = [path for some in images.values() for path in some]
     data = np.array(paths, dtype=object)
     return _LabelledImages(
         data=data,
-        target=np.array(target, dtype=np.int64),
-        target_names=np.array(names),
+        target=np.repeat(
+            np.arange(len(images), dtype=np.int64), [*map(len, images.values())]
+        ),
+        target_names=np.array([*images]),
         filenames=data,
-        n_skipped=n_skipped,
+        n_skipped=found.n_skipped,
     )
+
+
+def _by_class(paths: Sequence[Path], root: Path) -> dict[str, list[str]]:
+    """Return sorted paths by subfolder, without those directly in the folder."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        name, *rest = path.relative_to(root).parts
+        if rest:
+            found.setdefault(name, []).append(str(path))
+    return found
 
 
 @checked_params(

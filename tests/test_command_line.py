@@ -30,6 +30,7 @@ import skvgg
 from skvgg import VGG19Classifier, VGG19Features, transform_to_file
 from skvgg._command_line import extract, main
 from skvgg._command_line.say import as_options
+from skvgg.datasets import load_image_folder
 
 from .conftest import features
 
@@ -45,7 +46,6 @@ def paths(tiles, tmp_path, monkeypatch):
         path = tmp_path / "photos" / labels[i] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[i]).save(path)
-    (tmp_path / "photos" / "notes.txt").write_text("no image")
     monkeypatch.chdir(tmp_path)
     return sorted(str(path) for path in Path("photos").glob("*/*.png"))
 
@@ -920,6 +920,37 @@ def test_extract_finds_linked_images_and_says_which_links_lead_nowhere(
         rtol=1e-5,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("command", ["extract", "predict"])
+def test_files_that_are_skipped_are_said_in_one_line(paths, saved, capsys, command):
+    Path("photos", "flower", "a.heic").write_bytes(b"")
+    for name in ("b.cr2", "c.HEIC", "README"):
+        Path("photos", "china", name).write_bytes(b"")
+    if command == "predict":
+        saved(make_pipeline(features(), LogisticRegression()))
+        given = [*PREDICT[:2], "-o", "predictions.csv"]
+    else:
+        given = ["extract", "-o", "rows.npy", *SMALL]
+    folders = ["photos/china", "photos/flower", "--exclude", "README"]
+    assert main([*given, "--quiet", *folders]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    expected = "skvgg: note: 3 other file(s) were skipped (.heic, .cr2)."
+    assert [line for line in lines if "skipped" in line] == [expected]
+
+
+def test_a_folder_behind_links_has_the_class_that_load_image_folder_gives(
+    paths, capsys
+):
+    Path("photos", "china", "other").symlink_to("../flower")
+    Path("photos", "self").symlink_to(".")
+    assert main(["extract", "photos", "-o", "rows.npy", *SMALL, "--quiet"]) == 0
+    assert "'photos/china/other' is left out" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="china/other' is left out"):
+        photos = load_image_folder("photos")
+    table = read("rows.npy.images.csv")
+    assert table["path"].tolist() == photos.data.tolist() == paths
+    assert table["label"].tolist() == photos.target_names[photos.target].tolist()
 
 
 def test_excluded_files_are_left_out_of_folders(paths, capsys):

@@ -81,6 +81,49 @@ def test_images_behind_links_are_found_and_loops_end(folder):
     assert photos.n_skipped == 2
 
 
+@pytest.mark.parametrize(
+    ("link", "to", "first"),
+    [
+        ("self", ".", None),
+        ("up", "..", None),
+        ("cats/all", "..", None),
+        ("cats/d", "../dogs", "dogs"),
+        ("kittens", "cats", "cats"),
+        ("cats/deep/d", "../../dogs", "dogs"),
+    ],
+)
+def test_links_put_no_image_into_a_second_class(folder, recwarn, link, to, first):
+    expected = load_image_folder(folder)
+    (folder / link).parent.mkdir(exist_ok=True)
+    (folder / link).symlink_to(to)
+    photos = load_image_folder(folder)
+    np.testing.assert_array_equal(photos.data, expected.data)
+    np.testing.assert_array_equal(photos.target, expected.target)
+    assert list(photos.target_names) == ["cats", "dogs"]
+    said = [str(warning.message) for warning in recwarn]
+    assert len(said) == (first is not None)
+    for text in said:
+        assert repr(str(folder / link)) in text
+        assert repr(str(folder / first)) in text
+
+
+def test_a_folder_that_two_classes_link_to_belongs_to_the_one_nearer_the_top(folder):
+    outside = folder.parent / f"{folder.name} outside"
+    outside.mkdir()
+    Image.new("RGB", (8, 8)).save(outside / "a.png")
+    (outside / "gone.png").symlink_to("nowhere.png")
+    (folder / "cats" / "birds").symlink_to(outside)
+    (folder / "wings").symlink_to(outside)
+    with (
+        pytest.warns(UserWarning, match="cats/birds' is left out.*wings'"),
+        pytest.warns(UserWarning, match=r"1 link\(s\) that lead nowhere"),
+    ):
+        photos = load_image_folder(folder)
+    assert list(photos.target_names) == ["cats", "dogs", "wings"]
+    assert np.bincount(photos.target).tolist() == [2, 2, 1]
+    assert photos.n_skipped == 1
+
+
 def test_what_programs_leave_beside_images_is_skipped_in_silence(folder, recwarn):
     for name in ("__MACOSX/._0.jpg", "cats/.ipynb_checkpoints/0-checkpoint.png"):
         (folder / name).parent.mkdir()

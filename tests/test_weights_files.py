@@ -448,6 +448,11 @@ JSON = '{"channels": "RGB", "divisor": %s, "mean": %s, "std": %s}'
         ({"preprocessing": JSON % (1, "[NaN, 0, 0]", [1] * 3)}, r"mean=\[nan, 0, 0\]"),
         ({"preprocessing": JSON % (1, [1e39] * 3, [1] * 3)}, "mean=.* finite"),
         ({"preprocessing": JSON % (1, [0], [1] * 3)}, r"mean=\[0\]; expected 3 finite"),
+        ({"preprocessing": JSON % ('"2"', [0] * 3, [1] * 3)}, "divisor='2'; .* finite"),
+        ({"preprocessing": JSON % ("true", [0] * 3, [1] * 3)}, "divisor=True; .* fini"),
+        ({"preprocessing": JSON % (1, '"123"', [1] * 3)}, "mean='123'; expected 3 fin"),
+        ({"preprocessing": JSON % (1, [0] * 3, "[1, true, 1]")}, "std=.*3 finite"),
+        ({"preprocessing": JSON % (10**400, [0] * 3, [1] * 3)}, "is unknown"),
         ({"preprocessing": '{"channels": "GBR"}'}, "channels='GBR'; expected 'RGB'"),
     ],
 )

@@ -67,9 +67,16 @@ def find_images(options: argparse.Namespace) -> Listing:
         If a path is empty, a folder has no images, a table does not have the column,
         or a column is given without a table, or a pattern without a folder.
     """
-    from skvgg._images import Exclusion, describe_lost, image_files
+    from skvgg._images import (
+        Exclusion,
+        ImageFiles,
+        describe_lost,
+        describe_others,
+        describe_repeated,
+        image_files,
+    )
 
-    found = Listing([], [], [])
+    found, left_out = Listing([], [], []), ImageFiles()
     unused = set(options.exclude or ())
     has_table = False
     n_folders = sum(map(os.path.isdir, filter(None, options.images)))
@@ -83,6 +90,8 @@ def find_images(options: argparse.Namespace) -> Listing:
             files = image_files(path, exclusion)
             more = _of_folder(path, files, path.name if n_folders > 1 else "")
             unused &= {*exclusion.unused}
+            left_out.others += files.others
+            left_out.repeated += files.repeated
         elif not path.exists():
             raise FileNotFoundError(f"{text!r}: no such file or folder.")
         elif kind := kind_of_special_file(path):
@@ -107,6 +116,10 @@ def find_images(options: argparse.Namespace) -> Listing:
         raise ValueError("--exclude leaves out files of a folder; there is none.")
     if found.lost:
         say("warning", describe_lost(found.lost))
+    if left_out.repeated:
+        say("warning", describe_repeated(left_out.repeated))
+    if left_out.others:
+        say("note", describe_others(left_out.others))
     for pattern in sorted(unused):
         say("warning", f"--exclude {pattern} matches no file or folder.")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -26,9 +27,10 @@ class Preprocessing:
         for name, n in (("divisor", 1), ("mean", 3), ("std", 3)):
             given = getattr(self, name)
             numbers = [given] if n == 1 else [*given]
+            is_real = [isinstance(x, Real) and not isinstance(x, bool) for x in numbers]
             # The network computes with float32.
             with np.errstate(over="ignore"):
-                as_used = np.array(numbers, np.float32)
+                as_used = np.array(numbers if all(is_real) else [], np.float32)
             if as_used.shape != (n,) or not np.isfinite(as_used).all():
                 raise ValueError(f"{name}={given!r}; expected {n} finite number(s)")
             if name != "mean" and (as_used <= 0).any():

@@ -12,8 +12,9 @@ from skvgg._images.folders import (
     Exclusion,
     ImageFiles,
     describe_lost,
+    describe_others,
+    describe_repeated,
     image_files,
-    is_nobodys,
 )
 from skvgg._images.items import (
     Images,
@@ -47,8 +48,9 @@ __all__ = [
     "decode",
     "decode_together",
     "describe_lost",
+    "describe_others",
+    "describe_repeated",
     "image_files",
-    "is_nobodys",
     "is_whole",
     "load",
     "load_together",

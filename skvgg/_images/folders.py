@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -78,11 +79,14 @@ class ImageFiles:
         Files that do not have the extension of an image format.
     lost : list of Path
         Links that lead nowhere, and folders that cannot be read.
+    repeated : list of (Path, Path)
+        Folders left out, since they are listed in another subfolder, and where.
     """
 
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     lost: list[Path] = field(default_factory=list)
+    repeated: list[tuple[Path, Path]] = field(default_factory=list)
 
     @property
     def n_skipped(self) -> int:
@@ -106,7 +110,7 @@ def image_files(folder: Path, exclude: Exclusion | None = None) -> ImageFiles:
     """
     extensions = _readable_extensions()
     found = ImageFiles()
-    for path in _walk(folder, exclude or Exclusion(None, folder), found.lost):
+    for path in _walk(folder, exclude or Exclusion(None, folder), found):
         is_image = path.suffix.lower() in extensions and path.is_file()
         (found.images if is_image else found.others).append(path)
     for paths in (found.images, found.others, found.lost):
@@ -122,48 +126,62 @@ def describe_lost(lost: Sequence[Path]) -> str:
     )
 
 
-def is_nobodys(path: Path) -> bool:
+def describe_repeated(repeated: Sequence[tuple[Path, Path]]) -> str:
+    """Return a warning about folders that links put into two subfolders."""
+    path, first = map(str, repeated[0])
+    return (
+        f"{len(repeated)} folder(s) can be reached through several subfolders and are "
+        f"listed in one: {path!r} is left out, since it is the same as {first!r}."
+    )
+
+
+def describe_others(others: Sequence[Path]) -> str:
+    """Return a note about files without the extension of an image format."""
+    extensions = Counter(path.suffix.lower() or "no extension" for path in others)
+    names = [name for name, _ in extensions.most_common(5)]
+    names += ["..."] if len(extensions) > 5 else []
+    return f"{len(others)} other file(s) were skipped ({', '.join(names)})."
+
+
+def _is_nobodys(path: Path) -> bool:
     """Return whether a file or folder is hidden, or left there by a program."""
     return path.name.startswith(".") or path.name.lower() in _NOBODYS
 
 
-def _walk(folder: Path, exclude: Exclusion, lost: list[Path]) -> Iterator[Path]:
+def _walk(root: Path, exclude: Exclusion, found: ImageFiles) -> Iterator[Path]:
     """Yield all files in a folder; links to folders are followed last."""
-    real = Path(os.path.realpath(folder))
-    seen = {_identity_of(parent) for parent in (real, *real.parents)}
-    left, links = [folder], list[Path]()
+    real = Path(os.path.realpath(root))
+    seen = dict.fromkeys(map(_identity_of, (real, *real.parents)), root)
+    left, links = [root], list[Path]()
     while left or links:
-        if not left:  # real folders first, so that they have their own paths
-            left = [*_unseen([links.pop(0)], seen)]
-            continue
-        place = left.pop()
+        # Real folders first, so that they have their own paths; then those near `root`.
+        place = (left or links).pop(0)
+        if place != root:
+            first = seen.setdefault(_identity_of(place), place)
+            if first != place:
+                if first != root and _subfolder(first, root) != _subfolder(place, root):
+                    found.repeated.append((place, first))
+                continue
         try:
             members = sorted(place.iterdir())
         except PermissionError:
-            lost.append(place)
+            found.lost.append(place)
             continue
-        folders = []
         for path in members:
-            if is_nobodys(path) or exclude.matches(path):
+            if _is_nobodys(path) or exclude.matches(path):
                 continue
             if not os.path.exists(path):  # also False without access
-                lost.append(path)
+                found.lost.append(path)
             elif not os.path.isdir(path):
                 yield path
             elif path.is_symlink():
                 links.append(path)
             else:
-                folders.append(path)
-        left += _unseen(folders, seen)
+                left.append(path)
 
 
-def _unseen(folders: list[Path], seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Yield the folders that are not in `seen`, and add them."""
-    for folder in folders:
-        identity = _identity_of(folder)
-        if identity not in seen:
-            seen.add(identity)
-            yield folder
+def _subfolder(path: Path, root: Path) -> str:
+    return path.relative_to(root).parts[0]
 
 
 def _identity_of(path: Path) -> tuple[int, int]:

@@ -89,7 +89,7 @@ def preprocessing_in(path: Path) -> Preprocessing:
         return PREPROCESSINGS[text]
     try:
         return Preprocessing(**json.loads(text))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RefusedError(
             f"{_PREPROCESSING}={text!r:.200} is unknown ({error}); expected one of "
             f"{', '.join(PREPROCESSINGS)}, or JSON with the fields channels, divisor, "
