@@ -245,7 +245,10 @@ def test_the_limit_is_that_of_omp_num_threads(monkeypatch):
 
 
 @needs_schedstat
-@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"])
+@pytest.mark.parametrize(
+    "variable",
+    ["OMP_NUM_THREADS", pytest.param("LOKY_MAX_CPU_COUNT", marks=pytest.mark.slow)],
+)
 def test_one_thread_is_one_thread(monkeypatch, variable):
     """joblib counts its cores by the latter as it does by a container's quota."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -56,7 +56,10 @@ print("network")
     [
         "tf.config.experimental.enable_op_determinism()",
         "tf.compat.v1.disable_eager_execution()",
-        "tf.compat.v1.disable_v2_behavior(); tf.compat.v1.enable_v2_tensorshape()",
+        pytest.param(
+            "tf.compat.v1.disable_v2_behavior(); tf.compat.v1.enable_v2_tensorshape()",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_heads_fine_tuning_and_saliency_work_in_each_mode_of_tensorflow(
