@@ -85,6 +85,7 @@ def test_the_first_example_prints_what_the_readme_and_the_start_page_show(
     assert "misses=1797" in info
 
 
+@pytest.mark.slow  # with 575 MB of weights
 def test_the_example_on_photos_runs(
     photo_folder, imagenet_weights, monkeypatch, capsys
 ):

@@ -597,7 +597,11 @@ def test_bad_images_are_told_of_once_by_their_index_in_x(files, tmp_path):
 
 @pytest.mark.parametrize(
     ("backend", "of"),
-    [("loky", list), ("threading", pd.Series), ("threading", pa.array)],
+    [
+        pytest.param("loky", list, marks=pytest.mark.slow),
+        ("threading", pd.Series),
+        ("threading", pa.array),
+    ],
 )
 def test_bad_images_that_other_processes_and_threads_find_are_named(
     files, tmp_path, backend, of
@@ -1105,6 +1109,7 @@ def test_the_files_to_delete_are_those_that_exist(X, tmp_path, is_complete):
     transform_to_file(Counting(3.0), X, path)
 
 
+@pytest.mark.slow
 def test_a_set_in_a_function_is_the_same_in_every_process(tmp_path):
     code = """
 import os, sys
