@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from skvgg._images import Switch, all_switches, using_switches
+from skvgg.exceptions import ImageError
 
 #: Metadata of the rows, so that Dask need not compute a block to find them out.
 _META = np.empty((0, 0), np.float32)
@@ -138,9 +139,8 @@ def rows_of_block(
         return np.empty((0, n_features), np.float32)
     try:
         return np.asarray(transformer.transform(images))
-    except Exception as error:
-        if str(error).startswith("X["):
-            error.add_note(_describe_block(block_info))
+    except ImageError as error:
+        error.add_note(_describe_block(block_info))
         raise
 
 

@@ -19,6 +19,8 @@ from skvgg._extraction.run import find_bad
 from skvgg._images import (
     MAX_PIXELS,
     Exclusion,
+    MissingFileError,
+    UnusableError,
     as_images,
     check_file,
     check_flattened_shape,
@@ -31,6 +33,7 @@ from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.special_files import kind_of_special_file
 from skvgg._runtime.warn import warn
 from skvgg._typing import checked_params
+from skvgg.exceptions import ImageError
 
 __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
 
@@ -183,7 +186,7 @@ def find_bad_images(
     max_pixels: int | None = MAX_PIXELS,
     flattened_shape: Sequence[int] | None = None,
     verbose: int = 0,
-) -> dict[int, str]:
+) -> dict[int, ImageError]:
     """Find images that cannot be used, and why.
 
     Images are read and decoded as in :meth:`skvgg.VGG19Features.transform`, with the
@@ -202,10 +205,9 @@ def find_bad_images(
 
     Returns
     -------
-    dict of int to str
+    dict of int to ImageError
         The problem with each image that cannot be used, by its index in `images`; empty
-        if all images can be used. The message names the path of the image if it has
-        one.
+        if all images can be used. See :class:`skvgg.exceptions.ImageError`.
 
     Raises
     ------
@@ -231,8 +233,8 @@ def find_bad_images(
     >>> bad = find_bad_images(images)
     >>> sorted(bad)
     [1, 2]
-    >>> bad[2].partition(";")[0]
-    'X[2]: pixels lie in 300..300'
+    >>> bad[2].reason
+    'pixels lie in 300..300; expected 0..255'
     >>> good = np.delete(np.arange(len(images)), list(bad))
     >>> good
     array([0])
@@ -424,7 +426,9 @@ def _find_image(path: Any, root: Path, row: int) -> str:
         raise ValueError(f"Row {row} of the table has no path: {path!r}.{hint}")
     name = f"Row {row} of the table ({os.fspath(path)!r})"
     try:
-        check_file(path, name, root)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} Pass another root.") from None
+        check_file(path, root)
+    except MissingFileError as error:
+        raise FileNotFoundError(f"{name}: {error} Pass another root.") from None
+    except UnusableError as error:
+        raise ValueError(f"{name}: {error}") from None
     return str(root / path)

@@ -361,11 +361,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is invalid, if X or one of its items is not an image (the
-            message names its index and path), or if the weights belong to another
-            network.
+            If a parameter is invalid, if X is no collection of images, or if the
+            weights belong to another network.
+        skvgg.exceptions.ImageError
+            If an item of X is not an image that can be used. It is a ValueError, and a
+            FileNotFoundError if there is no such file.
         FileNotFoundError
-            If the weights file or an image file does not exist.
+            If the weights file does not exist.
         ConnectionError
             If the ImageNet weights cannot be downloaded.
         ImportError
@@ -380,11 +382,13 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
         Warns
         -----
-        UserWarning
+        skvgg.exceptions.ImageWarning
             If all values of a float image lie in 0..1, or those of a 16-bit image in
             0..4095; if an image is transparent everywhere, or has a color profile
-            that cannot be applied; if `memory` cannot be read or written; or if the
-            batch size was reduced because the GPU ran out of memory.
+            that cannot be applied.
+        UserWarning
+            If `memory` cannot be read or written, or if the batch size was reduced
+            because the GPU ran out of memory.
         BadImageWarning
             If ``on_error="nan"`` and some images cannot be used.
         """

@@ -148,8 +148,9 @@ def test_a_copy_of_a_bad_file_is_named_by_its_own_path(images, tmp_path):
         run([images[0], *paths], skips_bad=True)
     assert record[0].message.bad_images.keys() == {1, 2}
     for index, path in enumerate(paths, start=1):
-        reason = record[0].message.bad_images[index]
-        assert reason.startswith(f"X[{index}] ({str(path)!r}): not an image")
+        error = record[0].message.bad_images[index]
+        assert (error.index, error.path) == (index, str(path))
+        assert str(error).startswith(f"X[{index}] ({str(path)!r}): not an image")
 
 
 def test_a_warning_of_many_names_the_first_few(images):
@@ -251,7 +252,7 @@ def test_a_float_image_in_0_to_1_warns_once_and_names_the_first(images):
 
 
 def test_a_16_bit_image_of_8_bits_warns(images):
-    with pytest.warns(UserWarning, match=r"X\[0\] is a 16-bit.*0\.\.65535.*\* 257\."):
+    with pytest.warns(UserWarning, match=r"X\[0\]: a 16-bit.*0\.\.65535.*\* 257\."):
         run(images.astype(np.uint16))
 
 

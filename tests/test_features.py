@@ -301,7 +301,7 @@ def test_a_parameter_of_a_strange_type_is_refused_by_name(tiles, params, message
 def test_nan_in_pixels_is_told_as_scikit_learn_tells_it(tiles):
     X = tiles[0][:2].astype(float)
     X[1, 2, 3] = np.nan
-    with pytest.raises(ValueError, match=r"X\[1\] contains NaN"):
+    with pytest.raises(ValueError, match=r"X\[1\]: it contains NaN"):
         small().transform(X)
 
 

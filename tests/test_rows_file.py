@@ -37,6 +37,7 @@ from skvgg import (
     transform_to_file,
 )
 from skvgg._rows_file.identity import transformer_of
+from skvgg.exceptions import ImageError
 
 from .conftest import features, run_python
 
@@ -587,12 +588,15 @@ def test_bad_images_are_told_of_once_by_their_index_in_x(files, tmp_path):
     assert warning.filename == __file__
     bad = warning.message.bad_images
     assert list(bad) == [1, 7, 11]
-    for index, message in bad.items():
-        assert message.startswith(f"X[{index}] ('{files[index]}'): not an image")
+    for index, error in bad.items():
+        assert (error.index, error.path) == (index, str(files[index]))
+        assert str(error).startswith(f"X[{index}] ('{files[index]}'): not an image")
     is_nan = np.isnan(np.load(path))
     assert is_nan.all(axis=1).nonzero()[0].tolist() == [1, 7, 11]
     assert is_nan.sum() == 3 * 64
-    assert check_rows_file(path).bad_images == bad
+    assert [*map(str, check_rows_file(path).bad_images.values())] == [
+        *map(str, bad.values())
+    ]
 
 
 @pytest.mark.parametrize(
@@ -619,10 +623,13 @@ def test_bad_images_that_other_processes_and_threads_find_are_named(
         transform_to_file(union, of([*map(str, files)]), path, chunk_size=5)
     bad = caught[-1].message.bad_images
     assert list(bad) == [1, 7, 8, 11]
-    for index, message in bad.items():
-        assert message.startswith(f"X[{index}] ('{files[index]}'): not an image")
+    for index, error in bad.items():
+        assert (error.index, error.path) == (index, str(files[index]))
+        assert str(error).startswith(f"X[{index}] ('{files[index]}'): not an image")
     assert np.isnan(np.load(path)).all(axis=1).nonzero()[0].tolist() == [*bad]
-    assert check_rows_file(path).bad_images == bad
+    assert [*map(str, check_rows_file(path).bad_images.values())] == [
+        *map(str, bad.values())
+    ]
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -658,7 +665,7 @@ def run_until(files, path, stop):
 
     def stopping(self, X):
         if files[stop] in X:
-            raise ValueError(f"X[{list(X).index(files[stop])}] stops here")
+            raise ImageError(list(X).index(files[stop]), None, "stops here")
         return transform(self, X)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -680,7 +687,7 @@ def test_other_warnings_come_once_with_the_index_in_x(tmp_path):
     images = [np.full((32, 32), 200.0)] * 5 + [np.linspace(0, 1, 1024).reshape(32, 32)]
     images = [image + i * (i < 5) for i, image in enumerate(images)]
     images += [image * 0.99 for image in images[5:] * 4]
-    with pytest.warns(UserWarning, match=r"^X\[5\] is a float image") as caught:
+    with pytest.warns(UserWarning, match=r"^X\[5\]: a float image") as caught:
         transform_to_file(features(), images, tmp_path / "rows.npy", chunk_size=3)
     assert len(caught) == 1
 

@@ -274,7 +274,7 @@ def test_a_worker_that_sees_another_file_gives_no_row(paths, tmp_path, monkeypat
     path = shutil.copy(paths[0], tmp_path / "new.png")
     meanwhile(monkeypatch, lambda: shutil.copy(paths[1], path))
     features = small(memory=tmp_path / "memory", on_error="nan")
-    with pytest.raises(ValueError, match=r"X\[0\] \('.*new.png'\) is another image"):
+    with pytest.raises(ValueError, match=r"X\[0\] \('.*new.png'\): another image"):
         features.transform([path])
     assert features.cache_info().entries == 0
 

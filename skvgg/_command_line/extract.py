@@ -14,7 +14,6 @@ from skvgg._command_line.listing import (
     add_images,
     find_images,
     positive,
-    reason_of,
 )
 from skvgg._command_line.say import OK, SOME_BAD, as_options, say
 from skvgg._command_line.table import (
@@ -25,6 +24,7 @@ from skvgg._command_line.table import (
 from skvgg._definition.architecture import POOLINGS
 
 if TYPE_CHECKING:
+    from skvgg.exceptions import ImageError
     from skvgg.features import VGG19Features
 
 HELP = "write the features of images to a file"
@@ -165,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
     table = options.output.with_name(f"{options.output.name}.images.csv")
     check_folder(options.output)
     check_output(table, _COLUMNS, options.images)
-    bad: dict[int, str] = {}
+    bad: dict[int, ImageError] = {}
     with holding_warnings() as held:
         try:
             transform_to_file(
@@ -234,13 +234,13 @@ def _check_weights(text: str) -> None:
         )
 
 
-def _write_images(table: Path, listing: Listing, bad: dict[int, str]) -> None:
+def _write_images(table: Path, listing: Listing, bad: dict[int, ImageError]) -> None:
     has_labels = any(listing.labels)
     rows = []
     for index, (path, label) in enumerate(
         zip(listing.paths, listing.labels, strict=True)
     ):
-        error = reason_of(bad[index], path, index) if index in bad else ""
+        error = bad[index].explanation if index in bad else ""
         place = seen_from(table.parent, path)
         rows.append([index, place, *([label] if has_labels else []), error])
     header = [*_COLUMNS, *(["label"] if has_labels else []), "error"]

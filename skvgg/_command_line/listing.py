@@ -184,13 +184,6 @@ def _find_column(table: Path, columns: list[str], option: str, name: str) -> int
     return columns.index(name)
 
 
-def reason_of(message: str, path: str, index: int) -> str:
-    """Return an error message about an image without the name of the image."""
-    from skvgg._images import name_of
-
-    return message.removeprefix(name_of(path, index)).lstrip(":; ")
-
-
 def positive(text: str) -> int:
     """Return a positive integer, for argparse."""
     if not text.isdecimal() or int(text) == 0:

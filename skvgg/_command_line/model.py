@@ -10,10 +10,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from skvgg._command_line.say import say
-from skvgg._images import MAX_PIXELS, renumbered
+from skvgg._images import MAX_PIXELS
 from skvgg._runtime.warn import holding_warnings
 from skvgg.datasets import find_bad_images
-from skvgg.exceptions import BadImageWarning
+from skvgg.exceptions import BadImageWarning, ImageError, ImageWarning
 from skvgg.finetune import VGG19Classifier
 from skvgg.plotting._pipeline import without_samplers
 
@@ -22,7 +22,7 @@ class Predicted(NamedTuple):
     """Table cells of each image, and the errors of bad images by index."""
 
     cells: list[list[Any]]
-    bad: dict[int, str]
+    bad: dict[int, ImageError]
 
 
 class Model:
@@ -80,8 +80,7 @@ class Model:
             if not bad:
                 raise
             if strict:
-                text = renumbered(next(iter(bad.values())), start)
-                raise ValueError(text) from error
+                raise next(iter(bad.values())).shifted(start) from error
             good = [i for i in range(len(paths)) if i not in bad]
             predicted = Predicted([self._nothing() for _ in paths], bad)
             if good:
@@ -89,8 +88,8 @@ class Model:
                 for i, cells in zip(good, some.cells, strict=True):
                     predicted.cells[i] = cells
         if predicted.bad and strict:
-            raise ValueError(renumbered(next(iter(predicted.bad.values())), start))
-        bad = {i: renumbered(text, start) for i, text in predicted.bad.items()}
+            raise next(iter(predicted.bad.values())).shifted(start)
+        bad = {i: error.shifted(start) for i, error in predicted.bad.items()}
         return Predicted(predicted.cells, bad)
 
     def _nothing(self) -> list[Any]:
@@ -136,16 +135,18 @@ class Model:
         pairs = zip(predictions, probabilities, strict=True)
         return [[_cell_of(one), *row.tolist()] for one, row in pairs]
 
-    def _bad_in(self, held: list[Warning], start: int) -> dict[int, str]:
+    def _bad_in(self, held: list[Warning], start: int) -> dict[int, ImageError]:
         """Return the bad images in warnings; print all other warnings once."""
-        bad: dict[int, str] = {}
+        bad: dict[int, ImageError] = {}
         for warning in held:
-            text = renumbered(str(warning), start)
             if isinstance(warning, BadImageWarning):
                 bad |= warning.bad_images
-            elif text not in self._told:
-                self._told.add(text)
-                say("warning", text)
+                continue
+            if isinstance(warning, ImageWarning):
+                warning = warning.shifted(start)
+            if str(warning) not in self._told:
+                self._told.add(str(warning))
+                say("warning", warning)
         return bad
 
 

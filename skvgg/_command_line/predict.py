@@ -11,7 +11,6 @@ from skvgg._command_line.listing import (
     add_images,
     find_images,
     positive,
-    reason_of,
 )
 from skvgg._command_line.say import OK, SOME_BAD, say
 from skvgg._command_line.table import (
@@ -105,9 +104,8 @@ def run(options: argparse.Namespace) -> int:
                 predicted = model.predict(some, start, strict=options.strict)
             n_bad += len(predicted.bad)
             for index, path in enumerate(some):
-                error = ""
-                if index in predicted.bad:
-                    error = reason_of(predicted.bad[index], path, start + index)
+                bad = predicted.bad.get(index)
+                error = "" if bad is None else bad.explanation
                 write([place(path), *predicted.cells[index], error])
     if not n_bad:
         return SOME_BAD if listing.lost else OK

@@ -43,6 +43,7 @@ from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, InMemory
+from skvgg.exceptions import ImageError
 from skvgg.weights import Source
 
 #: The dtype of the stored maps that fine-tuning starts from.
@@ -107,7 +108,7 @@ class Job:
         trained_on: TrainedOn | None = None,
         bar: Any = None,
         precision: Precision | None = None,
-        warn: Callable[[str], Any] = warn,
+        warn: Callable[[Warning | str], Any] = warn,
     ) -> None:
         self._owner = owner
         self._settings = settings
@@ -180,14 +181,14 @@ class Job:
 
     def run(
         self, images: Images | Mapping[int, Any], rows: np.ndarray | None = None
-    ) -> tuple[dict[int, list[bytes]], dict[int, str]]:
+    ) -> tuple[dict[int, list[bytes]], dict[int, ImageError]]:
         """Run over images, given as a sequence or by index.
 
         Returns
         -------
         keys : dict of int to list of bytes
             Keys of the outputs of each image, by index.
-        bad : dict of int to str
+        bad : dict of int to ImageError
             Problems of bad images, by index.
         """
         settings = self._settings
@@ -415,7 +416,7 @@ class WorkerJob:
         self._check_arithmetic()
         source = self._checked_source()
         seen, unseen = split_unseen(items)
-        rows, oddities = InMemory(), list[str]()
+        rows, warnings = InMemory(), list[Warning | str]()
         job = Job(
             self,
             self.settings,
@@ -426,11 +427,11 @@ class WorkerJob:
             map_dtype=self.map_dtype,
             trained_on=self.trained_on,
             precision=self.precision,
-            warn=oddities.append,
+            warn=warnings.append,
         )
         with using_switches(self.switches):
             keys, bad = job.run(seen)
-        return Done(worker_name(), keys, rows.arrays, bad, unseen, oddities)
+        return Done(worker_name(), keys, rows.arrays, bad, unseen, warnings)
 
     def __sizeof__(self) -> int:
         """Return the approximate size when sent to a worker."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from skvgg._extraction.recipe import Recipe
-from skvgg._images import Content
 from skvgg._store.cache import Cache
+from skvgg.exceptions import ImageError
 
 
 class Ledger:
@@ -35,7 +35,7 @@ class Ledger:
 
     Attributes
     ----------
-    bad : dict of int to str
+    bad : dict of int to ImageError
         Problems of bad images, by index.
     keys : dict of int to list of bytes
         Keys of the outputs of each image, by index.
@@ -49,9 +49,9 @@ class Ledger:
         *,
         skips_bad: bool,
         report: Callable[[int, Counter[str]], Any],
-        warn: Callable[[str], Any],
+        warn: Callable[[Warning | str], Any],
     ) -> None:
-        self.bad: dict[int, str] = {}
+        self.bad: dict[int, ImageError] = {}
         self.keys: dict[int, list[bytes]] = {}
         self._recipe = recipe
         self._cache = cache
@@ -61,21 +61,21 @@ class Ledger:
         #: Called with warnings for the user.
         self.warn = warn
         self._counts: Counter[str] = Counter(hits=0, misses=0)  # and "bad", if any
-        self._said: set[str] = set()
+        self._warned_of: set[str] = set()
 
     @contextmanager
-    def noting(self, index: int) -> Iterator[None]:
+    def noting(self) -> Iterator[None]:
         """Record errors of an image instead of raising, with `skips_bad`."""
         try:
             yield
-        except (ValueError, OSError) as error:
-            if not self.note(index, str(error)):
+        except ImageError as error:
+            if not self.note(error):
                 raise
 
-    def note(self, index: int, trouble: str) -> bool:
+    def note(self, error: ImageError) -> bool:
         """Record a bad image with `skips_bad`; return whether it was recorded."""
         if self._skips_bad:
-            self.bad[index] = trouble
+            self.bad[error.index] = error
         return self._skips_bad
 
     def count(self, **more: int) -> None:
@@ -131,18 +131,13 @@ class Ledger:
         if self._rows is not None:
             np.concatenate(blocks, out=self._rows[index])
 
-    def warn_of(self, content: Content) -> None:
-        """Warn about what is odd about an image, if no other image had the same."""
-        for text in content.oddities:
-            rest = " (This is said once, for the first such image of this call.)"
-            self.warn_once(text + rest, content.name)
-
-    def warn_once(self, text: str, name: str) -> None:
-        """Pass on a warning that starts with a name, unless only its name is new."""
-        what = text.removeprefix(name)
-        if what not in self._said:
-            self._said.add(what)
-            self.warn(text)
+    def warn_once(self, warnings: Iterable[Warning]) -> None:
+        """Pass on warnings, but of several images with the same, only the first."""
+        for warning in warnings:
+            what = getattr(warning, "explanation", str(warning))
+            if what not in self._warned_of:
+                self._warned_of.add(what)
+                self.warn(warning)
 
     def close(self) -> None:
         """Add the counts to the counts of the cache."""

@@ -139,9 +139,9 @@ class _LocalRun:
         max_pixels = self._passes.max_pixels
         decoded = decode_together(contents, recipe.framing, max_pixels, self._readers)
         for index, content in contents.items():
-            with ledger.noting(index):
+            with ledger.noting():
                 pixels = decoded.pop(index).result()
-                ledger.warn_of(content)
+                ledger.warn_once(content.warnings)
                 if recipe.view is not None:
                     pixels = recipe.view(pixels, content.digest)
                 self._waiting.append((index, content.digest, pixels))

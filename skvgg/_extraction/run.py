@@ -18,11 +18,11 @@ from skvgg._definition.architecture import PRETRAINED_IMAGE_SIZE, Output
 from skvgg._extraction.ledger import Ledger
 from skvgg._extraction.local import LocalPasses
 from skvgg._extraction.recipe import Recipe
-from skvgg._images import Content, Framing, Images, load_together, name_of
+from skvgg._images import Content, Framing, Images, load_together, path_of
 from skvgg._runtime.threads import max_threads, threads
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
-from skvgg.exceptions import BadImageWarning
+from skvgg.exceptions import BadImageWarning, ImageError
 
 #: Number of undecoded images in memory at the same time: the maximum of a fixed number
 #: and a number per thread.
@@ -48,9 +48,9 @@ class Passes(Protocol):
         """Begin a run; when the context exits, all its images are done."""
 
 
-def warn_of_bad(bad: dict[int, str], n_images: int) -> None:
+def warn_of_bad(bad: dict[int, ImageError], n_images: int) -> None:
     """Warn about images whose rows are NaN."""
-    some = "\n".join([*bad.values()][:_TOLD_OF])
+    some = "\n".join(map(str, [*bad.values()][:_TOLD_OF]))
     more = f"\nand {len(bad) - _TOLD_OF} more" if len(bad) > _TOLD_OF else ""
     message = (
         f"{len(bad)} of {n_images} images could not be used; their rows are NaN. (The "
@@ -91,7 +91,7 @@ class Extraction:
         max_pixels: int | None,
         skips_bad: bool,
         report: Callable[[int, Counter[str]], Any],
-        warn: Callable[[str], Any] = warn,
+        warn: Callable[[Warning | str], Any] = warn,
     ) -> None:
         self._recipe = recipe
         self._cache = cache
@@ -114,7 +114,7 @@ class Extraction:
 
     def run(
         self, images: Images | Mapping[int, Any], rows: np.ndarray | None
-    ) -> dict[int, str]:
+    ) -> dict[int, ImageError]:
         """Fill `rows` with one row per image, or only the cache if it is None.
 
         Parameters
@@ -125,12 +125,12 @@ class Extraction:
 
         Returns
         -------
-        dict of int to str
+        dict of int to ImageError
             Problems of the images whose rows are NaN, by index.
 
         Raises
         ------
-        ValueError, FileNotFoundError
+        ImageError
             As :func:`skvgg._images.load` and :func:`skvgg._images.decode`; rows
             computed before the error are stored.
         """
@@ -154,8 +154,7 @@ class Extraction:
             if rows is not None:
                 rows[copy] = rows[first]
             if first in bad:
-                reason = bad[first].removeprefix(name_of(images[first], first))
-                bad[copy] = name_of(images[copy], copy) + reason
+                bad[copy] = bad[first].of(copy, path_of(images[copy]))
         if rows is not None:
             rows[list(bad)] = np.nan
         return dict(sorted(bad.items()))
@@ -191,7 +190,7 @@ class Extraction:
         items = {index: images[index] for index in indices}
         futures = load_together(items, self._max_pixels, self._readers)
         for index, loaded in futures.items():
-            with self._ledger.noting(index):
+            with self._ledger.noting():
                 content = loaded.result()
             if index in self._ledger.bad:
                 continue
@@ -205,7 +204,7 @@ class Extraction:
 
 def find_bad(
     images: Images, max_pixels: int | None, report: Callable[[int, Counter[str]], Any]
-) -> dict[int, str]:
+) -> dict[int, ImageError]:
     """Return the problems of bad images, by index.
 
     This is a regular run, so it finds the same problems, but with a network that

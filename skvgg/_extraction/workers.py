@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,13 @@ from joblib.parallel import get_active_backend
 
 import skvgg
 from skvgg._extraction.ledger import Ledger
-from skvgg._images import Content, name_of
+from skvgg._images import Content
+from skvgg.exceptions import (
+    ImageError,
+    ImageNotFoundError,
+    ImageWarning,
+    describe_image,
+)
 
 #: Number of tasks per worker and group, for backends that return results in groups.
 _TASKS_IN_A_GROUP = 4
@@ -42,20 +48,20 @@ class Done:
         Keys of the outputs of each image, by index.
     arrays : dict of bytes to ndarray
         All outputs by key, in their stored form.
-    bad : dict of int to str
+    bad : dict of int to ImageError
         Problems of bad images, by index.
-    unseen : dict of int to str
-        Reasons why the worker cannot read the files of images, by index.
-    oddities : list of str
+    unseen : dict of int to ImageError
+        Images whose files the worker cannot read, by index.
+    warnings : list of Warning or str
         Warnings for the user.
     """
 
     worker: str
     keys: dict[int, list[bytes]]
     arrays: dict[bytes, np.ndarray]
-    bad: dict[int, str]
-    unseen: dict[int, str]
-    oddities: list[str]
+    bad: dict[int, ImageError]
+    unseen: dict[int, ImageError]
+    warnings: list[Warning | str]
 
 
 #: Takes images by index, as paths, bytes or arrays.
@@ -75,9 +81,11 @@ def worker_name() -> str:
     return f"{socket.gethostname()!r} (process {os.getpid()})"
 
 
-def split_unseen(items: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str]]:
-    """Split images into those that this worker can read, and reasons for the others."""
-    seen, unseen = {}, {}
+def split_unseen(
+    items: dict[int, Any],
+) -> tuple[dict[int, Any], dict[int, ImageError]]:
+    """Split images into those that this worker can read, and errors of the others."""
+    seen, unseen = dict[int, Any](), dict[int, ImageError]()
     for index, item in items.items():
         try:
             if isinstance(item, str):
@@ -85,10 +93,13 @@ def split_unseen(items: dict[int, Any]) -> tuple[dict[int, Any], dict[int, str]]
                     pass
             seen[index] = item
         except OSError as error:
-            unseen[index] = (
-                f"{name_of(item, index)}: worker {worker_name()} cannot read this file "
-                f"({error.strerror}), but the main process can. Use a folder that all "
-                "workers see under the same path, or pass the bytes of files."
+            unseen[index] = ImageNotFoundError(
+                index,
+                item,
+                f"worker {worker_name()} cannot read this file ({error.strerror}), but "
+                "the main process can",
+                "Use a folder that all workers see under the same path, or pass the "
+                "bytes of files.",
             )
     return seen, unseen
 
@@ -127,23 +138,23 @@ class _WorkerRun:
 
     passes: WorkerPasses
     ledger: Ledger
-    names: dict[int, str] = field(default_factory=dict)
+    paths: dict[int, str | bytes | None] = field(default_factory=dict)
     items: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, Exception] = field(default_factory=dict)
 
     def add(self, contents: dict[int, Content]) -> None:
         """Collect images by index; images that are files are sent as paths."""
         for index, content in contents.items():
-            self.names[index] = content.name
-            self.ledger.warn_of(content)  # PIL images are decoded already
-            self.items[index] = content.data if content.path is None else content.path
+            self.paths[index] = content.path
+            self.ledger.warn_once(content.warnings)  # PIL images are decoded already
+            self.items[index] = content.data if content.file is None else content.file
 
     def send(self) -> None:
         """Send all images and store the results as they arrive.
 
         Raises
         ------
-        ValueError, FileNotFoundError
+        ImageError
             If an image cannot be used and is not skipped, or if a worker cannot read
             it; raised after the results of all tasks sent before.
         RuntimeError
@@ -158,9 +169,10 @@ class _WorkerRun:
         if self.errors:
             raise self.errors[min(self.errors)]
         if left:
+            first = describe_image(min(left), self.paths[min(left)])
             raise RuntimeError(
                 f"joblib's backend returned no result for {len(left)} image(s), first "
-                f"{self.names[min(left)]}. Try again, or use another backend."
+                f"{first}. Try again, or use another backend."
             )
 
     def _tasks(self) -> Iterator[dict[int, Any]]:
@@ -179,36 +191,33 @@ class _WorkerRun:
 
     def _take(self, done: Done) -> None:
         """Check and store the results of a worker."""
-        for oddity in done.oddities:
-            named = self._renamed(oddity, done.keys)
-            names = (name for name in self.names.values() if named.startswith(name))
-            self.ledger.warn_once(named, next(names, ""))
-        for index, message in done.bad.items():
-            trouble = self._renamed(message, [index])
-            if not self.ledger.note(index, trouble):
-                self.errors[index] = ValueError(trouble)
-        for index, message in done.unseen.items():
-            self.errors[index] = FileNotFoundError(self._renamed(message, [index]))
+        # The worker was given absolute paths; messages name those of the user.
+        self.ledger.warn_once(map(self._of_user, done.warnings))
+        for index, error in done.bad.items():
+            if not self.ledger.note(self._of_user(error)):
+                self.errors[index] = self._of_user(error)
+        for index, error in done.unseen.items():
+            self.errors[index] = self._of_user(error)
         changed = [i for i, keys in done.keys.items() if keys != self.ledger.keys[i]]
         for index in changed:
-            self.errors[index] = ValueError(
-                f"{self.names[index]} is another image on worker {done.worker} than in "
-                "the main process: the file has changed, or the worker has another "
-                "file under this path. Try again, use a folder that all workers share, "
-                "or pass the bytes of files."
+            self.errors[index] = ImageError(
+                index,
+                self.paths[index],
+                f"another image on worker {done.worker} than in the main process: the "
+                "file has changed, or the worker has another file under this path",
+                "Try again, use a folder that all workers share, or pass the bytes of "
+                "files.",
             )
         if not changed:
             good = [index for index in done.keys if index not in done.bad]
             self.ledger.came_home(good, done.arrays)
         self.ledger.count(bad=sum(index in self.ledger.bad for index in done.bad))
 
-    def _renamed(self, message: str, indices: Iterable[int]) -> str:
-        """Replace the image name in a worker's message by the name for the user."""
-        for index in indices:
-            name = name_of(self.items[index], index)
-            if message.startswith(name):
-                return self.names[index] + message.removeprefix(name)
-        return message
+    def _of_user(self, problem: Any) -> Any:
+        """Return an error or a warning with the path that the user has given."""
+        if not isinstance(problem, ImageError | ImageWarning):
+            return problem
+        return problem.of(problem.index, self.paths[problem.index])
 
 
 def _do(work: Work, items: dict[int, Any]) -> Done:

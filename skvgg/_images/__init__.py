@@ -3,11 +3,12 @@
 This has two steps, so that images with cached rows are not decoded: :func:`load`
 returns the content of an image and its digest, and :func:`decode` returns its pixels.
 :func:`load_together` and :func:`decode_together` process several images at a time. All
-errors about images are raised here and name the index and path of the image. Pillow
+errors about images are raised here, as :class:`skvgg.exceptions.ImageError`. Pillow
 decodes and resizes.
 """
 
 from skvgg._images.content import Content, decode, load
+from skvgg._images.errors import MissingFileError, UnusableError
 from skvgg._images.folders import (
     Exclusion,
     ImageFiles,
@@ -22,9 +23,7 @@ from skvgg._images.items import (
     check_file,
     check_flattened_shape,
     is_whole,
-    name_of,
     path_of,
-    renumbered,
 )
 from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
 from skvgg._images.switches import Switch, all_switches, using_switches
@@ -39,8 +38,10 @@ __all__ = [
     "ImageFiles",
     "Images",
     "Interpolation",
+    "MissingFileError",
     "Resize",
     "Switch",
+    "UnusableError",
     "all_switches",
     "as_images",
     "check_file",
@@ -54,8 +55,6 @@ __all__ = [
     "is_whole",
     "load",
     "load_together",
-    "name_of",
     "path_of",
-    "renumbered",
     "using_switches",
 ]

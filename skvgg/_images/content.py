@@ -1,23 +1,23 @@
-"""Content and pixels of an image."""
+"""One image: what it contains (bytes, or pixels, and a digest), and its pixels."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from skvgg._images.arrays import resize_array, to_pixels
-from skvgg._images.items import ENCODED, check_dtype, check_item, check_shape, name_of
+from skvgg._images.errors import naming
+from skvgg._images.items import ENCODED, check_dtype, check_item, check_shape, path_of
 from skvgg._images.modes import upright
-from skvgg._images.oddities import Oddities
+from skvgg._images.notes import Notes
 from skvgg._images.opened import is_decoded
 from skvgg._images.pillow import Framing, check_size, decode_file
+from skvgg.exceptions import ImageWarning
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,27 @@ class Content:
     digest : bytes
         SHA-256 of the file, or of dtype, shape and pixels: equal if and only if the
         contents are equal.
-    oddities : Oddities
-        Warnings from reading and decoding.
-    path : str or None
+    index : int
+        Index of the image in X.
+    path : str, bytes or None
+        Path of its file as the user has given it, for messages.
+    file : str or None
         Absolute path of its file, if it was given as a path.
+    notes : Notes
+        What to warn of, from reading and decoding.
     """
 
     data: bytes | np.ndarray
     digest: bytes
-    oddities: Oddities
-    path: str | None = None
+    index: int
+    path: str | bytes | None
+    file: str | None
+    notes: Notes
 
     @property
-    def name(self) -> str:
-        """Name of the image in errors."""
-        return self.oddities.name
+    def warnings(self) -> list[ImageWarning]:
+        """The warnings for the user."""
+        return [ImageWarning(self.index, self.path, *pair) for pair in self.notes.pairs]
 
 
 def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
@@ -67,31 +73,31 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
 
     Raises
     ------
-    ValueError
-        If the item is not an image or cannot be read. The message names `index` and,
-        for files, the path.
-    FileNotFoundError
-        If the item is the path of a file that does not exist.
+    ImageError
+        If the item is not an image, cannot be read, or is the path of a file that does
+        not exist.
     """
-    name = name_of(item, index)
-    if isinstance(item, Image.Image):
-        oddities = Oddities(name)
-        with _naming_errors(name):
-            pixels = _pixels_of_image(item, max_pixels, oddities)
-        return _content_of_pixels(pixels, oddities)
-    if isinstance(item, np.ndarray):
-        content = _content_of_pixels(item, Oddities(name))
-        content.oddities.check_range(np.asarray(content.data))
-        return content
-    check_item(item, index)
-    with _naming_errors(name):
-        data = _read(item)
-    path = None
-    if isinstance(item, str | os.PathLike):
-        # Not abspath, which resolves ".." after a symbolic link incorrectly.
-        path = os.path.join(os.getcwd(), os.fsdecode(item))
-    oddities = Oddities(name, "np.asarray(PIL.Image.open(path))")
-    return Content(data, hashlib.sha256(data).digest(), oddities, path)
+    path, file, notes = path_of(item), None, Notes()
+    with naming(index, path):
+        data: bytes | np.ndarray
+        if isinstance(item, Image.Image):
+            data = _pixels_of_image(item, max_pixels, notes)
+        elif isinstance(item, np.ndarray):
+            data = item
+        else:
+            check_item(item)
+            data = _read(item)
+            notes.array = "np.asarray(PIL.Image.open(path))"
+            if isinstance(item, str | os.PathLike):
+                # Not abspath, which resolves ".." after a symbolic link incorrectly.
+                file = os.path.join(os.getcwd(), os.fsdecode(item))
+        if isinstance(data, bytes):
+            digest = hashlib.sha256(data).digest()
+        else:
+            data, digest = _digest_pixels(data)
+        if isinstance(item, np.ndarray):
+            notes.check_range(np.asarray(data))
+    return Content(data, digest, index, path, file, notes)
 
 
 def decode(
@@ -115,36 +121,34 @@ def decode(
 
     Raises
     ------
-    ValueError
-        If the image cannot be decoded, is too large or has pixels out of range. The
-        message names the index and, for files, the path.
+    ImageError
+        If the image cannot be decoded, is too large or has pixels out of range.
     """
-    values = content.data
-    if not isinstance(values, np.ndarray):
-        with _naming_errors(content.name):
-            values = decode_file(values, framing, max_pixels, content.oddities)
-    pixels = to_pixels(values, framing.background, content.oddities)
-    with _naming_errors(content.name):
-        return resize_array(pixels, framing)
+    values, notes = content.data, content.notes
+    with naming(content.index, content.path):
+        if not isinstance(values, np.ndarray):
+            values = decode_file(values, framing, max_pixels, notes)
+        return resize_array(to_pixels(values, framing.background, notes), framing)
 
 
-def _content_of_pixels(pixels: np.ndarray, oddities: Oddities) -> Content:
-    check_shape(pixels, oddities.name)
-    check_dtype(pixels, oddities.name)
+def _digest_pixels(pixels: np.ndarray) -> tuple[np.ndarray, bytes]:
+    """Check pixels; return them in the byte order of this machine, and a digest."""
+    check_shape(pixels)
+    check_dtype(pixels)
     pixels = np.asarray(pixels)  # np.matrix has other axes
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
     digest.update(np.ascontiguousarray(pixels).view(np.uint8).data)
-    return Content(pixels, digest.digest(), oddities)
+    return pixels, digest.digest()
 
 
 def _pixels_of_image(
-    image: Image.Image, max_pixels: int | None, oddities: Oddities
+    image: Image.Image, max_pixels: int | None, notes: Notes
 ) -> np.ndarray:
     """Return the pixels of a PIL image with alpha."""
     if not is_decoded(image):
         check_size(image, max_pixels)
-    return np.asarray(upright(image, oddities))
+    return np.asarray(upright(image, notes))
 
 
 def _read(item: Any) -> bytes:
@@ -172,17 +176,3 @@ def _read_stream(file: Any) -> bytes:
     data = file.read()
     file.seek(position)
     return data
-
-
-@contextmanager
-def _naming_errors(name: str) -> Iterator[None]:
-    """Add the name of the image to errors."""
-    try:
-        yield
-    except Exception as error:  # Pillow's plug-ins raise nearly anything
-        reason = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):  # its message names our stream
-            reason = "in no format that skvgg reads"
-        raise ValueError(
-            f"{name}: not an image that can be used ({reason}). Repair or drop it."
-        ) from error

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from skvgg._images.errors import MissingFileError, UnusableError, naming
 from skvgg._runtime.special_files import kind_of_special_file
 from skvgg._runtime.warn import warn
+from skvgg.exceptions import ImageError
 
 ENCODED = bytes | bytearray | memoryview
 #: Bytes; the smallest images are shorter, but not text.
@@ -66,7 +68,8 @@ def as_images(
         )
     if check_items and not _is_pixels(images):
         for index, item in enumerate(images):
-            check_item(item, index)
+            with naming(index, path_of(item)):
+                check_item(item)
     return images
 
 
@@ -153,18 +156,18 @@ def _way_out(X: Any) -> str:
 def _unflatten(X: Any, flattened_shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the images in the rows of a table, or None if X is not a table."""
     n_features = int(np.prod(flattened_shape))
-    wanted = f"expected {n_features}: flattened_shape={flattened_shape} flattened."
+    wanted = f"expected {n_features}: flattened_shape={flattened_shape} flattened"
     if _is_list_of_rows(X):
         for index, row in enumerate(X):
             if len(row) != n_features:
-                raise ValueError(f"X[{index}] has {len(row)} features, {wanted}")
+                raise ImageError(index, None, f"{len(row)} features, {wanted}")
     table = _table_of(X)
     if table is None:
         _refuse_objects(X, n_features, wanted)
         return None
     if table.shape[1] != n_features:
-        raise ValueError(f"X has {table.shape[1]} features, {wanted}")
-    check_dtype(table, "X")
+        raise ValueError(f"X has {table.shape[1]} features, {wanted}.")
+    _check_dtype_of_all(table)
     return table.reshape(-1, *flattened_shape)
 
 
@@ -176,14 +179,16 @@ def _refuse_objects(X: Any, n_features: int, wanted: str) -> None:
     if table.ndim != 2 or table.shape[1] < 2:
         return
     if table.shape[1] != n_features:
-        raise ValueError(f"X has {table.shape[1]} features, {wanted}")
+        raise ValueError(f"X has {table.shape[1]} features, {wanted}.")
     for index, row in enumerate(table):
         for feature, cell in enumerate(row):
             if not isinstance(cell, Number):
                 text = repr(str(cell) if isinstance(cell, str) else cell)
-                raise ValueError(
-                    f"X[{index}] has {text} as feature {feature}; expected a number. "
-                    "Fix or drop the row, or drop the column."
+                raise ImageError(
+                    index,
+                    None,
+                    f"feature {feature} is {text}; expected a number",
+                    "Fix or drop the row, or drop the column.",
                 )
     raise ValueError(
         f"X is a table of dtype {table.dtype}; expected a numeric dtype. Use "
@@ -264,8 +269,15 @@ def _check_pixel_block(X: np.ndarray) -> np.ndarray:
             "image with the channels first, use X.transpose(1, 2, 0)[None]; if it is "
             "three gray images, X[..., None] avoids this warning."
         )
-    check_dtype(X, "X")
+    _check_dtype_of_all(X)
     return X
+
+
+def _check_dtype_of_all(X: np.ndarray) -> None:
+    try:
+        check_dtype(X)
+    except UnusableError as error:
+        raise ValueError(f"X: {error}") from None
 
 
 def path_of(item: Any) -> str | bytes | None:
@@ -283,49 +295,28 @@ def path_of(item: Any) -> str | bytes | None:
     return str(path) if isinstance(path, str) else path
 
 
-def name_of(item: Any, index: int) -> str:
-    """Return the name of an image in errors: its index and its path, if any."""
-    path = path_of(item)
-    return f"X[{index}]" if path is None else f"X[{index}] ({path!r})"
-
-
-def renumbered(message: str, start: int) -> str:
-    """Replace an image's index within a part by its index in the whole.
-
-    Parameters
-    ----------
-    message : str
-        May start with a name from :func:`name_of`; other messages are returned
-        unchanged.
-    start : int
-        Index of the first image of the part in the whole.
-    """
-    match = re.match(r"X\[(\d+)\]", message)
-    return f"X[{start + int(match[1])}]{message[match.end() :]}" if match else message
-
-
-def check_item(item: Any, index: int) -> None:
+def check_item(item: Any) -> None:
     """Raise if an item is not an image, using only cheap checks."""
-    name = name_of(item, index)
     if isinstance(item, str | os.PathLike):
-        check_file(item, name)
+        check_file(item)
     elif isinstance(item, np.ndarray):
-        check_shape(item, name)
-        check_dtype(item, name)
+        check_shape(item)
+        check_dtype(item)
     elif isinstance(item, ENCODED):
-        _refuse_encoded_path(item, name)
+        _refuse_encoded_path(item)
     elif not isinstance(item, Image.Image) and not _is_file(item):
-        hint = ""
-        if isinstance(item, list | tuple):
-            hint = " X must not be nested; convert images to arrays with np.asarray."
-        raise ValueError(
-            f"X[{index}] is of type {type(item).__name__}; expected a path, bytes, an "
-            "open binary file, a PIL image or a NumPy array of shape (h, w), "
-            f"(h, w, 1), (h, w, 3) or (h, w, 4).{hint}"
+        is_nested = isinstance(item, list | tuple)
+        raise UnusableError(
+            f"an object of type {type(item).__name__}; expected a path, bytes, an open "
+            "binary file, a PIL image or a NumPy array of shape (h, w), (h, w, 1), "
+            "(h, w, 3) or (h, w, 4)",
+            "X must not be nested; convert images to arrays with np.asarray."
+            if is_nested
+            else "",
         )
 
 
-def _refuse_encoded_path(item: ENCODED, name: str) -> None:
+def _refuse_encoded_path(item: ENCODED) -> None:
     """Raise if bytes are a path, as in arrays of h5py or of dtype "S"."""
     if len(item) > _LONGEST_PATH:
         return
@@ -335,10 +326,10 @@ def _refuse_encoded_path(item: ENCODED, name: str) -> None:
         return
     has_extension = os.path.splitext(text)[1].lower() in Image.registered_extensions()
     if text.isprintable() and (has_extension or "/" in text or os.path.exists(text)):
-        raise ValueError(
-            f"{name} is {bytes(item)!r:.200}, which looks like a path; bytes have to "
-            "be the content of an image file. Pass paths as text: "
-            "[os.fsdecode(path) for path in X]."
+        raise UnusableError(
+            f"{bytes(item)!r:.200} looks like a path; bytes have to be the content of "
+            "an image file",
+            "Pass paths as text: [os.fsdecode(path) for path in X].",
         )
 
 
@@ -348,56 +339,58 @@ def _is_file(item: Any) -> bool:
 
 
 def check_file(
-    item: str | os.PathLike[str], name: str, folder: str | os.PathLike[str] = ""
+    item: str | os.PathLike[str], folder: str | os.PathLike[str] = ""
 ) -> None:
     """Raise if a file does not exist, relative to a folder."""
     text = os.fspath(item)
     if isinstance(text, str) and re.match(r"(https?|ftp|s3|gs)://", text):
-        raise ValueError(
-            f"{name}: is a URL; expected the path of a file. Download it first, or "
-            "pass its bytes."
+        raise UnusableError(
+            "a URL; expected the path of a file",
+            "Download it first, or pass its bytes.",
         )
     path = os.path.join(folder, text) if folder else text
     if os.path.isfile(path):  # also False for invalid file names
         return
     if os.path.isdir(path):
-        raise ValueError(
-            f"{name}: is a folder; expected an image file. Use "
-            "skvgg.datasets.load_image_folder to list the images of a folder."
+        raise UnusableError(
+            "a folder; expected an image file",
+            "Use skvgg.datasets.load_image_folder to list the images of a folder.",
         )
     kind = kind_of_special_file(path)
     if kind is not None:
-        raise ValueError(
-            f"{name}: is a {kind}; expected an image file. Read it, and pass the bytes."
+        raise UnusableError(
+            f"a {kind}; expected an image file", "Read it, and pass the bytes."
         )
-    raise FileNotFoundError(
-        f"{name}: no such file. Relative paths start from {os.path.abspath(folder)!r}."
+    raise MissingFileError(
+        "no such file", f"Relative paths start from {os.path.abspath(folder)!r}."
     )
 
 
-def check_shape(array: np.ndarray, name: str) -> None:
+def check_shape(array: np.ndarray) -> None:
     """Raise if an array does not have the shape of an image."""
     is_gray = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
-    is_colour = array.ndim == 3 and array.shape[2] in (3, 4)
-    if not (is_gray or is_colour) or 0 in array.shape:
-        hint = ""
-        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            hint = " It looks channels-first: use array.transpose(1, 2, 0)."
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected (h, w), (h, w, 1), (h, w, 3) or "
-            f"(h, w, 4).{hint}"
+    is_color = array.ndim == 3 and array.shape[2] in (3, 4)
+    if not (is_gray or is_color) or 0 in array.shape:
+        is_turned = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        raise UnusableError(
+            f"an array of shape {array.shape}; expected (h, w), (h, w, 1), (h, w, 3) "
+            "or (h, w, 4)",
+            "It looks channels-first: use array.transpose(1, 2, 0)."
+            if is_turned
+            else "",
         )
 
 
-def check_dtype(array: np.ndarray, name: str) -> None:
+def check_dtype(array: np.ndarray) -> None:
     """Raise if an array does not have the dtype of an image, or has masked pixels."""
     if np.ma.is_masked(array):
-        raise ValueError(
-            f"{name} is an array with masked pixels, whose values are unknown. Fill "
-            "them: array.filled(0)."
+        raise UnusableError(
+            "an array with masked pixels, whose values are unknown",
+            "Fill them: array.filled(0).",
         )
     if array.dtype.kind not in "buif":
-        raise ValueError(
-            f"{name} has dtype {array.dtype}; expected bool, uint8, uint16, another "
-            "integer type or float."
+        raise UnusableError(
+            f"an array of dtype {array.dtype}; expected bool, uint8, uint16, another "
+            "integer type or float",
+            "Convert it: array.astype('uint8').",
         )

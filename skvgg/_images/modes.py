@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops
 
 from skvgg._images.headers import Box, Header, load_with_header
-from skvgg._images.oddities import Oddities
+from skvgg._images.notes import Notes
 from skvgg._images.profiles import curve_to_srgb, to_srgb
 
 #: How to turn an image, by its EXIF orientation.
@@ -26,7 +26,7 @@ _TURNS = {
 _CUT_TO_8_BITS = ("RGB;16", "RGBA;16", "RGBa;16", "RGBX;16", "LA;16", "R;16")
 
 
-def upright(image: Image.Image, oddities: Oddities) -> Image.Image | np.ndarray:
+def upright(image: Image.Image, notes: Notes) -> Image.Image | np.ndarray:
     """Apply the EXIF orientation; convert to 8-bit sRGB: L, RGB or RGBA.
 
     Gray images with more than 8 bits are returned as uint16, or as float32 for floats.
@@ -38,12 +38,12 @@ def upright(image: Image.Image, oddities: Oddities) -> Image.Image | np.ndarray:
     header = load_with_header(image)
     orientation = _orientation(image)
     if image.mode.startswith(("I", "F")):
-        whole = _deep(image, header, oddities)
+        whole = _deep(image, header, notes)
     else:
         plain = _plain(image, header)
         if header.raw.startswith(_CUT_TO_8_BITS):
-            oddities.check_high_bytes(np.asarray(plain))
-        whole = to_srgb(plain, oddities)
+            notes.check_high_bytes(np.asarray(plain))
+        whole = to_srgb(plain, notes)
     if orientation not in _TURNS:
         return whole
     if isinstance(whole, Image.Image):
@@ -115,19 +115,17 @@ def _with_alpha(image: Image.Image, alpha: Image.Image) -> Image.Image:
     return image
 
 
-def _deep(
-    image: Image.Image, header: Header, oddities: Oddities
-) -> Image.Image | np.ndarray:
+def _deep(image: Image.Image, header: Header, notes: Notes) -> Image.Image | np.ndarray:
     """Return gray values of more than 8 bits; an image if some are transparent."""
     stored = _deep_values(image)
     top = 255 if stored.dtype == np.float32 else header.white
     if top != 4095:
-        oddities.check_range(stored, white_is_zero=header.white_is_zero)
+        notes.check_range(stored, white_is_zero=header.white_is_zero)
     if not (stored.min() >= 0 and stored.max() <= top):
         return stored  # which is rejected, as an array is
     values = top - stored if header.white_is_zero else stored
     profile = image.info.get("icc_profile")
-    curve = curve_to_srgb(profile, oddities) if profile else None
+    curve = curve_to_srgb(profile, notes) if profile else None
     if curve is not None:
         values = np.interp(values, np.linspace(0, top, 256), curve)
         values = values if top == 255 else (values * 257).round()

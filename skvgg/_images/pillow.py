@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from skvgg._images.modes import upright
-from skvgg._images.oddities import Oddities
+from skvgg._images.notes import Notes
 from skvgg._images.opened import BlackIsZeroTiff
 from skvgg._images.silence import SILENCE
 from skvgg._images.switches import Switch, changed_switches
@@ -75,17 +75,17 @@ class Framing:
 
 
 def decode_file(
-    data: bytes, framing: Framing, max_pixels: int | None, oddities: Oddities
+    data: bytes, framing: Framing, max_pixels: int | None, notes: Notes
 ) -> np.ndarray:
     """Return the pixels of an encoded image: resized 8-bit RGB, or gray values."""
     formats = _formats()  # first: it imports modules that SILENCE must patch
     with SILENCE, _open(data, formats) as image:
         check_size(image, max_pixels)
         _draft(image, framing)
-        whole = upright(image, oddities)
+        whole = upright(image, notes)
         if isinstance(whole, np.ndarray):
             return whole
-        rgb = _to_rgb(whole, framing.background, oddities)
+        rgb = _to_rgb(whole, framing.background, notes)
         return np.asarray(resize_image(rgb, framing, framing.fill_value))
 
 
@@ -133,10 +133,10 @@ def _draft(image: Image.Image, framing: Framing) -> None:
 
 
 def _to_rgb(
-    image: Image.Image, background: tuple[int, int, int], oddities: Oddities
+    image: Image.Image, background: tuple[int, int, int], notes: Notes
 ) -> Image.Image:
     if image.mode == "RGBA":
-        oddities.check_alpha(np.asarray(image.getchannel("A")))
+        notes.check_alpha(np.asarray(image.getchannel("A")))
         return over(image, background)
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from skvgg._images.oddities import Oddities
+from skvgg._images.notes import Notes
 
 _SRGB = ImageCms.createProfile("sRGB")
 
@@ -33,14 +33,14 @@ _MODES = {
 }
 
 
-def to_srgb(image: Image.Image, oddities: Oddities) -> Image.Image:
+def to_srgb(image: Image.Image, notes: Notes) -> Image.Image:
     """Convert from the embedded profile to sRGB; note if that is not possible.
 
     Parameters
     ----------
     image : Image
         In mode L, LA, RGB, RGBA or CMYK.
-    oddities : Oddities
+    notes : Notes
         Where to note a profile that cannot be applied.
 
     Returns
@@ -50,36 +50,36 @@ def to_srgb(image: Image.Image, oddities: Oddities) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if profile:
-        with _noting(profile, oddities):
+        with _noting(profile, notes):
             image = _apply(profile, image)
     if image.mode == "LA":
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB")
 
 
-def curve_to_srgb(profile: bytes, oddities: Oddities) -> np.ndarray | None:
+def curve_to_srgb(profile: bytes, notes: Notes) -> np.ndarray | None:
     """Return what gray levels 0..255 become in sRGB; None if they do not change.
 
     Returns
     -------
     ndarray of shape (256,), float64, or None
     """
-    with _noting(profile, oddities):
+    with _noting(profile, notes):
         _check_fits(profile, "L")
         return _curve(profile)
     return None
 
 
 @contextmanager
-def _noting(profile: bytes, oddities: Oddities) -> Iterator[None]:
+def _noting(profile: bytes, notes: Notes) -> Iterator[None]:
     """Note errors of a profile instead of raising."""
     try:
         yield
     except _ERRORS as error:
-        oddities.add(
-            f"has the color profile {_name_of(profile)!r}, which cannot be applied to "
-            f"its pixels ({str(error) or type(error).__name__}), so that its colors "
-            "may be wrong. Convert it to sRGB, or remove the profile."
+        notes.add(
+            f"the color profile {_name_of(profile)!r} cannot be applied to its pixels "
+            f"({str(error) or type(error).__name__}), so that its colors may be wrong",
+            "Convert it to sRGB, or remove the profile.",
         )
 
 

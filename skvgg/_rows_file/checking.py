@@ -11,6 +11,7 @@ from skvgg._rows_file.formats import Layout, RowsFormat, format_of
 from skvgg._rows_file.identity import checksum_of
 from skvgg._rows_file.journal import Chunk, Journal
 from skvgg._rows_file.places import Places
+from skvgg.exceptions import ImageError
 
 
 class Checked(NamedTuple):
@@ -22,14 +23,14 @@ class Checked(NamedTuple):
         Shape of the rows.
     dtype : dtype
         Data type of the rows.
-    bad_images : dict of int to str
+    bad_images : dict of int to ImageError
         The error of each image whose row is NaN, by index.
     """
 
     n_rows: int
     n_features: int
     dtype: np.dtype
-    bad_images: dict[int, str]
+    bad_images: dict[int, ImageError]
 
 
 class Writer(NamedTuple):

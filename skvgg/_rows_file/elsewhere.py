@@ -9,14 +9,13 @@ import numpy as np
 from joblib import effective_n_jobs, parallel_config
 from sklearn.utils import _safe_indexing
 
-from skvgg._images import renumbered
 from skvgg._runtime.warn import holding_warnings
-from skvgg.exceptions import BadImageWarning
+from skvgg.exceptions import BadImageWarning, ImageError
 
 
 def bad_elsewhere(
     transformer: Any, part: Any, rows: np.ndarray, named: Container[int]
-) -> dict[int, str]:
+) -> dict[int, ImageError]:
     """Return the errors of bad images without a warning, by index in `rows`.
 
     Images with NaN in their row are transformed once more in this thread, so that
@@ -42,7 +41,7 @@ def bad_elsewhere(
     with parallel_config("sequential"), holding_warnings() as held:
         transformer.transform(_safe_indexing(part, suspects))
     return {
-        suspects[place]: renumbered(why, suspects[place] - place)
+        suspects[place]: why.shifted(suspects[place] - place)
         for warning in held
         if isinstance(warning, BadImageWarning)
         for place, why in warning.bad_images.items()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skvgg._rows_file.durable import sync, write_whole
+from skvgg.exceptions import ImageError
 
 #: Increase it when older versions could not read the journal correctly.
 VERSION = 1
@@ -27,14 +29,14 @@ class Chunk:
     state : str
         State of the image files when they were read; see
         :func:`skvgg._rows_file.identity.state_of`.
-    bad : dict of int to str
+    bad : dict of int to ImageError
         The error of each image whose row is NaN, by index in X.
     """
 
     index: int
     checksum: str
     state: str
-    bad: dict[int, str] = field(default_factory=dict)
+    bad: dict[int, ImageError] = field(default_factory=dict)
 
 
 class Journal:
@@ -72,7 +74,9 @@ class Journal:
 
     def append(self, chunk: Chunk) -> None:
         """Add a chunk that is on the disk. A damaged tail is truncated first."""
-        line = _to_line(asdict(chunk))
+        line = _to_line(
+            vars(chunk) | {"bad": [_to_list(e) for e in chunk.bad.values()]}
+        )
         with self.path.open("rb+") as file:
             file.truncate(self._n_good_bytes)
             file.seek(self._n_good_bytes)
@@ -86,7 +90,7 @@ class Journal:
         if index in self.chunks:
             self.append(Chunk(index, "", ""))
 
-    def bad(self) -> dict[int, str]:
+    def bad(self) -> dict[int, ImageError]:
         """Return the error of each image whose row is NaN, by index in X."""
         chunks = [self.chunks[index] for index in sorted(self.chunks)]
         return {index: why for chunk in chunks for index, why in chunk.bad.items()}
@@ -104,7 +108,8 @@ class Journal:
                 if self.header is None:
                     self.header = self._checked(record)
                     continue
-                bad = {int(index): why for index, why in record.pop("bad").items()}
+                errors = [ImageError(*fields) for fields in record.pop("bad")]
+                bad = {error.index: error for error in errors}
                 self._take(Chunk(**record, bad=bad))
 
     def _take(self, chunk: Chunk) -> None:
@@ -120,6 +125,11 @@ class Journal:
                 "version, or choose another path."
             )
         return header
+
+
+def _to_list(error: ImageError) -> list[Any]:
+    path = None if error.path is None else os.fsdecode(error.path)
+    return [error.index, path, error.reason, error.remedy]
 
 
 def _to_line(record: dict[str, Any]) -> bytes:

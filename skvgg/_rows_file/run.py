@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from skvgg._extraction.run import warn_of_bad
-from skvgg._images import renumbered
 from skvgg._rows_file import identity
 from skvgg._rows_file.checking import check_container, is_sound, open_rows
 from skvgg._rows_file.durable import sync_folder
@@ -20,7 +19,7 @@ from skvgg._rows_file.journal import Chunk, Journal
 from skvgg._rows_file.places import Places, telling_of_disk
 from skvgg._runtime.progress import progress_bar, sharing
 from skvgg._runtime.warn import holding_warnings, warn
-from skvgg.exceptions import BadImageWarning
+from skvgg.exceptions import BadImageWarning, ImageError, ImageWarning
 
 
 class Run:
@@ -218,7 +217,7 @@ class Run:
         self._check_shape(computed, len(rows))
         named = {bad_index - rows.start for bad_index in bad}
         more = bad_elsewhere(self._transformer, part, computed, named)
-        bad |= {rows.start + i: renumbered(why, rows.start) for i, why in more.items()}
+        bad |= {rows.start + i: why.shifted(rows.start) for i, why in more.items()}
         if self._rows is None:
             self._create(computed)
         assert self._rows is not None
@@ -232,20 +231,20 @@ class Run:
                 Chunk(index, identity.checksum_of(computed), state, bad)
             )
 
-    def _transform(self, part: Any, start: int) -> tuple[np.ndarray, dict[int, str]]:
+    def _transform(
+        self, part: Any, start: int
+    ) -> tuple[np.ndarray, dict[int, ImageError]]:
         """Return the rows of a chunk, and the errors of bad images by index in X."""
-        bad: dict[int, str] = {}
+        bad: dict[int, ImageError] = {}
         try:
             with holding_warnings() as held:
                 rows = self._transformer.transform(part)
-        except (ValueError, OSError) as error:
-            if error.args and isinstance(error.args[0], str):
-                error.args = (renumbered(error.args[0], start), *error.args[1:])
-            raise
+        except ImageError as error:
+            raise error.shifted(start) from error
         for warning in held:
             if isinstance(warning, BadImageWarning):
                 bad |= {
-                    start + index: renumbered(why, start)
+                    start + index: why.shifted(start)
                     for index, why in warning.bad_images.items()
                 }
             else:
@@ -257,11 +256,12 @@ class Run:
 
     def _tell(self, warning: Warning, start: int) -> None:
         """Issue a warning of a chunk, but only once per call."""
-        text = str(warning)
-        kind = "about an image" if text.startswith("X[") else text
+        kind = str(warning)
+        if isinstance(warning, ImageWarning):
+            kind, warning = "about an image", warning.shifted(start)
         if kind not in self._told:
             self._told.add(kind)
-            warn(renumbered(text, start), type(warning))
+            warn(warning)
 
     def _has_new_weights(self) -> bool:
         """Return whether the files of the weights changed while rows were computed.

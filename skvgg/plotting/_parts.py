@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +10,10 @@ from typing import Any
 import numpy as np
 
 from skvgg._images import Images
+from skvgg.exceptions import ImageError
 from skvgg.plotting._labels import check_same_length
 from skvgg.plotting._pipeline import check_rows
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
-
-#: The name of the images at the start of an error, where it may follow scikit-learn's
-#: words for a table without rows.
-_NAME = re.compile(r"^(Found array with 0 sample\(s\): )?X(?=[\[ ])")
 
 
 @dataclass(frozen=True)
@@ -90,11 +86,11 @@ def check_features(features: Any, images: Images, name: str) -> np.ndarray:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Replace X by another name in errors about images."""
+    """Name the argument that is called X in errors about images."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
-        message, n_found = _NAME.subn(rf"\g<1>{name}", str(error))
-        if not n_found:
-            raise
-        raise type(error)(message) from error
+    except ImageError as error:
+        raise error.of(error.index, error.path, name) from error
+    except ValueError as error:
+        error.add_note(f"X is {name} here.")
+        raise

@@ -9,6 +9,7 @@ import numpy as np
 
 from skvgg._images import Framing, Images, decode, load, path_of
 from skvgg._runtime.warn import warn
+from skvgg.exceptions import ImageWarning
 
 #: Side of a thumbnail, in pixels: an inch and a half of a figure at 100 dpi.
 SIDE = 150
@@ -49,15 +50,15 @@ def make_thumbnails(
         with a color profile that cannot be applied.
     """
     framing = Framing((side, side), "pad", "lanczos", fill_value=(255, 255, 255))
-    thumbnails, oddities = [], dict[str, str]()
+    thumbnails, warnings = [], dict[str, ImageWarning]()
     for index in indices:
         content = load(images[index], int(index), max_pixels)
         pixels = decode(content, framing, max_pixels)
-        for text in content.oddities:
-            oddities.setdefault(text.removeprefix(content.name), text)
+        for warning in content.warnings:
+            warnings.setdefault(warning.reason, warning)
         thumbnails.append(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
-    for text in oddities.values():
-        warn(text)
+    for warning in warnings.values():
+        warn(warning)
     return thumbnails
 
 

@@ -1,8 +1,7 @@
-"""What is odd about an image that can be used: texts of warnings."""
+"""What users should know about an image that can be used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,27 +12,26 @@ _RANGES_OF_16_BITS = ((255, 257), (4095, 16))  # 8 and 12 bits
 
 
 @dataclass
-class Oddities:
-    """Collects warnings about an image, each of which starts with its name.
+class Notes:
+    """Collects what to warn of about an image.
 
     Parameters
     ----------
-    name : str
-        Name of the image.
     array : str
         The expression that converts what the user has to an array.
+
+    Attributes
+    ----------
+    pairs : list of (str, str)
+        What was noticed, and what to do, as in :class:`skvgg.exceptions.ImageWarning`.
     """
 
-    name: str
     array: str = "np.asarray(image)"
-    texts: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.texts)
-
-    def add(self, what: str) -> None:
-        """Add a warning: the rest of a sentence that starts with the name."""
-        self.texts.append(f"{self.name} {what}")
+    def add(self, reason: str, remedy: str) -> None:
+        """Add what was noticed, and what to do."""
+        self.pairs.append((reason, remedy))
 
     def check_range(self, values: np.ndarray, *, white_is_zero: bool = False) -> None:
         """Note if 16-bit or float values seem to have a narrower range."""
@@ -50,9 +48,9 @@ class Oddities:
                 if white_is_zero:
                     looks, end, array = "white", "black", f"({seen} - {array})"
                 self.add(
-                    f"is a {kind} image whose values all lie in 0..{seen}, which is "
-                    f"nearly {looks}: expected pixels in 0..{top}. If {seen} means "
-                    f"{end}, pass {array} * {factor}."
+                    f"a {kind} image whose values all lie in 0..{seen}, which is "
+                    f"nearly {looks}; expected pixels in 0..{top}",
+                    f"If {seen} means {end}, pass {array} * {factor}.",
                 )
                 return
 
@@ -60,17 +58,17 @@ class Oddities:
         """Note if the high bytes of 16-bit colors lie in 0..15, as for 12 bits."""
         if pixels[..., :3].max() <= 15:  # without alpha
             self.add(
-                "is a 16-bit color image whose values all lie in 0..4095, which is "
-                "nearly black: expected pixels in 0..65535. If its values have 8 or 12 "
-                "bits, read it with a library that supports 16-bit color, and pass it "
-                "as a uint16 array multiplied by 257 or 16."
+                "a 16-bit color image whose values all lie in 0..4095, which is "
+                "nearly black; expected pixels in 0..65535",
+                "If its values have 8 or 12 bits, read it with a library that supports "
+                "16-bit color, and pass it as a uint16 array multiplied by 257 or 16.",
             )
 
     def check_alpha(self, alpha: np.ndarray) -> None:
         """Note if an image is transparent everywhere."""
         if not alpha.any():
             self.add(
-                "is transparent everywhere (its alpha channel is 0), so that only the "
-                "background is left. If its fourth channel is not alpha, pass only its "
-                "colors."
+                "transparent everywhere (its alpha channel is 0), so that only the "
+                "background is left",
+                "If its fourth channel is not alpha, pass only its colors.",
             )
