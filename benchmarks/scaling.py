@@ -30,7 +30,8 @@ from skvgg._definition.architecture import Output
 from skvgg._extraction import workers as extraction_workers
 from skvgg._extraction.local import LocalPasses
 from skvgg._extraction.recipe import Recipe
-from skvgg._extraction.run import Extraction
+from skvgg._extraction.results import Results, Rows
+from skvgg._extraction.run import run
 from skvgg._extraction.workers import Done, WorkerPasses
 from skvgg._images import Framing, load
 from skvgg._store.cache import Cache
@@ -99,41 +100,40 @@ OUTPUT = Output("nothing", None)
 RECIPE = Recipe((OUTPUT,), (), Framing((SIDE, SIDE), "stretch"), "benchmark")
 
 
-def compute(pixels, outputs):
-    return [np.zeros((len(pixels), N_FEATURES), np.float32) for _ in outputs]
+def compute(pixels):
+    return [np.zeros((len(pixels), N_FEATURES), np.float32)]
 
 
-def work(items):
+def work(items, units):
     """Return rows like a worker, without a network."""
     digests = {index: load(item, index).digest for index, item in items.items()}
-    keys = {index: RECIPE.keys(digest) for index, digest in digests.items()}
-    arrays = {some[0]: np.zeros(N_FEATURES, np.float32) for some in keys.values()}
+    keys = {unit: RECIPE.keys(digests[unit[0]], unit[1]) for unit in units}
+    arrays = {row[0]: np.zeros(N_FEATURES, np.float32) for row in keys.values()}
     return Done("", keys, arrays, {}, {}, [])
 
 
 def plumbing(arguments):
     cache = Cache(None)
     ways = {
-        "here": LocalPasses(RECIPE, cache, compute, 32, None),
-        "to loky": WorkerPasses(work, n_cores(), 256),
+        "here": lambda r: LocalPasses(RECIPE, cache, r, compute, 32, None),
+        "to loky": lambda r: WorkerPasses(work, r, n_cores(), 256),
     }
     print(f"\n{'images':>9} " + " ".join(f"{name + ', us':>12}" for name in ways))
     for n in arguments.numbers:
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (n, SIDE, SIDE, 3), np.uint8)
         found = []
-        for passes in ways.values():
-            rows = np.empty((n, N_FEATURES), np.float32)
-            run = Extraction(
+        for make_passes in ways.values():
+            results = Results(
                 RECIPE,
                 cache,
-                passes,
-                max_pixels=None,
+                Rows(n, N_FEATURES),
                 skips_bad=False,
                 report=lambda n, counts: None,
+                warn=print,
             )
             start = time.perf_counter()
-            run.run(images, rows)
+            run(images, RECIPE, cache, results, make_passes(results), None)
             found.append((time.perf_counter() - start) / n * 1e6)
         print(f"{n:9} " + " ".join(f"{us:12.0f}" for us in found), flush=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import asdict
@@ -12,15 +12,19 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
 from skvgg._dask import check_dask, is_dask, transform_dask
 from skvgg._definition.architecture import POOLINGS, PoolingLike
 from skvgg._definition.preprocessing import PREPROCESSINGS
-from skvgg._extraction.job import Job, TrainedOn
-from skvgg._extraction.recipe import weights_fingerprint
+from skvgg._extraction.extraction import extraction_of
+from skvgg._extraction.fitted_weights import (
+    checked_source,
+    draws_seed,
+    source_of,
+    weights_fingerprint,
+)
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
 from skvgg._images import MAX_PIXELS, Images, Interpolation, Resize, as_images
@@ -393,17 +397,17 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             If ``on_error="nan"`` and some images cannot be used.
         """
         self._validate_params()
-        settings = Settings.of(self, self._source())
+        source = source_of(self)
+        settings = Settings.of(self, source)
         if is_dask(X):
-            return self._transform_dask(X, settings)
+            return self._transform_dask(X, settings, source)
         images = self._as_images(X, settings)
         views: tuple[View | None, ...] = (None, *FLIPS.get(self.views or "", ()))
-        total: np.ndarray | float = 0.0
-        for rows in self._transform_views(images, views):
-            total = total + rows
-        return total / np.float32(len(views))
+        with closing(Cache(self.memory)) as cache:
+            extraction = extraction_of(self, settings, source, cache, views)
+            return extraction.rows(images, cache, self)[0]
 
-    def _transform_dask(self, X: Any, settings: Settings) -> Any:
+    def _transform_dask(self, X: Any, settings: Settings, source: Source) -> Any:
         """Return the lazy features of a Dask collection."""
         check_dask(X, settings.flattened_shape)
         config = _get_output_config("transform", self)["dense"]
@@ -416,32 +420,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         with_fingerprint = copy(self)  # each block checks that it has these weights
         if not hasattr(self, "weights_fingerprint_"):
             with closing(Cache(self.memory)) as cache:
-                fingerprint = weights_fingerprint(self._source(), cache)
+                fingerprint = weights_fingerprint(source, cache)
             with_fingerprint.weights_fingerprint_ = fingerprint
         return transform_dask(with_fingerprint, X, self.get_feature_names_out())
-
-    def _transform_views(
-        self,
-        images: Images,
-        views: Iterable[View | None],
-        trained_on: TrainedOn | None = None,
-    ) -> Iterator[np.ndarray]:
-        """Yield the features of each view of images; see :class:`Job`."""
-        source = self._source().pinned()  # the same weights for all views
-        settings = Settings.of(self, source)
-        with closing(Cache(self.memory)) as cache:
-            fingerprint = self._checked_fingerprint(source, cache)
-            for view in views:
-                job = Job(
-                    self,
-                    settings,
-                    source,
-                    cache,
-                    fingerprint,
-                    view=view,
-                    trained_on=trained_on,
-                )
-                yield job.rows(images)
 
     def cache_info(self) -> CacheInfo:
         """Return statistics of `memory`: hits and misses, entries and bytes.
@@ -495,11 +476,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         return clone
 
     def __sklearn_is_fitted__(self) -> bool:
-        return not self._draws_seed_in_fit() or hasattr(self, "seed_")
+        return not draws_seed(self) or hasattr(self, "seed_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.requires_fit = self._draws_seed_in_fit()
+        tags.requires_fit = draws_seed(self)
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = self.flattened_shape is not None
         tags.input_tags.three_d_array = True
@@ -507,32 +488,15 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _draws_seed_in_fit(self) -> bool:
-        return self.weights is None and not isinstance(self.random_state, Integral)
-
-    def _seed(self) -> int | None:
-        """Return the seed of the weights; None if they are not random."""
-        if self.weights is not None:
-            return None
-        if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        if not hasattr(self, "seed_"):
-            raise NotFittedError(
-                "This VGG19Features has weights=None and no int random_state, so fit "
-                "draws its random weights. Call fit first, or set random_state."
-            )
-        return self.seed_
-
     def _identify_weights(self) -> Identity:
         """Return the identity of the weights, without reading them."""
-        return self._source().identify()
+        return source_of(self).identify()
 
     def _rows_depend_on(self) -> dict[str, Any]:
         """Return everything that rows depend on, besides the images."""
-        source = self._source().pinned()
+        source = checked_source(self)
         settings = Settings.of(self, source)
         with closing(Cache(self.memory)) as cache:
-            self._checked_fingerprint(source, cache)
             fingerprint = weights_fingerprint(source, cache)
         return {
             "forward_version": FORWARD_VERSION,
@@ -549,26 +513,3 @@ class VGG19Features(TransformerMixin, BaseEstimator):
     def _as_images(self, X: ImagesLike, settings: Settings) -> Images:
         check_items = self.on_error == "raise"
         return as_images(X, settings.flattened_shape, check_items=check_items)
-
-    def _source(self) -> Source:
-        return as_source(self.weights, self._seed())
-
-    def _checked_source(self) -> Source:
-        """Return the pinned source; raise if its weights are not those of fit."""
-        source = self._source().pinned()
-        with closing(Cache(self.memory)) as cache:
-            self._checked_fingerprint(source, cache)
-        return source
-
-    def _checked_fingerprint(self, source: Source, cache: Cache) -> str | None:
-        """Return the fingerprint of the weights if needed; raise if it changed."""
-        if self.memory is None and not hasattr(self, "weights_fingerprint_"):
-            return None
-        fingerprint = weights_fingerprint(source, cache)
-        if fingerprint != getattr(self, "weights_fingerprint_", fingerprint):
-            raise ValueError(
-                f"weights={self.weights!r} are not the weights that fit used, so their "
-                "features differ from those that a model was fitted on. Restore the "
-                "original file, or fit again."
-            )
-        return fingerprint

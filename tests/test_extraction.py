@@ -12,9 +12,13 @@ from PIL import Image
 from skvgg._definition.architecture import Output
 from skvgg._extraction.local import LocalPasses
 from skvgg._extraction.recipe import Recipe
-from skvgg._extraction.run import Extraction, warn_of_bad
+from skvgg._extraction.results import Results, Rows
+from skvgg._extraction.run import run as run_images
+from skvgg._extraction.run import warn_of_bad
+from skvgg._extraction.views import Flip
 from skvgg._images import Framing, together
 from skvgg._runtime import threads
+from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache
 from skvgg.exceptions import BadImageWarning
 
@@ -24,37 +28,36 @@ MEAN, CORNER, SIZE = Output("mean", None), Output("corner", None), (8, 8)
 class Network:
     """Stands for VGG19: the mean of the pixels, and the pixels of a corner."""
 
-    def __init__(self):
-        self.batches = []
+    def __init__(self, outputs):
+        self.batches, self.outputs = [], outputs
 
-    def __call__(self, pixels, outputs):
+    def __call__(self, pixels):
         self.batches.append(len(pixels))
         made = {MEAN: pixels.mean((1, 2)), CORNER: pixels[:, 0, 0]}
-        return [made[output].astype(np.float32) for output in outputs]
+        return [made[output].astype(np.float32) for output in self.outputs]
 
 
 def run(images, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings):
-    network, told = Network(), []
+    told = []
     framing, key = Framing(SIZE, "stretch"), settings.get("network_key")
-    recipe = Recipe(outputs, also, framing, key)
+    recipe = Recipe(outputs, also, framing, key, settings.get("views", (None,)))
     cache = Cache(memory)
-    rows = np.full((len(images), 3 * len(outputs)), np.nan, np.float32)
+    network, views = Network(recipe.all_outputs), len(recipe.views)
+    rows = Rows(len(images), 3 * len(outputs), views)
 
     def report(n, counts):
         told.append((n, *counts.values()))
 
-    bad = Extraction(
-        recipe,
-        cache,
-        LocalPasses(recipe, cache, network, batch_size, None),
-        max_pixels=None,
-        skips_bad=settings.get("skips_bad", False),
-        report=report,
-    ).run(images, rows)
+    skips_bad = settings.get("skips_bad", False)
+    results = Results(
+        recipe, cache, rows, skips_bad=skips_bad, report=report, warn=warn
+    )
+    passes = LocalPasses(recipe, cache, results, network, batch_size, None)
+    run_images(images, recipe, cache, results, passes, None)
     cache.close()
-    if bad:
-        warn_of_bad(bad, len(images))
-    return rows, network.batches, told
+    if results.bad:
+        warn_of_bad(results.bad, len(images))
+    return rows.values[0], network.batches, told
 
 
 @pytest.fixture
@@ -108,6 +111,55 @@ def test_what_is_also_stored_needs_no_pass_later(images, tmp_path):
     rows, batches, _ = run(images, tmp_path, outputs=(CORNER,))
     assert batches == []
     np.testing.assert_array_equal(rows, images[:, 0, 0])
+
+
+FLIPPED = (None, Flip(True, False), Flip(True, True))
+
+
+def corners(images):
+    return np.stack([images[:, 0, 0], images[:, 0, -1], images[:, -1, -1]])
+
+
+def test_the_row_of_an_image_is_the_mean_of_its_views(images):
+    rows, batches, _ = run(images, outputs=(CORNER,), views=FLIPPED)
+    np.testing.assert_allclose(rows, corners(images).mean(0, np.float32), rtol=1e-6)
+    assert batches == [4] * 7 + [2]
+
+
+def test_an_image_is_read_and_decoded_once_for_all_views(images, tmp_path, monkeypatch):
+    paths, read, decoded = [], [], []
+    for index, image in enumerate(images):
+        paths.append(str(tmp_path / f"{index}.png"))
+        Image.fromarray(image).save(paths[-1])
+    load, decode = together.load, together.decode
+    monkeypatch.setattr(together, "load", lambda *a: read.append(a) or load(*a))
+    monkeypatch.setattr(together, "decode", lambda *a: decoded.append(a) or decode(*a))
+    rows, _, _ = run(paths, outputs=(CORNER,), views=FLIPPED)
+    np.testing.assert_allclose(rows, corners(images).mean(0, np.float32), rtol=1e-6)
+    assert (len(read), len(decoded)) == (10, 10)
+
+
+def test_views_that_are_cached_already_are_not_computed_again(images, tmp_path):
+    run(images[:6], tmp_path, outputs=(CORNER,))
+    rows, batches, told = run(images, tmp_path, outputs=(CORNER,), views=FLIPPED)
+    np.testing.assert_allclose(rows, corners(images).mean(0, np.float32), rtol=1e-6)
+    assert sum(batches) == 30 - 6
+    assert told[-1][1:] == (6, 24)
+    again, batches, _ = run(images, tmp_path, outputs=(CORNER,), views=FLIPPED)
+    assert batches == []
+    np.testing.assert_array_equal(again, rows)
+
+
+def test_bad_and_repeated_images_count_once_for_all_views(images):
+    X = [images[0], b"no image", images[0], images[1]]
+    with pytest.warns(BadImageWarning, match="1 of 4") as caught:
+        rows, _, told = run(X, outputs=(CORNER,), views=FLIPPED, skips_bad=True)
+    assert len(caught) == 1
+    expected = corners(images).mean(0, np.float32)[[0, 0, 1]]
+    np.testing.assert_allclose(rows[[0, 2, 3]], expected, rtol=1e-6)
+    assert np.isnan(rows[1]).all()
+    assert sum(n for n, *_ in told) == 4 * 3
+    assert told[-1][1:] == (3, 6, 1)
 
 
 def test_other_settings_are_other_rows(images, tmp_path):
@@ -172,12 +224,12 @@ def test_the_next_batch_is_decoded_while_one_is_in_the_network(monkeypatch, n_th
             all_are_decoded.set()
         return decode(content, *settings)
 
-    def wait(self, pixels, outputs):
+    def wait(self, pixels):
         if n_threads == 1:
             assert len(seen) == 16 * (1 + len(self.batches)) or len(seen) == 40
         elif not self.batches:
             assert all_are_decoded.wait(60)
-        return compute(self, pixels, outputs)
+        return compute(self, pixels)
 
     monkeypatch.setattr(threads, "max_threads", lambda: n_threads)
     monkeypatch.setattr(together, "decode", note)
@@ -234,7 +286,7 @@ def test_a_bad_image_does_not_lose_the_batch_in_the_network(images, tmp_path):
 
 
 def test_a_failure_of_the_network_stores_nothing(images, tmp_path, monkeypatch):
-    def fail(self, pixels, outputs):
+    def fail(self, pixels):
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:

@@ -620,7 +620,8 @@ from skvgg._definition.architecture import Output
 from skvgg._store.cache import Cache
 from skvgg._extraction.recipe import Recipe
 from skvgg._extraction.local import LocalPasses
-from skvgg._extraction.run import Extraction
+from skvgg._extraction.results import Results, Rows
+from skvgg._extraction.run import run
 from skvgg._images import Framing
 rng = np.random.default_rng(0)
 small = Image.fromarray(rng.integers(0, 256, (75, 100, 3), np.uint8))
@@ -634,12 +635,13 @@ for i in range(60):
         file.write(stream.getvalue() + str(i).encode())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 recipe = Recipe((Output("mean", None),), (), Framing((224, 224), "stretch"), None)
-def compute(pixels, outputs):
+def compute(pixels):
     return [pixels.mean((1, 2)).astype(np.float32)]
-rows = np.empty((60, 3), np.float32)
-passes = LocalPasses(recipe, Cache(None), compute, 32, None)
-Extraction(recipe, Cache(None), passes, max_pixels=None, skips_bad=False,
-           report=lambda *_: None).run(paths, rows)
+cache = Cache(None)
+results = Results(recipe, cache, Rows(60, 3), skips_bad=False,
+                  report=lambda *_: None, warn=print)
+passes = LocalPasses(recipe, cache, results, compute, 32, None)
+run(paths, recipe, cache, results, passes, None)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((after - before) / 1e3)
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skvgg import VGG19Features, weights
-from skvgg._extraction.recipe import weights_fingerprint
+from skvgg._extraction.fitted_weights import weights_fingerprint
 from skvgg._runtime.tensorflow import quiet_log
 from skvgg._store.cache import Cache
 from skvgg.weights import _hed

@@ -15,7 +15,7 @@ from PIL import Image
 
 from skvgg import VGG19Classifier, VGG19Features
 from skvgg._definition.preprocessing import CAFFE
-from skvgg._extraction import job, workers
+from skvgg._extraction import extraction, workers
 from skvgg._runtime import processor
 from skvgg.exceptions import BadImageWarning
 from skvgg.weights import Source, TunedWeights, as_source
@@ -136,7 +136,7 @@ def test_without_a_context_none_means_no_workers(paths, sent):
 def test_all_workers_have_as_many_tasks_of_no_more_than_a_batch(paths, sent):
     for batch_size, sizes in ((32, [6, 6]), (4, [3] * 4), (1, [1] * 12)):
         small(batch_size=batch_size).transform(paths)
-        assert [len(task) for task in sent] == sizes
+        assert [len(items) for items, _ in sent] == sizes
         sent.clear()
 
 
@@ -144,11 +144,11 @@ def test_all_workers_have_as_many_tasks_of_no_more_than_a_batch(paths, sent):
 def test_what_the_memory_has_is_not_sent(paths, expected, sent, tmp_path):
     features = small(memory=tmp_path, batch_size=2)
     features.transform(paths[:7])
-    assert sum(map(len, sent)) == 7
+    assert sum(len(items) for items, _ in sent) == 7
     assert features.cache_info()[:3] == (0, 7, 7)
     sent.clear()
     assert_close(features.transform(paths), expected)
-    assert sorted(i for task in sent for i in task) == [*range(7, 12)]
+    assert sorted(i for items, _ in sent for i in items) == [*range(7, 12)]
     sent.clear()
     assert_close(features.transform(paths), expected)
     assert not sent
@@ -179,7 +179,7 @@ def test_a_duplicate_is_sent_once(paths, expected, sent):
     order = [0, 1, 0, 2, 2, 0]
     rows = small().transform([paths[i] for i in order])
     assert_close(rows, expected[order])
-    assert sum(map(len, sent)) == 3
+    assert sum(len(items) for items, _ in sent) == 3
 
 
 def tasks_of(features, images):
@@ -281,7 +281,9 @@ def test_a_worker_that_sees_another_file_gives_no_row(paths, tmp_path, monkeypat
 
 @pytest.mark.usefixtures("in_threads")
 def test_a_worker_of_another_version_is_refused(paths, monkeypatch):
-    meanwhile(monkeypatch, lambda: monkeypatch.setattr(job, "FORWARD_VERSION", -1))
+    meanwhile(
+        monkeypatch, lambda: monkeypatch.setattr(extraction, "FORWARD_VERSION", -1)
+    )
     with pytest.raises(RuntimeError, match=r"Worker '.*' .* version -1; .*Install"):
         small().transform(paths)
 
@@ -361,7 +363,7 @@ def test_fine_tuning_takes_workers_for_the_frozen_layers(paths, sent):
     y = np.arange(12) % 2
     settings = {"image_size": 32, "random_state": 0, "max_iter": 1}
     model = VGG19Classifier(None, trainable="block5", **settings).fit(paths, y)
-    assert sum(map(len, sent)) == 12
+    assert sum(len(items) for items, _ in sent) == 12
     with parallel_config(n_jobs=1):
         alone = VGG19Classifier(None, trainable="block5", **settings).fit(paths, y)
         expected = model.predict_proba(paths)

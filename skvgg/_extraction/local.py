@@ -5,26 +5,21 @@ This module does not depend on estimators or TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from skvgg._definition.architecture import Output
-from skvgg._extraction.ledger import Ledger
-from skvgg._extraction.recipe import Recipe
+from skvgg._extraction.recipe import Recipe, Unit
+from skvgg._extraction.results import Results
 from skvgg._images import Content, decode_together
 from skvgg._runtime.interrupt import stoppable
 from skvgg._runtime.threads import threads
 from skvgg._store.cache import Cache
-
-#: Takes pixels of shape (n, height, width, 3); returns an array of shape
-#: (n, n_features) for each output.
-Compute = Callable[[np.ndarray, Sequence[Output]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -36,31 +31,57 @@ class Shortcut:
     recipe : Recipe
         The other recipe, all of whose outputs are needed.
     compute : callable
-        Takes an array for each of these outputs; returns an array for each requested
-        output.
+        Takes an array for each of these outputs; returns an array for each output of
+        the run.
     """
 
     recipe: Recipe
-    compute: Callable[[list[np.ndarray], Sequence[Output]], list[np.ndarray]]
+    compute: Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
-@dataclass(frozen=True)
+@dataclass
+class _Queue:
+    """What waits for one kind of pass: images and views, digests, and inputs."""
+
+    compute: Callable[..., list[np.ndarray]]
+    stack: Callable[[Sequence[Any]], Any]
+    units: list[Unit] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)
+
+    def add(self, unit: Unit, digest: bytes, more: Any) -> None:
+        self.units.append(unit)
+        self.digests.append(digest)
+        self.inputs.append(more)
+
+    def take(self) -> tuple[list[Unit], list[bytes], Any]:
+        """Empty the queue; return units, digests and the batch."""
+        taken = self.units, self.digests, self.stack(self.inputs)
+        self.units, self.digests, self.inputs = [], [], []
+        return taken
+
+
 class LocalPasses:
-    """Passes in this process.
+    """Passes in this process: a context manager that accepts images.
 
     While a batch is in the network, other threads read, look up and decode the next
     one: Pillow, hashing and TensorFlow release the GIL. If only one thread is allowed,
-    everything runs sequentially.
+    everything runs sequentially. When the context exits, all images have gone through
+    the network. Even after an error, the results of the current batch are kept; but not
+    after Ctrl-C, which ends it after a layer.
 
-    Attributes
+    Parameters
     ----------
     recipe : Recipe
-        How rows are computed from an image.
+        How outputs are computed from an image.
     cache : Cache
         Where the shortcut looks up outputs.
+    results : Results
+        Receives the outputs.
     compute : callable
-        The network; called only if an image has to go through it, from another thread,
-        one batch at a time.
+        The network: takes pixels of shape (n, height, width, 3) and returns an array of
+        shape (n, n_features) for each output. It is called only if an image has to go
+        through it, from another thread, one batch at a time.
     batch_size : int
         Number of images that go through the network together.
     max_pixels : int or None
@@ -69,132 +90,112 @@ class LocalPasses:
         A faster pass for images with cached outputs.
     """
 
-    recipe: Recipe
-    cache: Cache
-    compute: Compute
-    batch_size: int
-    max_pixels: int | None
-    shortcut: Shortcut | None = None
+    def __init__(
+        self,
+        recipe: Recipe,
+        cache: Cache,
+        results: Results,
+        compute: Callable[[np.ndarray], list[np.ndarray]],
+        batch_size: int,
+        max_pixels: int | None,
+        shortcut: Shortcut | None = None,
+    ) -> None:
+        self._recipe = recipe
+        self._cache = cache
+        self._results = results
+        self._batch_size = batch_size
+        self._max_pixels = max_pixels
+        self._shortcut = shortcut
+        self._decoded = _Queue(compute, np.stack)
+        self._stored = _Queue(
+            shortcut.compute if shortcut else compute,
+            lambda rows: [np.stack(part) for part in zip(*rows, strict=True)],
+        )
+        self._stop = Event()
+        self._running: tuple[list[Unit], list[bytes], Future[Any]] | None = None
+        self._network: Executor
+        self._stack = ExitStack()
 
-    @contextmanager
-    def begun(self, ledger: Ledger, readers: Executor) -> Iterator[_LocalRun]:
-        """Accept images; on exit, wait until all have gone through the network.
+    def __enter__(self) -> Self:
+        self._network = self._stack.enter_context(threads(1))
+        return self
 
-        Even after an error, the results of the current batch are kept; but not after
-        Ctrl-C, which ends it after a layer.
-        """
-        with threads(1) as network:
-            run = _LocalRun(self, ledger, readers, network)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stack:
             try:
-                yield run
-                run.send_rest()
+                if kind is None:
+                    self._send(self._decoded)
+                    self._send(self._stored)
+                elif issubclass(kind, KeyboardInterrupt):
+                    self._interrupt()
             except KeyboardInterrupt:
-                run.stop()
+                self._interrupt()
                 raise
             finally:
-                run.take()
+                self._finish()
 
-
-class _LocalRun:
-    """The passes of one run."""
-
-    def __init__(
-        self, passes: LocalPasses, ledger: Ledger, readers: Executor, network: Executor
+    def add(
+        self, contents: Mapping[int, Content], units: Sequence[Unit], readers: Executor
     ) -> None:
-        self._passes = passes
-        self._ledger = ledger
-        self._readers = readers
-        self._network = network
-        self._stop = Event()
-        self._waiting: list[tuple[int, bytes, np.ndarray]] = []
-        self._waiting_stored: list[tuple[int, bytes, list[np.ndarray]]] = []
-        self._in_network: tuple[Sequence[int], Sequence[bytes], Future[Any]] | None = (
-            None
-        )
-
-    def add(self, contents: dict[int, Content]) -> None:
-        """Add images, by index."""
-        self._decode(self._take_shortcut(contents))
-
-    def _take_shortcut(self, contents: dict[int, Content]) -> dict[int, Content]:
-        """Send images with cached outputs on the shortcut; return the others."""
-        shortcut = self._passes.shortcut
-        if shortcut is None:
-            return contents
-        digests = {index: content.digest for index, content in contents.items()}
-        found = shortcut.recipe.look_up(self._passes.cache, digests)
-        left = {}
-        for index, content in contents.items():
-            if index not in found:
-                left[index] = content
-                continue
-            self._waiting_stored.append((index, content.digest, found[index]))
-            if len(self._waiting_stored) == self._passes.batch_size:
-                self._send_stored(shortcut)
-        return left
-
-    def _decode(self, contents: dict[int, Content]) -> None:
-        """Decode images; send full batches into the network."""
-        ledger, recipe = self._ledger, self._passes.recipe
-        max_pixels = self._passes.max_pixels
-        decoded = decode_together(contents, recipe.framing, max_pixels, self._readers)
-        for index, content in contents.items():
-            with ledger.noting():
+        """Add views of images; `contents` has their images, by index."""
+        if self._shortcut is not None:
+            units = self._take_shortcut(self._shortcut, contents, units)
+        views: dict[int, list[int]] = {}
+        for index, view in units:
+            views.setdefault(index, []).append(view)
+        needed = {index: contents[index] for index in views}
+        framing = self._recipe.framing
+        decoded = decode_together(needed, framing, self._max_pixels, readers)
+        for index, content in needed.items():
+            with self._results.recording_errors():
                 pixels = decoded.pop(index).result()
-                ledger.warn_once(content.warnings)
-                if recipe.view is not None:
-                    pixels = recipe.view(pixels, content.digest)
-                self._waiting.append((index, content.digest, pixels))
-            if index in ledger.bad:
-                ledger.count(bad=1)
-            if len(self._waiting) == self._passes.batch_size:
-                self._send()
+                self._results.warn_once(content.warnings)
+                for place in views[index]:
+                    change = self._recipe.views[place]
+                    seen = pixels if change is None else change(pixels, content.digest)
+                    self._put(self._decoded, (index, place), content.digest, seen)
 
-    def send_rest(self) -> None:
-        """Send the last, incomplete batches."""
-        self._send()
-        if self._passes.shortcut is not None:
-            self._send_stored(self._passes.shortcut)
+    def _take_shortcut(
+        self,
+        shortcut: Shortcut,
+        contents: Mapping[int, Content],
+        units: Sequence[Unit],
+    ) -> list[Unit]:
+        """Send views with cached outputs on the shortcut; return the others."""
+        digests = {unit: contents[unit[0]].digest for unit in units}
+        keys = {u: shortcut.recipe.keys(digest, u[1]) for u, digest in digests.items()}
+        found = shortcut.recipe.look_up(self._cache, keys)
+        for unit, rows in found.items():
+            self._put(self._stored, unit, digests[unit], rows)
+        return [unit for unit in units if unit not in found]
 
-    def _send(self) -> None:
-        """Send the waiting images into the network, after the previous batch."""
-        self.take()
-        if not self._waiting:
-            return
-        indices, digests, pixels = zip(*self._waiting, strict=True)
-        self._waiting = []
-        batch, outputs = np.stack(pixels), self._passes.recipe.all_outputs
-        compute = stoppable(self._passes.compute, self._stop)
-        blocks = self._network.submit(compute, batch, outputs)
-        self._in_network = (indices, digests, blocks)
+    def _put(self, queue: _Queue, unit: Unit, digest: bytes, inputs: Any) -> None:
+        queue.add(unit, digest, inputs)
+        if len(queue.units) == self._batch_size:
+            self._send(queue)
 
-    def _send_stored(self, shortcut: Shortcut) -> None:
-        """Do the same for images with cached outputs."""
-        self.take()
-        if not self._waiting_stored:
-            return
-        indices, digests, stored = zip(*self._waiting_stored, strict=True)
-        self._waiting_stored = []
-        batch = [np.stack(some) for some in zip(*stored, strict=True)]
-        outputs = self._passes.recipe.all_outputs
-        compute = stoppable(shortcut.compute, self._stop)
-        blocks = self._network.submit(compute, batch, outputs)
-        self._in_network = (indices, digests, blocks)
+    def _send(self, queue: _Queue) -> None:
+        """Send what waits into the network, after the previous batch."""
+        self._finish()
+        if queue.units:
+            units, digests, batch = queue.take()
+            compute = stoppable(queue.compute, self._stop)
+            self._running = units, digests, self._network.submit(compute, batch)
 
-    def take(self) -> None:
+    def _finish(self) -> None:
         """Wait for the current batch, and pass on its results."""
-        if self._in_network is None:
+        if self._running is None:
             return
-        indices, digests, future = self._in_network
-        self._in_network = None
+        units, digests, future = self._running
+        self._running = None
         try:
             blocks = future.result()
         except KeyboardInterrupt:
-            self.stop()
+            self._interrupt()
             raise
-        self._ledger.computed(indices, digests, blocks)
+        self._results.add_computed(units, digests, blocks)
 
-    def stop(self) -> None:
+    def _interrupt(self) -> None:
         """End the current batch after a layer, and drop its results."""
         self._stop.set()
-        self._in_network = None
+        self._running = None

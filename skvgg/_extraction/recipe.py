@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from skvgg import weights
 from skvgg._definition.architecture import (
     LAYER_NAMES,
     PIXELS,
@@ -21,6 +19,9 @@ from skvgg._extraction.views import View
 from skvgg._images import Framing
 from skvgg._runtime.warn import warn_once
 from skvgg._store.cache import Cache
+
+#: An image, by its index in X, and one of its views, by its place in `Recipe.views`.
+Unit = tuple[int, int]
 
 #: The dtypes of resized images.
 _PIXEL_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
@@ -40,8 +41,8 @@ class Recipe:
         How images are resized.
     network_key : hashable
         The network and everything else that a row depends on; compared by its ``repr``.
-    view : View or None
-        The view of the resized image; None for the image itself.
+    views : tuple of View or None
+        The views of the resized image; None is the image itself.
     map_dtype : {"float32", "float16"}
         The dtype of stored maps; see :meth:`to_stored`.
     """
@@ -50,7 +51,7 @@ class Recipe:
     also_stored: tuple[Output, ...]
     framing: Framing
     network_key: Hashable
-    view: View | None = None
+    views: tuple[View | None, ...] = (None,)
     map_dtype: str = "float32"
 
     @cached_property
@@ -59,43 +60,40 @@ class Recipe:
         return tuple(dict.fromkeys(self.outputs + self.also_stored))
 
     @cached_property
-    def _prefixes(self) -> dict[Output, bytes]:
+    def _prefixes(self) -> dict[tuple[Output, int], bytes]:
         return {
-            output: repr(self._identity(output)).encode() for output in self.all_outputs
+            (output, place): repr(self._identity(output, view)).encode()
+            for output in self.all_outputs
+            for place, view in enumerate(self.views)
         }
 
-    def _identity(self, output: Output) -> tuple[object, ...]:
+    def _identity(self, output: Output, view: View | None) -> tuple[object, ...]:
         """Return everything that a row depends on besides the content of the image."""
         identity: tuple[object, ...] = (output, self.framing, self.network_key)
-        if self.view is not None:
-            identity += (self.view,)
+        if view is not None:
+            identity += (view,)
         if self.map_dtype != "float32" and output.is_map:
             identity += (self.map_dtype,)
         return identity
 
     def to_stored(self, output: Output, row: np.ndarray) -> np.ndarray:
-        """Return a row as it is stored: maps as `map_dtype`, unless they overflow."""
-        if self.map_dtype == "float32" or not output.is_map:
-            return row
-        if np.abs(row).max(initial=0) > np.finfo(self.map_dtype).max:
-            return row
-        return row.astype(self.map_dtype)
+        """Return a row as it is stored."""
+        return to_stored(output, row, self.map_dtype)
 
     def look_up(
-        self, cache: Cache, digests: Mapping[int, bytes]
-    ) -> dict[int, list[np.ndarray]]:
-        """Return the cached outputs of the contents that have all of them, by index.
+        self, cache: Cache, keys: Mapping[Unit, Sequence[bytes]]
+    ) -> dict[Unit, list[np.ndarray]]:
+        """Return the cached outputs of the images and views that have all of them.
 
         A store may hold anything under a key. Rows of a wrong form are missing rows.
         """
-        keys = {index: self.keys(digest) for index, digest in digests.items()}
-        found = cache.get([key for some in keys.values() for key in some])
+        found = cache.get([key for wanted in keys.values() for key in wanted])
         complete = {}
-        for index, some in keys.items():
-            rows = [found[key] for key in some if key in found]
-            if len(rows) == len(some):
+        for unit, wanted in keys.items():
+            rows = [found[key] for key in wanted if key in found]
+            if len(rows) == len(wanted):
                 if all(map(self._fits, self.outputs, rows)):
-                    complete[index] = rows
+                    complete[unit] = rows
                 else:
                     _warn_of_form(cache)
         return complete
@@ -114,15 +112,24 @@ class Recipe:
             n_features(output.layer, size, output.pooling),
         )
 
-    def keys(self, digest: bytes) -> list[bytes]:
-        """Return the keys of the outputs that make up the row of a content."""
-        return [self.key(digest, output) for output in self.outputs]
+    def keys(self, digest: bytes, view: int = 0) -> list[bytes]:
+        """Return the keys of the outputs of a view, given by its place in `views`."""
+        return [self.key(digest, output, view) for output in self.outputs]
 
-    def key(self, digest: bytes, output: Output) -> bytes:
-        """Return the key of an output of a content."""
+    def key(self, digest: bytes, output: Output, view: int = 0) -> bytes:
+        """Return the key of one output."""
         key = hashlib.blake2b(digest, digest_size=20)
-        key.update(self._prefixes[output])
+        key.update(self._prefixes[output, view])
         return key.digest()
+
+
+def to_stored(output: Output, row: np.ndarray, map_dtype: str) -> np.ndarray:
+    """Return a row as it is stored: maps as `map_dtype`, unless they overflow."""
+    if map_dtype == "float32" or not output.is_map:
+        return row
+    if np.abs(row).max(initial=0) > np.finfo(map_dtype).max:
+        return row
+    return row.astype(map_dtype)
 
 
 def _warn_of_form(cache: Cache) -> None:
@@ -132,23 +139,3 @@ def _warn_of_form(cache: Cache) -> None:
         "write. They are recomputed and replaced."
     )
     warn_once(where, "form", message)
-
-
-def weights_fingerprint(source: weights.Source, cache: Cache) -> str:
-    """Return the fingerprint of weights; read their file only if it is not cached.
-
-    A file is identified by its path, inode, size and times of change.
-    """
-    source = source.pinned()  # what is cached belongs to this identity
-    if not source.takes_reading:
-        return source.fingerprint()
-    version = weights.FINGERPRINT_VERSION
-    identity = repr(("weights", version, source.identify()))
-    key = hashlib.blake2b(identity.encode(), digest_size=20).digest()
-    known = cache.get([key])
-    text = known[key].tobytes().decode("ascii", "replace") if key in known else ""
-    if re.fullmatch(r"[ -~]+", text):
-        return text
-    fingerprint = source.fingerprint()
-    cache.put({key: np.frombuffer(fingerprint.encode(), np.uint8)})
-    return fingerprint

@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 import skvgg
-from skvgg._extraction.ledger import Ledger
+from skvgg._extraction.recipe import Unit
+from skvgg._extraction.results import Results
 from skvgg._images import Content
 from skvgg.exceptions import (
     ImageError,
@@ -43,9 +43,9 @@ class Done:
     Attributes
     ----------
     worker : str
-                Name of the worker.
-    keys : dict of int to list of bytes
-        Keys of the outputs of each image, by index.
+        Name of the worker.
+    keys : dict of (int, int) to list of bytes
+        Keys of the outputs of each image and view.
     arrays : dict of bytes to ndarray
         All outputs by key, in their stored form.
     bad : dict of int to ImageError
@@ -57,15 +57,17 @@ class Done:
     """
 
     worker: str
-    keys: dict[int, list[bytes]]
+    keys: dict[Unit, list[bytes]]
     arrays: dict[bytes, np.ndarray]
     bad: dict[int, ImageError]
     unseen: dict[int, ImageError]
     warnings: list[Warning | str]
 
 
-#: Takes images by index, as paths, bytes or arrays.
-Work = Callable[[dict[int, Any]], Done]
+#: Takes images by index, as paths, bytes or arrays, and the views that are wanted.
+Work = Callable[[dict[int, Any], list[Unit]], Done]
+#: The arguments of one call.
+Task = tuple[dict[int, Any], list[Unit]]
 
 
 def uses_workers(n_jobs: int | None) -> bool:
@@ -104,52 +106,56 @@ def split_unseen(
     return seen, unseen
 
 
-@dataclass(frozen=True)
 class WorkerPasses:
-    """Passes in the workers of joblib's backend.
+    """Passes in the workers of joblib's backend: a context manager that accepts images.
 
-    Paths, bytes and arrays are sent to the workers, and rows are returned.
+    Paths, bytes and arrays are sent to the workers when the context exits, and outputs
+    are returned.
 
-    Attributes
+    Parameters
     ----------
     work : callable
         The function that workers apply to images; it is pickled.
+    results : Results
+        Receives the outputs.
     n_jobs : int or None
         As :class:`joblib.Parallel` takes it.
     batch_size : int
         Maximum number of images that are sent together.
     """
 
-    work: Work
-    n_jobs: int | None
-    batch_size: int
+    def __init__(
+        self, work: Work, results: Results, n_jobs: int | None, batch_size: int
+    ) -> None:
+        self._work = work
+        self._results = results
+        self._n_jobs = n_jobs
+        self._batch_size = batch_size
+        self._paths: dict[int, str | bytes | None] = {}
+        self._items: dict[int, Any] = {}
+        self._views: dict[int, list[int]] = {}
+        self._errors: dict[int, Exception] = {}
 
-    @contextmanager
-    def begun(self, ledger: Ledger, readers: Executor) -> Iterator[_WorkerRun]:
-        """Collect images; on exit, send them to workers and collect the results."""
-        run = _WorkerRun(self, ledger)
-        yield run
-        run.send()
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._items:
+            self._send()
 
-@dataclass
-class _WorkerRun:
-    """The passes of one run."""
+    def add(
+        self, contents: Mapping[int, Content], units: Sequence[Unit], readers: Executor
+    ) -> None:
+        """Add views of images; images that are files are sent as paths."""
+        for index, view in units:
+            self._views.setdefault(index, []).append(view)
+        for index in dict.fromkeys(index for index, _ in units):
+            content = contents[index]
+            self._paths[index] = content.path
+            self._results.warn_once(content.warnings)  # PIL images are decoded already
+            self._items[index] = content.data if content.file is None else content.file
 
-    passes: WorkerPasses
-    ledger: Ledger
-    paths: dict[int, str | bytes | None] = field(default_factory=dict)
-    items: dict[int, Any] = field(default_factory=dict)
-    errors: dict[int, Exception] = field(default_factory=dict)
-
-    def add(self, contents: dict[int, Content]) -> None:
-        """Collect images by index; images that are files are sent as paths."""
-        for index, content in contents.items():
-            self.paths[index] = content.path
-            self.ledger.warn_once(content.warnings)  # PIL images are decoded already
-            self.items[index] = content.data if content.file is None else content.file
-
-    def send(self) -> None:
+    def _send(self) -> None:
         """Send all images and store the results as they arrive.
 
         Raises
@@ -160,81 +166,77 @@ class _WorkerRun:
         RuntimeError
             If the backend loses tasks.
         """
-        if not self.items:
-            return
-        passes, left = self.passes, set(self.items)
-        for done in _results(passes.work, self._tasks(), passes.n_jobs):
+        left = set(self._items)
+        for done in _results(self._work, self._tasks(), self._n_jobs):
             self._take(done)
-            left -= done.keys.keys() | done.bad.keys() | done.unseen.keys()
-        if self.errors:
-            raise self.errors[min(self.errors)]
+            left -= {index for index, _ in done.keys} | {*done.bad, *done.unseen}
+        if self._errors:
+            raise self._errors[min(self._errors)]
         if left:
-            first = describe_image(min(left), self.paths[min(left)])
+            first = describe_image(min(left), self._paths[min(left)])
             raise RuntimeError(
                 f"joblib's backend returned no result for {len(left)} image(s), first "
                 f"{first}. Try again, or use another backend."
             )
 
-    def _tasks(self) -> Iterator[dict[int, Any]]:
-        """Yield the images of each task, by index."""
-        left = iter(self.items.items())
+    def _tasks(self) -> Iterator[Task]:
+        """Yield the images of each task, and which views are wanted."""
+        left = iter(self._items.items())
         n_together = self._n_together()
-        while not self.errors and (some := dict(islice(left, n_together))):
-            yield some
+        while not self._errors and (items := dict(islice(left, n_together))):
+            yield items, [(i, view) for i in items for view in self._views[i]]
 
     def _n_together(self) -> int:
         """Return the number of images per task that balances the tasks of workers."""
-        n_workers = effective_n_jobs(self.passes.n_jobs)
-        n_of_each = -(-len(self.items) // n_workers)
-        n_tasks_of_each = max(-(-n_of_each // self.passes.batch_size), 1)
+        n_workers = effective_n_jobs(self._n_jobs)
+        n_of_each = -(-len(self._items) // n_workers)
+        n_tasks_of_each = max(-(-n_of_each // self._batch_size), 1)
         return max(-(-n_of_each // n_tasks_of_each), 1)
 
     def _take(self, done: Done) -> None:
         """Check and store the results of a worker."""
+        results = self._results
         # The worker was given absolute paths; messages name those of the user.
-        self.ledger.warn_once(map(self._of_user, done.warnings))
+        results.warn_once(map(self._of_user, done.warnings))
         for index, error in done.bad.items():
-            if not self.ledger.note(self._of_user(error)):
-                self.errors[index] = self._of_user(error)
+            if not results.record(self._of_user(error)):
+                self._errors[index] = self._of_user(error)
         for index, error in done.unseen.items():
-            self.errors[index] = self._of_user(error)
-        changed = [i for i, keys in done.keys.items() if keys != self.ledger.keys[i]]
-        for index in changed:
-            self.errors[index] = ImageError(
+            self._errors[index] = self._of_user(error)
+        changed = [u for u, keys in done.keys.items() if keys != results.keys[u]]
+        for index, _ in changed:
+            self._errors[index] = ImageError(
                 index,
-                self.paths[index],
+                self._paths[index],
                 f"another image on worker {done.worker} than in the main process: the "
                 "file has changed, or the worker has another file under this path",
                 "Try again, use a folder that all workers share, or pass the bytes of "
                 "files.",
             )
         if not changed:
-            good = [index for index in done.keys if index not in done.bad]
-            self.ledger.came_home(good, done.arrays)
-        self.ledger.count(bad=sum(index in self.ledger.bad for index in done.bad))
+            good = [unit for unit in done.keys if unit[0] not in done.bad]
+            results.add_stored(good, done.arrays)
 
     def _of_user(self, problem: Any) -> Any:
         """Return an error or a warning with the path that the user has given."""
         if not isinstance(problem, ImageError | ImageWarning):
             return problem
-        return problem.of(problem.index, self.paths[problem.index])
+        return problem.of(problem.index, self._paths[problem.index])
 
 
-def _do(work: Work, items: dict[int, Any]) -> Done:
+def _do(work: Work, items: dict[int, Any], units: list[Unit]) -> Done:
     """Run a task. The function is an argument, so that Dask can send it once."""
-    return work(items)
+    return work(items, units)
 
 
-def _results(
-    work: Work, tasks: Iterator[dict[int, Any]], n_jobs: int | None
-) -> Iterator[Done]:
+def _results(work: Work, tasks: Iterator[Task], n_jobs: int | None) -> Iterator[Done]:
     """Yield the results of tasks as they are completed, or in groups."""
     backend, _ = get_active_backend()
     n_workers = effective_n_jobs(n_jobs)
     if hasattr(backend, "client"):
         yield from _results_of_dask(backend, work, tasks, n_workers)
         return
-    calls = (delayed(_do)(work, items) for items in tasks)
+    calls = (delayed(_do)(work, *task) for task in tasks)
     try:
         parallel = Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
     except ValueError:  # unsupported by some backends, such as Ray's and Spark's
@@ -248,7 +250,7 @@ def _results(
 
 
 def _results_of_dask(
-    backend: Any, work: Work, tasks: Iterator[dict[int, Any]], n_workers: int
+    backend: Any, work: Work, tasks: Iterator[Task], n_workers: int
 ) -> Iterator[Done]:
     """Yield the results of tasks of joblib's Dask backend as they are completed.
 
@@ -271,8 +273,8 @@ def _results_of_dask(
     running = as_completed()
 
     def send(n: int) -> None:
-        for items in islice(tasks, n):
-            running.add(client.submit(_do, there, items, pure=False))
+        for task in islice(tasks, n):
+            running.add(client.submit(_do, there, *task, pure=False))
 
     with backend.retrieval_context():  # lets a worker run other tasks meanwhile
         send(_TASKS_IN_A_GROUP * n_workers)

@@ -29,8 +29,9 @@ from skvgg._definition.architecture import (
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
-from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
-from skvgg._extraction.recipe import weights_fingerprint
+from skvgg._extraction.extraction import Extraction, extraction_of
+from skvgg._extraction.fitted_weights import source_of, weights_fingerprint
+from skvgg._extraction.network_pass import MAP_DTYPE, TrainedOn
 from skvgg._extraction.settings import Settings, expand_layers
 from skvgg._extraction.views import FLIPS, View, make_views
 from skvgg._finetune.heads import few_threads, linear_loss
@@ -53,7 +54,7 @@ from skvgg._head.targets import Figures, Targets
 from skvgg._images import Images, Interpolation, Resize, as_images
 from skvgg._network.precision import PRECISIONS, computed_in, tensor_float_32
 from skvgg._network.registry import share
-from skvgg._runtime.progress import progress_bar
+from skvgg._runtime.progress import progress_bar, sharing
 from skvgg._runtime.seed import draw_seed
 from skvgg._runtime.tensorflow import eagerly
 from skvgg._runtime.warn import warn
@@ -438,19 +439,12 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             n_bytes = 1 if plan.start_layer is None else n_bytes  # pixels
             n_maps = len(images) * len(views)
             check_disk(folder, n_maps * math.prod(shape) * n_bytes, cache)
-        keys = []
-        for view in views:
-            job = Job(
-                self,
-                settings,
-                source,
-                cache,
-                fingerprint,
-                view=view,
-                map_dtype=MAP_DTYPE,
-                bar=bar,
-            )
-            keys.append(job.keys(images))
+        precision = computed_in(settings.precision)
+        extraction = Extraction(
+            settings, source, fingerprint, precision, tuple(views), MAP_DTYPE
+        )
+        with sharing(bar, len(images) * len(views)):
+            keys = extraction.keys(images, cache, self)
         return Stored(cache, keys, shape)
 
     # The head
@@ -636,8 +630,15 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         images = as_images(X, None, check_items=True)
         views = self.averaged_views()
-        rows = self.features_._transform_views(images, views, self._trained_on)
-        outputs = [getattr(self.head_, method)(some) for some in rows]
+        features = self.features_
+        source = source_of(features)
+        settings = Settings.of(features, source)
+        with closing(Cache(features.memory)) as cache:
+            extraction = extraction_of(
+                features, settings, source, cache, views, self._trained_on
+            )
+            rows = extraction.rows(images, cache, features, averages=False)
+        outputs = [getattr(self.head_, method)(part) for part in rows]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
     def to_features(

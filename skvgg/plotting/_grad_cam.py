@@ -22,6 +22,7 @@ from skvgg._definition.architecture import (
 )
 from skvgg._definition.names import did_you_mean
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
+from skvgg._extraction.fitted_weights import checked_source, source_of
 from skvgg._extraction.settings import Settings
 from skvgg._extraction.views import FixedView
 from skvgg._images import as_images, decode, load
@@ -164,7 +165,7 @@ class ViewedImage:
 
 
 def _settings_of(features: VGG19Features) -> Settings:
-    return Settings.of(features, features._source())
+    return Settings.of(features, source_of(features))
 
 
 def _is_reached(name: str, layer: str) -> bool:
@@ -174,7 +175,7 @@ def _is_reached(name: str, layer: str) -> bool:
 def _load_network(
     features: VGG19Features, settings: Settings
 ) -> tuple[VGG19, Preprocessing]:
-    source = features._checked_source()
+    source = checked_source(features)
     layers = [output.layer for output in settings.outputs]
     network = get_network(
         features,
