@@ -15,8 +15,6 @@ from sklearn.utils.validation import _check_y
 
 from skvgg._definition.architecture import PoolingLike
 from skvgg._finetune.base import BaseVGG19
-from skvgg._finetune.heads import fit_linear_classifier, fit_linear_regressor
-from skvgg._head.targets import ClassTargets, NumberTargets, Targets
 from skvgg._images import Interpolation, Resize
 from skvgg._typing import (
     Augment,
@@ -28,7 +26,7 @@ from skvgg._typing import (
     RandomState,
     TrainingPrecision,
 )
-from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor, weights_of_classes
+from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 from skvgg.weights import WeightsLike
 
 __all__ = ["VGG19Classifier", "VGG19Regressor"]
@@ -202,6 +200,8 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
 
     classes_: np.ndarray
 
+    _make_head = TFLearnMLPClassifier
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseVGG19._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -323,32 +323,6 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         y = _check_y(column_or_1d(y, warn=True), estimator=self)
         check_classification_targets(y)
         return y
-
-    def _learn_targets(self, y: np.ndarray) -> ClassTargets:
-        return ClassTargets(np.unique(y))
-
-    def _get_targets(self) -> ClassTargets:
-        return ClassTargets(self.classes_)
-
-    def _keep_targets(self, targets: Any) -> None:
-        self.classes_ = targets.classes
-
-    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
-        if self.class_weight is None:
-            return 1.0
-        return weights_of_classes(self.class_weight, y, targets.classes)
-
-    def _fit_linear(
-        self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
-    ) -> tuple[TFLearnMLPClassifier, list[float]]:
-        y = self._to_labels(Y, targets)
-        return fit_linear_classifier(X, y, w, first, targets, self.seed_)
-
-    def _make_head(self, **params: Any) -> TFLearnMLPClassifier:
-        return TFLearnMLPClassifier(**params)
-
-    def _to_labels(self, Y: np.ndarray, targets: Any) -> np.ndarray:
-        return targets.decode(Y)
 
 
 class VGG19Regressor(RegressorMixin, BaseVGG19):
@@ -514,6 +488,8 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
 
     n_outputs_: int
 
+    _make_head = TFLearnMLPRegressor
+
     def predict(self, X: ImagesLike) -> np.ndarray:
         """Return the predicted targets of each image.
 
@@ -534,27 +510,6 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return y
-
-    def _learn_targets(self, y: np.ndarray) -> NumberTargets:
-        return NumberTargets(None if y.ndim == 1 else y.shape[1])
-
-    def _get_targets(self) -> NumberTargets:
-        return NumberTargets(None if self._y_is_1d else self.n_outputs_)
-
-    def _keep_targets(self, targets: Any) -> None:
-        self._y_is_1d = targets.n_outputs is None
-        self.n_outputs_ = targets.n_outputs or 1
-
-    def _fit_linear(
-        self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
-    ) -> tuple[TFLearnMLPRegressor, list[float]]:
-        return fit_linear_regressor(X, Y, w, first, targets, self.seed_)
-
-    def _make_head(self, **params: Any) -> TFLearnMLPRegressor:
-        return TFLearnMLPRegressor(**params)
-
-    def _to_labels(self, Y: np.ndarray, targets: Targets) -> np.ndarray:
-        return Y[:, 0] if Y.shape[1] == 1 else Y
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -18,16 +18,23 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from skvgg._finetune.tune import warm_up_and_fall
 
-from skvgg import VGG19Classifier, VGG19Features, VGG19Regressor, weights
+from skvgg import (
+    TFLearnMLPClassifier,
+    VGG19Classifier,
+    VGG19Features,
+    VGG19Regressor,
+    weights,
+)
 from skvgg._definition.architecture import Output, parameter_shapes
 from skvgg._extraction import views
 from skvgg._extraction.recipe import Recipe
-from skvgg._finetune import base, stored
-from skvgg._finetune.heads import fit_linear_classifier
+from skvgg._finetune import stored, tune
+from skvgg._finetune.heads import fit_linear_head
 from skvgg._finetune.plan import Plan
-from skvgg._finetune.task import warm_up_and_fall
 from skvgg._head.targets import ClassTargets
+from skvgg._head.training import Samples
 from skvgg._network import vgg19
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 from skvgg.exceptions import BadImageWarning
@@ -350,13 +357,13 @@ def test_a_graph_of_the_user_does_not_matter(cuts):
 @pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
 def test_a_gpu_rounds_products_in_training_only_if_asked(cuts, monkeypatch, precision):
     switches = []
-    within = base.tensor_float_32
+    within = tune.tensor_float_32
 
     def note(enabled):
         switches.append(enabled)
         return within(enabled)
 
-    monkeypatch.setattr(base, "tensor_float_32", note)
+    monkeypatch.setattr(tune, "tensor_float_32", note)
     small(precision=precision, max_iter=1).fit(*cuts)
     assert switches == [precision == "tensorfloat32"]
 
@@ -540,8 +547,10 @@ def test_a_linear_head_predicts_features_far_from_zero_as_others(n_classes):
     X, y = load_iris(return_X_y=True)
     X, y = X[y < n_classes], y[y < n_classes]
     targets, w = ClassTargets(np.arange(n_classes)), np.ones(len(y))
-    near, _ = fit_linear_classifier(X, y, w, len(y), targets, 0)
-    far, _ = fit_linear_classifier(X + 1e7, y, w, len(y), targets, 0)
+    near, far = TFLearnMLPClassifier(()), TFLearnMLPClassifier(())
+    for head, rows in ((near, X), (far, X + 1e7)):
+        samples = Samples(rows, targets.encode(y), w)
+        fit_linear_head(head, samples, len(y), targets, 0)
     np.testing.assert_allclose(
         far.predict_proba(X + 1e7), near.predict_proba(X), atol=1e-4
     )
@@ -662,7 +671,7 @@ def test_maps_are_not_mistaken_for_features(cuts, tmp_path):
 def test_float16_maps_cost_nothing_that_can_be_measured(cuts, monkeypatch):
     X, y = cuts
     rounded = small(max_iter=3).fit(X, y)
-    monkeypatch.setattr("skvgg._finetune.base.MAP_DTYPE", "float32")
+    monkeypatch.setattr("skvgg._finetune.frozen.MAP_DTYPE", "float32")
     exact = small(max_iter=3).fit(X, y)
     np.testing.assert_allclose(rounded.loss_curve_, exact.loss_curve_, rtol=0.02)
     np.testing.assert_allclose(
@@ -776,14 +785,6 @@ def test_a_callable_makes_views(cuts):
         TypeError, match=r"augment=.* returned an array of shape \(3,\)"
     ):
         small(augment=lambda pixels, rng: pixels[0, 0]).fit(X, y)
-
-
-def test_local_functions_are_pickled_with_the_model(cuts):
-    X, y = cuts
-    clf = small(augment=lambda pixels, rng: pixels[::-1], n_views=2).fit(X, y)
-    again = pickle.loads(pickle.dumps(clf))
-    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-    assert again.augment(X[0], None).shape == X[0].shape
 
 
 def test_averages_need_views_with_names(cuts):

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import (
 )
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor
-from skvgg._head import base, training
+from skvgg._head import fitting, forward, training
 from skvgg._head.dense import DenseNetwork, NetworkSpec
 from skvgg._head.initial import initial_parameters
 from skvgg._head.tflearn import import_tflearn
@@ -137,7 +137,7 @@ def predict_with_tflearn(monkeypatch, fed):
                 seen.append(dnn.predict(fed))
             super().__exit__(*exc_info)
 
-    monkeypatch.setattr(base, "DenseNetwork", Spy)
+    monkeypatch.setattr(fitting, "DenseNetwork", Spy)
     return seen
 
 
@@ -206,7 +206,7 @@ def test_large_layers_are_multiplied_part_by_part(digits, monkeypatch):
     X, y = digits
     clf = head().fit(X, y)
     whole = [clf.predict_proba(form(X)) for form in (np.asarray, sp.csr_array)]
-    monkeypatch.setattr(base, "_CONVERTED_TOGETHER", 100)
+    monkeypatch.setattr(forward, "_CONVERTED_TOGETHER", 100)
     parts = [clf.predict_proba(form(X)) for form in (np.asarray, sp.csr_array)]
     np.testing.assert_allclose(parts, whole, rtol=1e-9)
 

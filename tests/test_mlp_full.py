@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils import compute_class_weight
 
-import skvgg
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, import_tflearn
 from skvgg._head.initial import initial_parameters
 from skvgg._head.targets import ClassTargets
@@ -390,28 +389,6 @@ def test_regressor_partial_fit(digits):
         reg.partial_fit(X, y / 10)
     assert reg.n_iter_ == 3
     assert reg.history_["loss"][-1] < reg.history_["loss"][0]
-
-
-# Other versions
-
-
-def test_a_pickle_of_a_newer_version_warns_by_name(digits, monkeypatch):
-    monkeypatch.setattr(skvgg, "__version__", "9.8.0")
-    data = pickle.dumps(head().fit(*digits))
-    monkeypatch.undo()
-    with pytest.warns(UserWarning, match=r"pickled by skvgg 9\.8\.0"):
-        pickle.loads(data)
-
-
-def test_a_pickle_with_fewer_parameters_loads_with_their_defaults(digits):
-    clf = head().fit(*digits)
-    state = clf.__getstate__()
-    for name in ("_skvgg_version", "optimizer", "callbacks", "metric"):
-        del state[name]
-    old = TFLearnMLPClassifier.__new__(TFLearnMLPClassifier)
-    old.__setstate__(state)
-    assert old.get_params() == clf.get_params()
-    np.testing.assert_array_equal(old.predict(digits[0]), clf.predict(digits[0]))
 
 
 def test_deepcopy_predicts_the_same(digits):

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features
 from skvgg._head import training
-from skvgg._head.dense import OPTIMIZERS
+from skvgg._head.optimizers import LEARNING_RATES
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_auto_is_the_rate_that_each_optimizer_is_meant_for(digits):
     ).learning_rate_init_ == (0.3)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", LEARNING_RATES)
 def test_each_optimizer_learns_with_its_own_rate(digits, optimizer):
     X, y = digits
     clf = TFLearnMLPClassifier((256,), optimizer=optimizer, random_state=0).fit(X, y)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,18 @@ _READ_TOGETHER = 256
 
 #: Size of the maps in bytes above which a warning is emitted.
 MUCH = 10e9
+
+
+@contextmanager
+def opened_cache(memory: Any) -> Iterator[Cache]:
+    """Open `memory`, or a temporary cache if it keeps nothing."""
+    with ExitStack() as stack:
+        cache = stack.enter_context(closing(Cache(memory)))
+        if not cache.keeps:
+            folder = tempfile.TemporaryDirectory(prefix="skvgg-")
+            cache = Cache(stack.enter_context(folder))
+            stack.enter_context(closing(cache))
+        yield cache
 
 
 class Stored:
@@ -52,12 +66,12 @@ class Stored:
 
     def rows(self, view: int) -> list[np.ndarray]:
         """Return the rows of all images, for each output that is not a map."""
-        keys = [some[self._n_maps :] for some in self._keys[view]]
+        keys = [of_image[self._n_maps :] for of_image in self._keys[view]]
         parts: list[list[np.ndarray]] = [[] for _ in keys[0]]
         for batch in gen_batches(len(keys), _READ_TOGETHER):
-            found = self._read([key for some in keys[batch] for key in some])
-            for some in keys[batch]:
-                for part, key in zip(parts, some, strict=True):
+            found = self._read([key for of_image in keys[batch] for key in of_image])
+            for of_image in keys[batch]:
+                for part, key in zip(parts, of_image, strict=True):
                     part.append(found[key])
         return [np.stack(part) for part in parts]
 
@@ -125,18 +139,17 @@ class Batches:
         return self._stored.maps(images, views), np.stack(frozen)
 
 
-def check_disk(folder: str | None, n_bytes: float, cache: Cache) -> None:
+def check_disk(cache: Cache, n_bytes: float) -> None:
     """Warn if the maps take much disk space, and raise if they do not fit.
 
     Parameters
     ----------
-    folder : str or None
-        Where the maps will be stored; None if this is not a known disk.
-    n_bytes : float
-        Size of the maps.
     cache : Cache
         The cache, which may already contain some or all of the maps.
+    n_bytes : float
+        Size of the maps.
     """
+    folder = cache.location  # None if this is not a known disk
     where = f"in {folder!r}" if folder else "in memory"
     free = _free_bytes(folder)
     if free is not None and n_bytes > free and n_bytes > free + cache.info().bytes:

@@ -17,7 +17,7 @@ from sklearn.utils import gen_batches
 from skvgg._definition.architecture import PIXELS, Output, n_features
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._finetune.plan import Plan, shape_of_map
-from skvgg._head.dense import Parameters
+from skvgg._head.forward import ACTIVATIONS, Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
@@ -25,14 +25,6 @@ from skvgg.weights._base import LayerArrays
 
 #: Kernels and biases of the layers and of the head.
 Learned = tuple[dict[str, tuple[np.ndarray, np.ndarray]], Parameters]
-
-#: Activations of hidden layers: scikit-learn's names and their names in ``tf.nn``.
-_ACTIVATIONS = {
-    "relu": "relu",
-    "tanh": "tanh",
-    "logistic": "sigmoid",
-    "identity": None,
-}
 
 #: Adam's constants, from its paper.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
@@ -45,7 +37,7 @@ class HeadSpec:
     Attributes
     ----------
     activation : str
-        Activation of the hidden layers: "relu", "tanh", "logistic" or "identity".
+        Activation of the hidden layers: "relu", "tanh" or "logistic".
     out_activation : str
         "softmax" or "identity"; determines the loss.
     mean, scale : ndarray of shape (n_features,)
@@ -307,15 +299,15 @@ class Tuner:
         x = self._standardize(
             self._in_order(frozen, dict(zip(outputs, rows, strict=True)))
         )
-        hidden = _ACTIVATIONS[self._head.activation]
+        activate = getattr(tf.nn, ACTIVATIONS[self._head.activation].tensorflow)
         for i, (kernel, bias) in enumerate(self._dense):
             if step is not None and self._tuning.dropout:
                 seed = tf.stack([self._tuning.seed + i, step])
                 rate = self._tuning.dropout
                 x = tf.nn.experimental.stateless_dropout(x, rate, seed)
             x = tf.matmul(x, kernel) + bias
-            if i < len(self._dense) - 1 and hidden is not None:
-                x = getattr(tf.nn, hidden)(x)
+            if i < len(self._dense) - 1:
+                x = activate(x)
         return x
 
     def _in_order(self, frozen: Any, trained: Mapping[Output, Any]) -> Any:

@@ -24,39 +24,15 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
+from skvgg._head.forward import ACTIVATIONS, Parameters
 from skvgg._head.tflearn import LOCK, import_tflearn, no_deprecation_warnings
 from skvgg._runtime.tensorflow import import_tensorflow
-
-#: scikit-learn's names of activations -> TFLearn's names.
-ACTIVATIONS = {
-    "identity": "linear",
-    "logistic": "sigmoid",
-    "tanh": "tanh",
-    "relu": "relu",
-    "softmax": "softmax",
-}
-
-#: Names of TFLearn's optimizers, as ``tflearn.optimizers.get`` takes them.
-OPTIMIZERS = (
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adam",
-    "rmsprop",
-    "adagrad",
-    "adadelta",
-    "ftrl",
-    "proximaladagrad",
-)
 
 #: Number of samples that go through the network together in evaluation.
 _EVALUATION_BATCH = 1024
 
 _N_DISMANTLED = itertools.count(1)
 _DISMANTLED_PER_COLLECTION = 10
-
-#: The weights and the biases of each layer.
-Parameters = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +50,7 @@ class NetworkSpec:
     dropout : float
         Fraction of each hidden layer's outputs that is set to zero in training.
     optimizer : str or tflearn.optimizers.Optimizer
-        A name in :data:`OPTIMIZERS`, or an object with its own learning rate.
+        A name that TFLearn knows, or an object with its own learning rate.
     learning_rate, decay_rate, decay_steps : float
         At step i the learning rate is learning_rate * decay_rate ** (i / decay_steps),
         times the factor of that step. Unused if `optimizer` is not a name.
@@ -332,7 +308,7 @@ def _build_tensors(
         net = tflearn.fully_connected(
             net,
             units,
-            activation=ACTIVATIONS[spec.activation],
+            activation=ACTIVATIONS[spec.activation].tensorflow,
             regularizer="L2",
             weight_decay=spec.weight_decay,
         )
@@ -342,7 +318,7 @@ def _build_tensors(
             net = tf.nn.experimental.stateless_dropout(net, rate, seed)
     logits = tflearn.fully_connected(net, sizes[-1], activation="linear")
     layers.append((logits.W, logits.b))
-    output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation])
+    output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation].tensorflow)
     row_losses = _row_losses(tf, spec.out_activation, logits, target)
     loss = tf.reduce_mean(row_weight * row_losses)
     optimizer = _make_optimizer(tf, tflearn, spec, step, rate_factor)
