@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from skvgg._finetune.tune import warm_up_and_fall
 
 from skvgg import (
     TFLearnMLPClassifier,
@@ -33,6 +32,7 @@ from skvgg._extraction.recipe import Recipe
 from skvgg._finetune import stored, tune
 from skvgg._finetune.heads import fit_linear_head
 from skvgg._finetune.plan import Plan
+from skvgg._finetune.tune import warm_up_and_fall
 from skvgg._head.targets import ClassTargets
 from skvgg._head.training import Samples
 from skvgg._network import vgg19

@@ -213,7 +213,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
                 if not goes_on:
                     self._fit_head(data)
                 self._tune(data)
-            vars(self).update(targets.attributes())
+            self.__dict__ |= targets.attributes()
         return self
 
     @contextmanager

@@ -46,19 +46,8 @@ _FOR_ONE_THREAD = 2_000_000
 def fit_hidden_layers(head: Any, rows: Samples, targets: Targets) -> list[float]:
     """Train a head with hidden layers; return the penalties of its layers.
 
-    Parameters
-    ----------
-    head : TFLearnMLPClassifier or TFLearnMLPRegressor
-        Fitted in place.
-    rows : Samples
-        Features of all views of all images, and their encoded targets.
-    targets : Targets
-        The encoding.
-
-    Returns
-    -------
-    list of float
-        See :class:`skvgg._finetune.tuner.HeadSpec`.
+    The head is fitted in place, on the features of all views of all images and their
+    encoded targets. Penalties are those of :class:`skvgg._finetune.tuner.TuningSpec`.
     """
     fit_head(head, Samples(rows.X, rows.Y, rows.w.astype(np.float64)), targets)
     return [*[head.weight_decay] * (len(head.coefs_) - 1), 0.0]

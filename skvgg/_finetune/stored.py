@@ -54,15 +54,11 @@ class Stored:
         keys: Sequence[Sequence[Sequence[bytes]]],
         map_shape: tuple[int, ...] | None,
     ) -> None:
+        self.n_views = len(keys)
         self._cache = cache
         self._keys = keys
         self._map_shape = map_shape or ()
         self._n_maps = 0 if map_shape is None else 1
-
-    @property
-    def n_views(self) -> int:
-        """Number of views of each image."""
-        return len(self._keys)
 
     def rows(self, view: int) -> list[np.ndarray]:
         """Return the rows of all images, for each output that is not a map."""
@@ -140,14 +136,9 @@ class Batches:
 
 
 def check_disk(cache: Cache, n_bytes: float) -> None:
-    """Warn if the maps take much disk space, and raise if they do not fit.
+    """Warn if maps of `n_bytes` take much disk space, and raise if they do not fit.
 
-    Parameters
-    ----------
-    cache : Cache
-        The cache, which may already contain some or all of the maps.
-    n_bytes : float
-        Size of the maps.
+    The cache may already contain some or all of them.
     """
     folder = cache.location  # None if this is not a known disk
     where = f"in {folder!r}" if folder else "in memory"

@@ -12,7 +12,7 @@ import numpy as np
 from skvgg._definition.architecture import parameter_shapes
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
 from skvgg._finetune.data import TrainingData
-from skvgg._finetune.tuner import HeadSpec, Tuner, TuningSpec
+from skvgg._finetune.tuner import Tuner, TuningSpec
 from skvgg._head import training
 from skvgg._head.forward import DenseLayers, Parameters
 from skvgg._head.targets import Metrics, Targets
@@ -77,8 +77,7 @@ def tune(
 def _make_tuner(
     estimator: Any, data: TrainingData, head: DenseLayers, penalties: list[float]
 ) -> tuple[Tuner, Preprocessing]:
-    network, inputs = data.network, head.scaling.inputs
-    assert inputs is not None
+    network = data.network
     image_size = network.settings.image_size
     shapes = parameter_shapes([o.layer for o in network.plan.outputs], image_size)
     loaded = network.source.load({name: shapes[name] for name in network.plan.trained})
@@ -86,19 +85,14 @@ def _make_tuner(
     tuner = Tuner(
         network.plan,
         loaded.parameters,
-        head.parameters,
-        HeadSpec(
-            activation=head.activation,
-            out_activation=data.targets.out_activation,
-            mean=inputs.mean,
-            scale=inputs.scale,
-            penalties=penalties,
-        ),
+        head,
         TuningSpec(
             learning_rate=float(estimator.learning_rate_init),
             layer_decay=float(estimator.layer_decay),
             weight_decay=float(estimator.weight_decay),
             dropout=float(estimator.dropout),
+            penalties=penalties,
+            out_activation=data.targets.out_activation,
             precision=computed_in(estimator.precision),
             seed=estimator.seed_,
         ),

@@ -17,7 +17,7 @@ from sklearn.utils import gen_batches
 from skvgg._definition.architecture import PIXELS, Output, n_features
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._finetune.plan import Plan, shape_of_map
-from skvgg._head.forward import ACTIVATIONS, Parameters
+from skvgg._head.forward import ACTIVATIONS, DenseLayers, Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
@@ -31,31 +31,8 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class HeadSpec:
-    """The head without its weights.
-
-    Attributes
-    ----------
-    activation : str
-        Activation of the hidden layers: "relu", "tanh" or "logistic".
-    out_activation : str
-        "softmax" or "identity"; determines the loss.
-    mean, scale : ndarray of shape (n_features,)
-        Standardization of the head's inputs.
-    penalties : sequence of float
-        a in the penalty a / 2 * sum(W ** 2) on the weights W of each layer.
-    """
-
-    activation: str
-    out_activation: str
-    mean: np.ndarray
-    scale: np.ndarray
-    penalties: Sequence[float]
-
-
-@dataclass(frozen=True)
 class TuningSpec:
-    """How the layers are trained.
+    """How the layers and the head are trained.
 
     Attributes
     ----------
@@ -64,10 +41,13 @@ class TuningSpec:
     layer_decay : float
         Ratio of the learning rate of each block to that of the block above.
     weight_decay : float
-        Decoupled weight decay: each step reduces kernels by this fraction times the
-        learning rate.
+        Decoupled weight decay of kernels, as a fraction of the learning rate.
     dropout : float
         Fraction of the inputs of each layer of the head that is set to zero.
+    penalties : sequence of float
+        a in the penalty a / 2 * sum(W ** 2) on the weights W of each layer of the head.
+    out_activation : {"softmax", "identity"}
+        Output of the head; determines the loss.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         Precision of the layers' computations; weights and the loss are float32.
     seed : int
@@ -78,6 +58,8 @@ class TuningSpec:
     layer_decay: float
     weight_decay: float
     dropout: float
+    penalties: Sequence[float]
+    out_activation: str
     precision: Precision
     seed: int
 
@@ -91,10 +73,10 @@ class Tuner:
         Which layers.
     parameters : mapping of str to (ndarray, ndarray)
         Kernels and biases of the trained layers to start from.
-    head_parameters : tuple of (list of ndarray, list of ndarray)
-        Weights and biases of the head to start from, for standardized rows.
-    head, tuning : HeadSpec, TuningSpec
-        How the head is built, and how everything is trained.
+    head : DenseLayers
+        The head to start from, with the standardization of its inputs.
+    tuning : TuningSpec
+        How everything is trained.
     preprocessing : Preprocessing
         Normalization of pixels, if the plan starts from them.
     image_size : tuple of (int, int)
@@ -105,14 +87,14 @@ class Tuner:
         self,
         plan: Plan,
         parameters: LayerArrays,
-        head_parameters: Parameters,
-        head: HeadSpec,
+        head: DenseLayers,
         tuning: TuningSpec,
         preprocessing: Preprocessing,
         image_size: tuple[int, int],
     ) -> None:
         tf = import_tensorflow()
         self._plan, self._head, self._tuning = plan, head, tuning
+        self._classifies = tuning.out_activation == "softmax"
         self._preprocessing = preprocessing
         self._widths = [
             n_features(o.layer, image_size, o.pooling) for o in plan.frozen_outputs
@@ -124,14 +106,17 @@ class Tuner:
             }
             self._dense = [
                 tuple(tf.Variable(a, dtype=tf.float32) for a in layer)
-                for layer in zip(*head_parameters, strict=True)
+                for layer in zip(*head.parameters, strict=True)
             ]
         self._slots = self._make_slots()
         self._n_steps = 0
-        shapes = self._shapes(image_size, len(head_parameters[1][-1]))
-        dtypes = (dtype_of(tuning.precision), *["float32"] * 3)
         specs = [
-            tf.TensorSpec((None, *s), d) for s, d in zip(shapes, dtypes, strict=True)
+            tf.TensorSpec(
+                (None, *shape_of_map(plan, image_size)), dtype_of(tuning.precision)
+            ),
+            tf.TensorSpec((None, sum(self._widths))),
+            tf.TensorSpec((None, len(head.intercepts[-1]))),
+            tf.TensorSpec((None,)),
         ]
         rate_and_step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]
         self._step = compiled(self._learn, [*specs, *rate_and_step])
@@ -149,18 +134,7 @@ class Tuner:
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Take one step per batch; yield the loss and the outputs before each step.
 
-        Parameters
-        ----------
-        X : Batches
-            Maps and rows of the frozen outputs, by position.
-        Y : ndarray of shape (n, n_outputs), float32
-            Targets.
-        w : ndarray of shape (n,), float32
-            Weights of the samples.
-        batches : iterable of ndarray of int
-            Positions of the samples of each batch.
-        rate_factors : iterable of float
-            Factor of the learning rates in each step.
+        X is a :class:`skvgg._finetune.stored.Batches`; `batches` are its positions.
         """
         tf = import_tensorflow()
         for positions, factor in zip(batches, rate_factors, strict=False):
@@ -202,13 +176,6 @@ class Tuner:
                 variable.assign(array)
 
     # Implementation
-
-    def _shapes(
-        self, image_size: tuple[int, int], n_outputs: int
-    ) -> list[tuple[int, ...]]:
-        """Return the shapes of maps, frozen rows, targets and weights."""
-        shape = shape_of_map(self._plan, image_size)
-        return [shape, (sum(self._widths),), (n_outputs,), ()]
 
     def _tensors(
         self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
@@ -326,7 +293,8 @@ class Tuner:
     def _standardize(self, rows: Any) -> Any:
         tf = import_tensorflow()
         # In float64, as in predictions. Constant columns have an infinite scale.
-        rows = (tf.cast(rows, tf.float64) - self._head.mean) / self._head.scale
+        inputs = self._head.scaling.inputs
+        rows = (tf.cast(rows, tf.float64) - inputs.mean) / inputs.scale
         return tf.cast(rows, tf.float32)
 
     def _activate(self, logits: Any) -> Any:
@@ -344,12 +312,8 @@ class Tuner:
 
     def _penalty(self) -> Any:
         tf = import_tensorflow()
-        pairs = zip(self._dense, self._head.penalties, strict=True)
+        pairs = zip(self._dense, self._tuning.penalties, strict=True)
         return sum(a / 2 * tf.reduce_sum(tf.square(kernel)) for (kernel, _), a in pairs)
-
-    @property
-    def _classifies(self) -> bool:
-        return self._head.out_activation == "softmax"
 
 
 def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

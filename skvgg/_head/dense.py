@@ -70,25 +70,9 @@ class NetworkSpec:
 class _Graph:
     """A TensorFlow graph of a network: tensors and operations without values.
 
-    Attributes
-    ----------
-    graph : tf.Graph
-        Contains everything below.
-    output, loss : tf.Tensor
-        Of shape (n, n_outputs) and ().
-    feeds : list of tf.Tensor
-        Inputs of a step: inputs, targets, sample weights, the dropout rate, and the
-        factor of the learning rate.
-    train : tf.Operation
-        Takes a step.
-    layers : list of (tf.Variable, tf.Variable)
-        Weights and biases of each layer.
-    slots : dict of str to tf.Variable
-        Optimizer state, by name.
-    step, seeds : tf.Variable
-        Number of steps taken, and a dropout seed for each hidden layer.
-    initialize : tf.Operation
-        Gives each variable its value.
+    `feeds` are the inputs of a step: inputs, targets, sample weights, the dropout rate,
+    and the factor of the learning rate. `layers` are the weights and biases of each
+    layer, `slots` the state of the optimizer, and `seeds` those of the dropout.
     """
 
     graph: Any
@@ -199,26 +183,9 @@ class DenseNetwork:
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Take one step per batch; yield the loss and the outputs before each step.
 
-        Parameters
-        ----------
-        X : ndarray, sparse array or StandardizedRows of shape (n, n_features), float32
-            Inputs.
-        Y : ndarray of shape (n, n_outputs), float32
-            Targets.
-        w : ndarray of shape (n,), float32
-            Weights of the samples.
-        batches : iterable of ndarray of int
-            Indices of the samples of each batch.
-        rate_factors : iterable of float
-            Factor of the learning rate in each step. (It does not apply to optimizer
-            objects, which have their own learning rate.)
-
-        Yields
-        ------
-        loss : float
-            Weighted mean loss of the batch, without the L2 penalty.
-        output : ndarray of shape (len(batch), n_outputs)
-            Outputs, with dropout.
+        The loss is the weighted mean over the batch, without the L2 penalty; the
+        outputs are those with dropout. X may be dense, sparse or StandardizedRows.
+        `rate_factors` do not apply to optimizer objects, which have their own rate.
         """
         for rows, factor in zip(batches, rate_factors, strict=False):
             _, loss, output = self._train(

@@ -118,17 +118,7 @@ def fit_head(
                 n_epochs * n_batches, _cooldown_fraction(head, one_epoch)
             ),
         )
-        learned = net.get_parameters()
-        training.check_learned(
-            [*learned[0], *learned[1]],
-            "a smaller learning_rate_init, or standardize=True if it is off",
-        )
-        if not one_epoch:
-            _warn_if_nothing_learned(head, net, rows, targets)
-        # The optimizer state takes up to twice the size of the weights, and only
-        # continued training needs it.
-        goes_on = one_epoch or head.warm_start
-        head._optimizer_slots = net.get_slots() if goes_on else {}
+        learned = _finish(head, net, rows, targets, one_epoch)
     n_new = len(history["loss"])
     before = head.history_ if continues else {"loss": []}
     store_learned(head, scaling, learned, targets)
@@ -289,6 +279,24 @@ def _cooldown_fraction(head: Any, one_epoch: bool) -> float:
 
 
 # After training
+
+
+def _finish(
+    head: Any, network: DenseNetwork, rows: Samples, targets: Targets, one_epoch: bool
+) -> Parameters:
+    """Check and return what was learned; keep the state of the optimizer."""
+    learned = network.get_parameters()
+    training.check_learned(
+        [*learned[0], *learned[1]],
+        "a smaller learning_rate_init, or standardize=True if it is off",
+    )
+    if not one_epoch:
+        _warn_if_nothing_learned(head, network, rows, targets)
+    # The optimizer state takes up to twice the size of the weights, and only continued
+    # training needs it.
+    goes_on = one_epoch or head.warm_start
+    head._optimizer_slots = network.get_slots() if goes_on else {}
+    return learned
 
 
 def _warn_if_nothing_learned(

@@ -68,17 +68,14 @@ class Trainable(Protocol):
 class EarlyStopping:
     """Stops when the validation score no longer improves, and keeps the best epoch.
 
-    Parameters
+    Attributes
     ----------
     monitor : str
-        Name of the score to monitor.
+        Name of the score in the metrics.
     n_iter_no_change : int or inf
         Number of epochs without improvement after which training stops.
     tol : float
         Minimum increase of the score that counts as an improvement.
-
-    Attributes
-    ----------
     best_epoch : int
         The epoch of the best score, the first one in a tie.
     """
@@ -125,37 +122,11 @@ def train(
 ) -> History:
     """Train for some epochs and return their history.
 
-    With early stopping, the network gets the parameters of the best epoch.
-
-    Parameters
-    ----------
-    network : Trainable
-        The network; modified in place.
-    rows, validation : Samples
-        Training and validation samples.
-    targets : Targets
-        Their encoding, which computes the metrics for the history.
-    epochs : range
-        Epoch numbers; early stopping may end before the last.
-    batch_size : int
-        Number of samples per step.
-    early_stopping : EarlyStopping or None
-        Requires `validation`.
-    callbacks : sequence of callable
-        Called with the epoch number and its metrics; training stops if one returns a
-        true value.
-    rng : RandomState
-        For the order of the samples.
-    verbose : int
-        Whether to show a progress bar.
-    rate_factors : iterator of float
-        Factor of the learning rate in each step.
-
-    Returns
-    -------
-    dict of str to list of float
-        Metrics of the training samples, and those of the validation samples as
-        "val_...".
+    The history has the metrics of `targets` for the training samples, and those of the
+    validation samples as "val_...". Training stops early if a callback, which gets the
+    epoch number and its metrics, returns a true value. With early stopping (which needs
+    validation samples), the network gets the parameters of the best epoch.
+    `rate_factors` are the factors of the learning rate in each step.
 
     Raises
     ------
@@ -214,12 +185,7 @@ def _one_epoch(
 def cool_down(n_steps: int, fraction: float) -> Iterator[float]:
     """Yield the factor of the learning rate of each step.
 
-    Parameters
-    ----------
-    n_steps : int
-        Total number of steps.
-    fraction : float
-        Fraction of the steps, at the end, in which the rate falls linearly to zero.
+    In a fraction of the steps, at the end, the rate falls linearly to zero.
     """
     n_falling = fraction * n_steps
     for n_left in range(n_steps, 0, -1):
@@ -268,16 +234,8 @@ def split(
     loses all its training samples. This works for any number of samples per label,
     whereas scikit-learn's stratified splitters reject labels with few samples.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n,), int, or None
-        Labels to stratify by; None for no stratification.
-    n : int
-        Number of samples.
-    fraction : float
-        Fraction of validation samples, rounded down.
-    rng : RandomState
-        For the random choice.
+    Labels are ints; None means no stratification. The number of validation samples is
+    rounded down.
     """
     if labels is None:
         labels = np.zeros(n, int)
