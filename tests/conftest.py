@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_sample_images
+from sklearn.datasets import load_digits, load_iris, load_sample_images
 
 from skvgg import VGG19Features
 from skvgg._network import vgg19
@@ -92,6 +92,25 @@ def keras_notop(tmp_path_factory):
     path = tmp_path_factory.mktemp("keras") / "notop.weights.h5"
     randomize_biases(model).save_weights(path)
     return model, path
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The digits, of (1797, 64) pixels in 0..1."""
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits):
+    """A third of the digits."""
+    return digits[0][:600], digits[1][:600]
+
+
+@pytest.fixture(scope="session")
+def iris():
+    """The irises: 150 samples, 4 features, 3 classes."""
+    return load_iris(return_X_y=True)
 
 
 @pytest.fixture(scope="session")
