@@ -115,15 +115,15 @@ def test_dropout_leaves_its_share_and_only_in_training(digits):
     hidden = np.tanh(X[:64] @ W + b)
     expected = hidden @ out + out_b
     logits -= logits.mean(axis=2, keepdims=True)
-    centred = expected - expected.mean(axis=1, keepdims=True)
+    centered = expected - expected.mean(axis=1, keepdims=True)
     weights = out - out.mean(axis=1, keepdims=True)
     # Half of the units, doubled: each adds (its value) ** 2 to the variance.
     variance = hidden**2 @ weights**2
     np.testing.assert_allclose(logits.var(axis=0).mean(), variance.mean(), rtol=0.1)
     deviation = np.sqrt(variance / len(logits))
-    assert np.abs((logits.mean(axis=0) - centred) / deviation).max() < 5
+    assert np.abs((logits.mean(axis=0) - centered) / deviation).max() < 5
     shifted = np.log(evaluated) - np.log(evaluated).mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(shifted, centred, atol=1e-4)
+    np.testing.assert_allclose(shifted, centered, atol=1e-4)
 
 
 def test_initial_weights_are_drawn_in_as_many_threads_as_are_allowed():

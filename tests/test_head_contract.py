@@ -230,11 +230,13 @@ def test_deepcopy_predicts_the_same(few_digits):
 
 
 def test_copies_share_their_callbacks(iris):
-    told = []
-    clf = trained_head(max_iter=2, callbacks=lambda epoch, figures: told.append(epoch))
+    epochs = []
+    clf = trained_head(
+        max_iter=2, callbacks=lambda epoch, metrics: epochs.append(epoch)
+    )
     for make in (copy.copy, copy.deepcopy):
         make(clf).fit(*iris)
-    assert told == [1, 2, 1, 2]
+    assert epochs == [1, 2, 1, 2]
 
 
 def test_a_fitted_pickle_is_arrays(digits):
@@ -253,12 +255,12 @@ class Holder:
     def __init__(self, held):
         self.head = held
 
-    def __call__(self, epoch, figures):
+    def __call__(self, epoch, metrics):
         return False
 
 
 def test_cloudpickle_takes_a_head_with_a_lambda(iris):
-    clf = trained_head(callbacks=lambda epoch, figures: epoch == 3).fit(*iris)
+    clf = trained_head(callbacks=lambda epoch, metrics: epoch == 3).fit(*iris)
     again = pickle.loads(cloudpickle.dumps(clf))
     np.testing.assert_array_equal(again.predict(iris[0]), clf.predict(iris[0]))
     assert again.fit(*iris).n_iter_ == 3

@@ -100,7 +100,7 @@ def test_the_loss_curve_is_that_of_the_history(iris):
 def test_the_history_makes_a_table_whatever_was_measured_when(iris):
     clf = trained_head(max_iter=2, warm_start=True, validation_fraction=0.2).fit(*iris)
     clf.set_params(validation_fraction=0, metric="top_2_accuracy").fit(*iris)
-    assert {len(figures) for figures in clf.history_.values()} == {4}
+    assert {len(values) for values in clf.history_.values()} == {4}
     assert np.isnan(clf.history_["val_loss"][2:]).all()
 
 
@@ -260,8 +260,8 @@ def test_no_limit_of_epochs_without_improvement(iris):
 def test_callbacks_see_each_epoch_and_may_stop(few_digits):
     seen = []
 
-    def stop_after_two(epoch, figures):
-        seen.append((epoch, figures))
+    def stop_after_two(epoch, metrics):
+        seen.append((epoch, metrics))
         return epoch == 2
 
     clf = head(callbacks=stop_after_two, max_iter=9).fit(*few_digits)
@@ -270,16 +270,16 @@ def test_callbacks_see_each_epoch_and_may_stop(few_digits):
     assert clf.n_iter_ == 2
 
 
-def test_callbacks_of_partial_fit_are_told_the_number_of_the_epoch(iris):
-    told = []
-    clf = trained_head(callbacks=lambda epoch, figures: told.append(epoch))
+def test_callbacks_of_partial_fit_get_the_number_of_the_epoch(iris):
+    epochs = []
+    clf = trained_head(callbacks=lambda epoch, metrics: epochs.append(epoch))
     for _ in range(3):
         clf.partial_fit(*iris, classes=[0, 1, 2])
-    assert told == [1, 2, 3]
+    assert epochs == [1, 2, 3]
 
 
 def test_a_callback_that_raises_leaves_the_old_fit(few_digits):
-    def fail(epoch, figures):
+    def fail(epoch, metrics):
         raise KeyError("mine")
 
     clf = head().fit(*few_digits)

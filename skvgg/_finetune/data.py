@@ -73,16 +73,10 @@ class TrainingData:
         scaling: Scaling,
         rng: np.random.RandomState | None = None,
     ) -> Samples:
-        """Return samples for training, or for evaluation without `rng`.
+        """Return some of the images for training, or for evaluation without `rng`.
 
-        Parameters
-        ----------
-        images : ndarray of int
-            Indices of the images.
-        scaling : Scaling
-            Standardization of the targets of the head.
-        rng : RandomState or None
-            Draws the view of each image in each epoch. None uses the first view.
+        `scaling` standardizes their targets; `rng` draws the view of each image in each
+        epoch.
         """
         Y = self.Y[images]
         if scaling.outputs is not None:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,15 +38,8 @@ def opened_cache(memory: Any) -> Iterator[Cache]:
 class Stored:
     """Cached outputs of images and their views.
 
-    Parameters
-    ----------
-    cache : Cache
-        Where the outputs are stored.
-    keys : sequence of sequence of sequence of bytes
-        For each view and image, the keys of its outputs: first the map's, if there are
-        maps, then those of the rows.
-    map_shape : tuple of int or None
-        Height, width and channels of a map; None if there are none.
+    `keys` are those of the outputs for each view and image: first the map's, if there
+    are maps (of `map_shape`), then those of the rows.
     """
 
     def __init__(
@@ -94,45 +88,35 @@ class Stored:
         return found
 
 
+@dataclass(frozen=True)
 class Batches:
     """Images in the form that the tuner takes: indexed by position.
 
-    Parameters
-    ----------
-    stored : Stored
-        Maps of the images.
-    images : ndarray of shape (n,), int
-        Indices of the images.
-    frozen : sequence of ndarray of shape (n_images, n_frozen)
-        For each view, the rows that do not change.
-    rng : RandomState or None
-        Draws a view of each image at each access; None always takes the first view.
+    `frozen` are the rows that do not change, for each view. `rng` draws a view of each
+    image at each access; None always takes the first view.
     """
 
-    def __init__(
-        self,
-        stored: Stored,
-        images: np.ndarray,
-        frozen: Sequence[np.ndarray],
-        rng: np.random.RandomState | None,
-    ) -> None:
-        self._stored = stored
-        self._images = images
-        self._frozen = frozen
-        self._rng = rng
-        self.shape = (len(images),)
+    stored: Stored
+    images: np.ndarray
+    frozen: Sequence[np.ndarray]
+    rng: np.random.RandomState | None
+
+    @property
+    def shape(self) -> tuple[int]:
+        """The number of images."""
+        return (len(self.images),)
 
     def __getitem__(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return maps and the rows of the frozen outputs."""
-        images = self._images[positions]
+        images = self.images[positions]
         views = np.zeros(len(images), int)
-        if self._rng is not None and self._stored.n_views > 1:
-            views = self._rng.randint(self._stored.n_views, size=len(images))
+        if self.rng is not None and self.stored.n_views > 1:
+            views = self.rng.randint(self.stored.n_views, size=len(images))
         frozen = [
-            self._frozen[v][i]
+            self.frozen[v][i]
             for i, v in zip(images.tolist(), views.tolist(), strict=True)
         ]
-        return self._stored.maps(images, views), np.stack(frozen)
+        return self.stored.maps(images, views), np.stack(frozen)
 
 
 def check_disk(cache: Cache, n_bytes: float) -> None:

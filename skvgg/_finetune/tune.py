@@ -29,19 +29,7 @@ _WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the second phase has learned.
-
-    Attributes
-    ----------
-    weights : TunedWeights
-        The weights of the network with the trained layers.
-    head : tuple of (list of ndarray, list of ndarray)
-        Weights and biases of each layer of the head.
-    history : dict of str to list of float
-        The loss and the score of each epoch.
-    stopping : EarlyStopping or None
-        The best epoch, with early stopping.
-    """
+    """What the second phase has learned: the network, the head, and how it went."""
 
     weights: TunedWeights
     head: Parameters

@@ -17,6 +17,7 @@ from sklearn.utils import gen_batches
 from skvgg._definition.architecture import PIXELS, Output, n_features
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._finetune.plan import Plan, shape_of_map
+from skvgg._head.dense import row_losses
 from skvgg._head.forward import ACTIVATIONS, DenseLayers, Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
@@ -67,20 +68,9 @@ class TuningSpec:
 class Tuner:
     """The trainable layers and the head on top of them.
 
-    Parameters
-    ----------
-    plan : Plan
-        Which layers.
-    parameters : mapping of str to (ndarray, ndarray)
-        Kernels and biases of the trained layers to start from.
-    head : DenseLayers
-        The head to start from, with the standardization of its inputs.
-    tuning : TuningSpec
-        How everything is trained.
-    preprocessing : Preprocessing
-        Normalization of pixels, if the plan starts from them.
-    image_size : tuple of (int, int)
-        Height and width of the images in the network.
+    Training starts from `parameters`, the kernels and biases of the layers, and from
+    `head`, which also standardizes its inputs. If the plan starts from pixels, they are
+    normalized by `preprocessing`.
     """
 
     def __init__(
@@ -304,10 +294,7 @@ class Tuner:
     def _loss(self, logits: Any, Y: Any, w: Any) -> Any:
         """Return the mean loss over the images of a batch."""
         tf = import_tensorflow()
-        if self._classifies:
-            losses = tf.nn.softmax_cross_entropy_with_logits(Y, logits)
-        else:
-            losses = tf.reduce_mean(tf.square(logits - Y), axis=1)
+        losses = row_losses(self._tuning.out_activation, logits, Y)
         return tf.reduce_mean(w * losses)
 
     def _penalty(self) -> Any:

@@ -72,17 +72,10 @@ def check_weights(
 def class_weights(
     class_weight: ClassWeight, y: np.ndarray, targets: Targets
 ) -> np.ndarray | float:
-    """Return the class weight of each sample.
+    """Return the class weight of each sample; `targets` encode the labels y.
 
-    Parameters
-    ----------
-    class_weight : dict, "balanced" or None
-        A dict is checked against all classes, not only those in y: a batch may lack
-        some of them. "balanced" counts the samples of y.
-    y : ndarray of shape (n_samples,)
-        Labels of samples.
-    targets : Targets
-        The encoding of y.
+    A dict is checked against all classes, not only those in y: a batch may lack some of
+    them. "balanced" counts the samples of y.
     """
     if class_weight is None:
         return 1.0

@@ -90,22 +90,11 @@ class _Graph:
 class DenseNetwork:
     """A dense network in TFLearn, with its own session.
 
-    It is a context manager that closes the session on exit.
-
-    Parameters
-    ----------
-    spec : NetworkSpec
-        How the network is built and trained, without its sizes.
-    parameters : tuple of (list of ndarray, list of ndarray)
-        Initial weights of shape (inputs, outputs) and biases, which determine the sizes
-        of the layers.
-    step : int
-        Number of steps already taken; determines the learning rate.
-    seed : int
-        Seed of the dropout.
-    slots : dict of str to ndarray, optional
-        Optimizer state from :meth:`get_slots` of another network. The state of another
-        optimizer is ignored.
+    It is a context manager that closes the session on exit. The sizes of the layers are
+    those of the initial `parameters`. `step`, the number of steps already taken,
+    determines the learning rate; `seed` is that of the dropout. `slots` are the
+    optimizer state from :meth:`get_slots` of another network; the state of another
+    optimizer is ignored.
 
     Attributes
     ----------
@@ -286,8 +275,8 @@ def _build_tensors(
     logits = tflearn.fully_connected(net, sizes[-1], activation="linear")
     layers.append((logits.W, logits.b))
     output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation].tensorflow)
-    row_losses = _row_losses(tf, spec.out_activation, logits, target)
-    loss = tf.reduce_mean(row_weight * row_losses)
+    losses = row_losses(spec.out_activation, logits, target)
+    loss = tf.reduce_mean(row_weight * losses)
     optimizer = _make_optimizer(tf, tflearn, spec, step, rate_factor)
     train = _make_step(tf, optimizer, output, target, loss, step)
     return {
@@ -345,7 +334,7 @@ def _session_config(tf: Any) -> Any:
     return config
 
 
-def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
+def row_losses(out_activation: str, logits: Any, target: Any) -> Any:
     """Return the loss of each sample, computed from the logits.
 
     The values are those of TFLearn's ``categorical_crossentropy``,
@@ -353,8 +342,9 @@ def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
     ``categorical_crossentropy`` clips probabilities and so does not learn from samples
     that are badly misclassified.
     """
+    tf = import_tensorflow()
     if out_activation == "softmax":
-        return tf.nn.softmax_cross_entropy_with_logits_v2(labels=target, logits=logits)
+        return tf.nn.softmax_cross_entropy_with_logits(labels=target, logits=logits)
     if out_activation == "logistic":
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
     else:

@@ -29,16 +29,8 @@ def store_learned(
 ) -> None:
     """Set the fitted attributes with which a head predicts.
 
-    Parameters
-    ----------
-    head : TFLearnMLPClassifier or TFLearnMLPRegressor
-        The head; modified in place.
-    scaling : Scaling
-        Scaling of features and targets.
-    parameters : tuple of (list of ndarray, list of ndarray)
-        Weights and biases of each layer, for scaled features and targets.
-    targets : Targets
-        Encoding of the targets.
+    `parameters` are the weights and biases of each layer, for features and targets
+    scaled by `scaling`.
     """
     learned = {**targets.attributes(), **scaling.attributes_of_features()}
     if isinstance(targets, NumberTargets):

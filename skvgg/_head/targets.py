@@ -144,7 +144,7 @@ class ClassTargets(Targets):
     def is_learned(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
     ) -> bool:
-        """Return whether loss and accuracy are better than those of guessing.
+        """Return whether loss and accuracy are better than those of constants.
 
         The accuracy does not need to be better if the loss clearly is: the
         probabilities of a rare class may be informative even if it is never the most
