@@ -13,6 +13,7 @@ from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
 from .emulated_tiles import emulate_tiles
+from .finetuning import small
 
 
 def run_python(code, *args, cwd=None):
@@ -130,6 +131,25 @@ def tiles(photos):
         for label, (y, x) in zip(labels, corners, strict=True)
     ]
     return np.stack(cuts), np.array(["china", "flower"])[labels]
+
+
+@pytest.fixture(scope="session")
+def cuts(tiles):
+    """A third of the tiles."""
+    X, y = tiles
+    return X[:40], y[:40]
+
+
+@pytest.fixture(scope="session")
+def numbers(cuts):
+    """Red and green of the images, which can be learned."""
+    return cuts[0].mean((1, 2))[:, :2]
+
+
+@pytest.fixture(scope="session")
+def tuned(cuts):
+    """A fine-tuned classifier; do not change it."""
+    return small().fit(*cuts)
 
 
 @pytest.fixture

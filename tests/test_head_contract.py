@@ -31,9 +31,13 @@ EXPECTED_FAILED = {
 
 #: Checks that fit 4096 units for several seconds each.
 SLOW_WITH_DEFAULTS = {
+    "check_class_weight_classifiers",
+    "check_classifiers_classes",
+    "check_classifiers_multilabel_representation_invariance",
     "check_classifiers_train",
     "check_estimator_sparse_array",
     "check_estimator_sparse_matrix",
+    "check_estimators_dtypes",
     "check_fit_score_takes_y",
     "check_regressor_data_not_an_array",
     "check_regressors_train",

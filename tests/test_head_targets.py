@@ -40,8 +40,8 @@ def test_string_labels_keep_their_dtype(iris):
     assert ours.predict(X).dtype == "<U1"
 
 
-def test_one_class_is_predicted_always_as_scikit_learns_mlp_does(digits):
-    X, _ = digits
+def test_one_class_is_predicted_always_as_scikit_learns_mlp_does(few_digits):
+    X, _ = few_digits
     y = np.array(["cat"] * len(X))
     clf = head().fit(X, y)
     np.testing.assert_array_equal(clf.predict(X), MLPClassifier().fit(X, y).predict(X))

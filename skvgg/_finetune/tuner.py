@@ -284,6 +284,7 @@ class Tuner:
         tf = import_tensorflow()
         # In float64, as in predictions. Constant columns have an infinite scale.
         inputs = self._head.scaling.inputs
+        assert inputs is not None
         rows = (tf.cast(rows, tf.float64) - inputs.mean) / inputs.scale
         return tf.cast(rows, tf.float32)
 
