@@ -114,7 +114,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     callbacks : callable, list of callable or None, default=None
         Called after each epoch with the epoch number, starting at 1, and a dict of the
         values of `history_` for that epoch. Training stops if one returns a true value.
-        In `partial_fit`, the number counts the epochs of all calls.
+        In `partial_fit`, the number counts the epochs of all calls. A head with a lambda
+        can be pickled with cloudpickle only.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the dropout, the validation split and the order of
         the samples. With an int, fits on one machine are bit-for-bit identical. None
@@ -404,11 +405,9 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         float64, so features and targets may be far from zero. `coefs_` apply to
         standardized features and targets.
     weight_decay : float, default=0.001
-        Strength w of the L2 penalty w / 2 * sum(W ** 2) on the weights W of each hidden
-        layer.
+        As in :class:`TFLearnMLPClassifier`.
     dropout : float, default=0.2
-        Fraction of the outputs of each hidden layer that is randomly set to zero in
-        training, in [0, 1).
+        As in :class:`TFLearnMLPClassifier`.
     optimizer : str or tflearn.optimizers.Optimizer, default="sgd"
         As in :class:`TFLearnMLPClassifier`.
     learning_rate_init : float or "auto", default="auto"
