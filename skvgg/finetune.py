@@ -90,7 +90,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         its area. A callable takes pixels of shape (height, width, 3), uint8, and a
         :class:`numpy.random.Generator`, and returns pixels of the same shape and dtype.
         The views of an image are fixed, so each goes through the frozen layers once.
-        An estimator with a lambda can be pickled with cloudpickle only.
+        A lambda can be pickled with cloudpickle only.
     n_views : int, default=4
         Number of views of each image with "crop" or a callable, including the image
         itself.

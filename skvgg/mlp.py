@@ -114,8 +114,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     callbacks : callable, list of callable or None, default=None
         Called after each epoch with the epoch number, starting at 1, and a dict of the
         values of `history_` for that epoch. Training stops if one returns a true value.
-        In `partial_fit`, the number counts the epochs of all calls. A head with a lambda
-        can be pickled with cloudpickle only.
+        In `partial_fit`, the number counts the epochs of all calls. A lambda can
+        be pickled with cloudpickle only.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the dropout, the validation split and the order of
         the samples. With an int, fits on one machine are bit-for-bit identical. None

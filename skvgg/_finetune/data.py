@@ -123,7 +123,7 @@ def prepare(
     train, validation = _split(estimator, kept, targets.strata(Y[kept]))
     return TrainingData(
         network=network,
-        stored=network.run(images, views, cache),
+        stored=network.run(estimator, images, views, cache),
         targets=targets,
         Y=Y,
         w=(w / w[train].mean()).astype(np.float32),

@@ -57,8 +57,13 @@ class Network:
         start = self.plan.start_layer
         return None if start is None else TrainedOn(start, self.fingerprint)
 
-    def run(self, images: Images, views: Sequence[View | None], cache: Cache) -> Stored:
-        """Compute the outputs of all views of all images that are not in the cache."""
+    def run(
+        self, owner: Any, images: Images, views: Sequence[View | None], cache: Cache
+    ) -> Stored:
+        """Compute the outputs of all views of all images that are not in the cache.
+
+        The frozen layers stay in memory as long as `owner` and its clones do.
+        """
         settings, plan, shape = self.settings, self.plan, None
         if plan.map_output is not None:
             settings = replace(settings, outputs=(plan.map_output, *plan.outputs))
@@ -70,7 +75,7 @@ class Network:
             check_disk(cache, n_maps * math.prod(shape) * n_bytes)
         keys = [
             Job(
-                self.features,
+                owner,
                 settings,
                 self.source,
                 cache,
