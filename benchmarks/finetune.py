@@ -246,9 +246,9 @@ def time_skvgg(n, size, epochs):
 
     def clock(*args, **kwargs):
         start = time.perf_counter()
-        figures = one_epoch(*args, **kwargs)
+        metrics = one_epoch(*args, **kwargs)
         seconds.append(time.perf_counter() - start)
-        return figures
+        return metrics
 
     training._one_epoch = clock
     X, y = load_some(n, size)

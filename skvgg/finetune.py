@@ -15,8 +15,6 @@ from sklearn.utils.validation import _check_y
 
 from skvgg._definition.architecture import PoolingLike
 from skvgg._finetune.base import BaseVGG19
-from skvgg._finetune.heads import fit_linear_classifier, fit_linear_regressor
-from skvgg._head.targets import ClassTargets, NumberTargets, Targets
 from skvgg._images import Interpolation, Resize
 from skvgg._typing import (
     Augment,
@@ -28,7 +26,7 @@ from skvgg._typing import (
     RandomState,
     TrainingPrecision,
 )
-from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor, weights_of_classes
+from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 from skvgg.weights import WeightsLike
 
 __all__ = ["VGG19Classifier", "VGG19Regressor"]
@@ -92,6 +90,7 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         its area. A callable takes pixels of shape (height, width, 3), uint8, and a
         :class:`numpy.random.Generator`, and returns pixels of the same shape and dtype.
         The views of an image are fixed, so each goes through the frozen layers once.
+        A lambda can be pickled with cloudpickle only.
     n_views : int, default=4
         Number of views of each image with "crop" or a callable, including the image
         itself.
@@ -201,6 +200,8 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
     """
 
     classes_: np.ndarray
+
+    _make_head = TFLearnMLPClassifier
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseVGG19._parameter_constraints,
@@ -324,32 +325,6 @@ class VGG19Classifier(ClassifierMixin, BaseVGG19):
         check_classification_targets(y)
         return y
 
-    def _learn_targets(self, y: np.ndarray) -> ClassTargets:
-        return ClassTargets(np.unique(y))
-
-    def _get_targets(self) -> ClassTargets:
-        return ClassTargets(self.classes_)
-
-    def _keep_targets(self, targets: Any) -> None:
-        self.classes_ = targets.classes
-
-    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
-        if self.class_weight is None:
-            return 1.0
-        return weights_of_classes(self.class_weight, y, targets.classes)
-
-    def _fit_linear(
-        self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
-    ) -> tuple[TFLearnMLPClassifier, list[float]]:
-        y = self._to_labels(Y, targets)
-        return fit_linear_classifier(X, y, w, first, targets, self.seed_)
-
-    def _make_head(self, **params: Any) -> TFLearnMLPClassifier:
-        return TFLearnMLPClassifier(**params)
-
-    def _to_labels(self, Y: np.ndarray, targets: Any) -> np.ndarray:
-        return targets.decode(Y)
-
 
 class VGG19Regressor(RegressorMixin, BaseVGG19):
     """Regressor that fine-tunes VGG19 on images with numeric targets.
@@ -362,20 +337,16 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     weights : {"imagenet", "hed"}, path, Source or None, default="imagenet"
         The weights of the network, as in :class:`VGG19Features`.
     trainable : str or None, default="block5"
-        The first trainable block ("block1" to "block5") or layer (such as
-        "block4_conv3" or "fc1"), "all" (same as "block1"), or None to train only the
-        head. The layers below are frozen.
+        As in :class:`VGG19Classifier`.
     head : array-like of int, default=()
         Number of units of each hidden layer of the head. If empty, the head is a ridge
         regression whose penalty is chosen by cross-validation. Otherwise it is a
         :class:`TFLearnMLPRegressor` with ``activation="relu"`` and
         ``optimizer="adam"``.
     layer : str or sequence of str, default="stages"
-        Layers whose concatenated outputs are the input of the head. "stages" stands for
-        "block1_pool" to "block5_pool". Layers below `trainable` are frozen.
+        As in :class:`VGG19Classifier`.
     pooling : {"avg", "max"}, sequence of these or None, default="avg"
-        Global pooling of outputs that have a height and a width: one number per
-        channel, or two with ("avg", "max").
+        As in :class:`VGG19Classifier`.
     image_size : int or (int, int), default=224
         Side length, or height and width, in pixels to which images are resized.
     resize : {"stretch", "crop", "pad"}, default="stretch"
@@ -388,29 +359,19 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     max_iter : int, default=10
         Number of epochs of the second phase (how many times each image is used).
     learning_rate_init : float, default=1e-4
-        Maximum learning rate of Adam for the head and the topmost trained block. The
-        learning rate rises to it during the first tenth of the steps and then follows a
-        cosine decay to zero.
+        As in :class:`VGG19Classifier`.
     layer_decay : float, default=0.75
         Ratio of the learning rate of each block to that of the block above, in (0, 1].
     weight_decay : float, default=0.0
-        Decoupled weight decay: each step reduces the trained kernels by this fraction
-        times their learning rate.
+        As in :class:`VGG19Classifier`.
     dropout : float, default=0.0
-        Dropout rate of the head, in [0, 1): for the outputs of its hidden layers in the
-        first phase, and for the inputs of all its layers in the second.
+        As in :class:`VGG19Classifier`.
     batch_size : int, default=32
         Number of images per step.
     augment : {"flip", "flips", "crop"}, callable or None, default=None
-        Additional views of each image to train on. "flip" adds its mirror image;
-        "flips" also adds both upside down (four views in total, for images without a
-        natural orientation); "crop" adds `n_views` - 1 seeded crops of at least half of
-        its area. A callable takes pixels of shape (height, width, 3), uint8, and a
-        :class:`numpy.random.Generator`, and returns pixels of the same shape and dtype.
-        The views of an image are fixed, so each goes through the frozen layers once.
+        As in :class:`VGG19Classifier`.
     n_views : int, default=4
-        Number of views of each image with "crop" or a callable, including the image
-        itself.
+        As in :class:`VGG19Classifier`.
     average_views : bool, default=False
         Whether to average predictions over the views of "flip", "flips" or "crop".
     early_stopping : bool, default=False
@@ -426,19 +387,11 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     tol : float, default=1e-4
         Minimum increase of the score that counts as an improvement.
     warm_start : bool, default=False
-        Whether `fit` continues from the layers and the head of the last fit. It then
-        skips the first phase and resets the optimizer. With ``trainable=None``, it fits
-        the head again, on the layers of the last fit.
+        As in :class:`VGG19Classifier`.
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
-        Where to cache the outputs of the frozen layers and the features of predicted
-        images, as in :class:`VGG19Features`, for reuse in other fits, folds and
-        sessions. A map of "block4_pool" takes 0.2 MB per image at 224 pixels. None
-        keeps maps in a temporary folder during the fit.
+        As in :class:`VGG19Classifier`.
     precision : {"float32", "tensorfloat32", "bfloat16"}, default="float32"
-        Precision of the layers' computations, as in :class:`VGG19Features`; weights and
-        their updates are float32 in any case. On CPUs with AMX, "bfloat16" trains
-        several times as fast; on others it means "float32". ("float16" is not available
-        because small gradients would underflow to zero.)
+        As in :class:`VGG19Classifier`.
     random_state : int, RandomState instance or None, default=None
         Seed of random weights, the views, the order of the images, the validation
         split, and the dropout. With an int, fits on one machine are bit-for-bit
@@ -477,24 +430,10 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
 
     Notes
     -----
-    Training has two phases. A randomly initialized head would distort the layers below
-    it, so the head is trained first [1]_. The first phase fits the head on fixed
-    features until convergence: a ridge regression on standardized features, or the
-    dense layers of `head`. The second phase trains the head and the layers from
-    `trainable` upwards with Adam, with the penalty of the first phase on the head's
-    weights.
-
-    Each view of an image goes through the frozen layers once. The outputs are stored in
-    float16 and reused by all epochs, folds and later fits.
-
-    A pickle contains the trained layers, the head, and the fingerprint of the frozen
-    weights. Where it is loaded, the same frozen weights must be available; other
-    weights are rejected.
-
-    References
-    ----------
-    .. [1] A. Kumar et al., "Fine-tuning can distort pretrained features and
-       underperform out-of-distribution", ICLR 2022.
+    The training is that of :class:`VGG19Classifier`: the first phase fits a ridge
+    regression on standardized features, or the dense layers of `head`; the second phase
+    trains the head and the layers from `trainable` upwards. What is stored and what a
+    pickle contains are the same, too.
 
     Examples
     --------
@@ -513,6 +452,8 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
     """
 
     n_outputs_: int
+
+    _make_head = TFLearnMLPRegressor
 
     def predict(self, X: ImagesLike) -> np.ndarray:
         """Return the predicted targets of each image.
@@ -534,27 +475,6 @@ class VGG19Regressor(RegressorMixin, BaseVGG19):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return y
-
-    def _learn_targets(self, y: np.ndarray) -> NumberTargets:
-        return NumberTargets(None if y.ndim == 1 else y.shape[1])
-
-    def _get_targets(self) -> NumberTargets:
-        return NumberTargets(None if self._y_is_1d else self.n_outputs_)
-
-    def _keep_targets(self, targets: Any) -> None:
-        self._y_is_1d = targets.n_outputs is None
-        self.n_outputs_ = targets.n_outputs or 1
-
-    def _fit_linear(
-        self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
-    ) -> tuple[TFLearnMLPRegressor, list[float]]:
-        return fit_linear_regressor(X, Y, w, first, targets, self.seed_)
-
-    def _make_head(self, **params: Any) -> TFLearnMLPRegressor:
-        return TFLearnMLPRegressor(**params)
-
-    def _to_labels(self, Y: np.ndarray, targets: Targets) -> np.ndarray:
-        return Y[:, 0] if Y.shape[1] == 1 else Y
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import type_of_target
 
 from skvgg._head.base import BaseTFLearnMLP
-from skvgg._head.standardization import Scaling, Standardization
-from skvgg._head.targets import ClassTargets, MultilabelTargets, NumberTargets
+from skvgg._head.targets import ClassTargets, MultilabelTargets, targets_of
 from skvgg._typing import (
     Activation,
     Callbacks,
@@ -119,8 +114,8 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     callbacks : callable, list of callable or None, default=None
         Called after each epoch with the epoch number, starting at 1, and a dict of the
         values of `history_` for that epoch. Training stops if one returns a true value.
-        In `partial_fit`, the number counts the epochs of all calls. Lambdas and local
-        functions are pickled by value.
+        In `partial_fit`, the number counts the epochs of all calls. A lambda can
+        be pickled with cloudpickle only.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the dropout, the validation split and the order of
         the samples. With an int, fits on one machine are bit-for-bit identical. None
@@ -199,21 +194,6 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
     >>> clf.fit(X, y).score(X, y) > 0.9
     True
     """
-
-    #: The recipe's rate for plain gradient descent; a tenth of it with a momentum of
-    #: 0.9, which makes steps ten times as large; for the other optimizers, the rates
-    #: that their authors or implementers recommend.
-    _learning_rates: ClassVar[dict[str, float]] = {
-        "sgd": 0.1,
-        "momentum": 0.01,
-        "nesterov": 0.01,
-        "adam": 0.001,
-        "rmsprop": 0.001,
-        "adagrad": 0.01,
-        "adadelta": 1.0,
-        "ftrl": 0.1,
-        "proximaladagrad": 0.01,
-    }
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseTFLearnMLP._parameter_constraints,
@@ -317,7 +297,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
                 "class_weight='balanced' is not supported by partial_fit, which does "
                 "not see all samples. Pass the weights as a dict {label: weight}."
             )
-        targets = self._get_targets() if continues else None
+        targets = targets_of(self) if continues else None
         is_multilabel = (
             isinstance(targets, MultilabelTargets)
             if continues
@@ -335,9 +315,7 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
                 )
         elif not continues and not is_multilabel:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        return self._fit(
-            X, y, sample_weight, targets=targets, continues=continues, one_epoch=True
-        )
+        return self._partial_fit(X, y, sample_weight, targets)
 
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the probability of each class.
@@ -388,34 +366,6 @@ class TFLearnMLPClassifier(ClassifierMixin, BaseTFLearnMLP):
         """
         return self._decode(X)
 
-    def _learn_targets(self, y: np.ndarray) -> ClassTargets | MultilabelTargets:
-        check_classification_targets(y)
-        if y.ndim == 2:
-            if type_of_target(y) != "multilabel-indicator":
-                raise ValueError(
-                    f"y has shape {y.shape} and values other than 0 and 1; expected "
-                    "one label per sample, or an indicator matrix of labels."
-                )
-            return MultilabelTargets(np.arange(y.shape[1]), self.metric)
-        return ClassTargets(np.unique(y), self.metric)
-
-    def _get_targets(self) -> ClassTargets | MultilabelTargets:
-        kind = MultilabelTargets if self.multilabel_ else ClassTargets
-        return kind(self.classes_, self.metric)
-
-    def _set_targets(self, targets: Any) -> None:
-        self.multilabel_ = isinstance(targets, MultilabelTargets)
-        self.classes_ = targets.classes
-
-    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
-        if self.class_weight is None:
-            return 1.0
-        if y.ndim == 2:
-            raise ValueError(
-                "class_weight does not support multilabel targets; use None."
-            )
-        return weights_of_classes(self.class_weight, y, targets.classes)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
@@ -434,39 +384,6 @@ def _check_classes(classes: ArrayLike, is_multilabel: bool) -> np.ndarray:
             "different."
         )
     return labels
-
-
-def weights_of_classes(
-    class_weight: Mapping[Any, float] | str, y: np.ndarray, classes: np.ndarray
-) -> np.ndarray:
-    """Return the class weight of each sample.
-
-    Parameters
-    ----------
-    class_weight : dict or "balanced"
-        A dict is checked against all classes, not only those in y: a batch may lack
-        some of them. "balanced" counts the samples of y.
-    y : ndarray of shape (n_samples,)
-        Labels of samples, all in `classes`.
-    classes : ndarray of shape (n_classes,)
-        All classes, sorted.
-    """
-    if isinstance(class_weight, Mapping):
-        _check_class_weight(class_weight)
-    else:
-        classes = np.unique(y)
-    weights = compute_class_weight(class_weight, classes=classes, y=y)
-    return weights[np.searchsorted(classes, y)]
-
-
-def _check_class_weight(class_weight: Mapping[Any, float]) -> None:
-    """Raise a ValueError if a weight is not a finite number, 0 or more."""
-    for label, weight in class_weight.items():
-        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
-            raise ValueError(
-                f"class_weight[{label!r}] is {weight!r}; expected a finite number, 0 "
-                "or more."
-            )
 
 
 class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
@@ -488,11 +405,9 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         float64, so features and targets may be far from zero. `coefs_` apply to
         standardized features and targets.
     weight_decay : float, default=0.001
-        Strength w of the L2 penalty w / 2 * sum(W ** 2) on the weights W of each hidden
-        layer.
+        As in :class:`TFLearnMLPClassifier`.
     dropout : float, default=0.2
-        Fraction of the outputs of each hidden layer that is randomly set to zero in
-        training, in [0, 1).
+        As in :class:`TFLearnMLPClassifier`.
     optimizer : str or tflearn.optimizers.Optimizer, default="sgd"
         As in :class:`TFLearnMLPClassifier`.
     learning_rate_init : float or "auto", default="auto"
@@ -587,19 +502,6 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
     True
     """
 
-    #: The classifier's rates, except for optimizers whose steps are proportional to the
-    #: gradient. The gradient of the squared error grows with the error, so training
-    #: would diverge at the classifier's rates.
-    _learning_rates: ClassVar[dict[str, float]] = {
-        **TFLearnMLPClassifier._learning_rates,
-        "sgd": 0.01,
-        "momentum": 0.001,
-        "nesterov": 0.001,
-    }
-
-    target_mean_: np.ndarray | None
-    target_scale_: Any
-
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -625,8 +527,8 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
         TFLearnMLPRegressor
             The fitted regressor.
         """
-        continues = hasattr(self, "coefs_")
-        return self._fit(X, y, sample_weight, continues=continues, one_epoch=True)
+        targets = targets_of(self) if hasattr(self, "coefs_") else None
+        return self._partial_fit(X, y, sample_weight, targets)
 
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the predicted targets of each sample.
@@ -642,36 +544,6 @@ class TFLearnMLPRegressor(RegressorMixin, BaseTFLearnMLP):
             Predictions, with the same number of dimensions as y in `fit`.
         """
         return self._decode(X)
-
-    def _learn_targets(self, y: np.ndarray) -> NumberTargets:
-        return NumberTargets(None if y.ndim == 1 else y.shape[1])
-
-    def _get_targets(self) -> NumberTargets:
-        return NumberTargets(None if self._y_is_1d else self.n_outputs_)
-
-    def _set_targets(self, targets: Any) -> None:
-        self._y_is_1d = targets.n_outputs is None
-        self.n_outputs_ = targets.n_outputs or 1
-
-    def _learn_scaling(self, rows: Any, may_grow: bool) -> Scaling:
-        scaling = super()._learn_scaling(rows, may_grow)
-        if not self.standardize:
-            return scaling
-        outputs = Standardization.of(rows.Y, rows.w).with_constants()
-        return replace(scaling, outputs=outputs)
-
-    def _keep_scaling(self, scaling: Scaling) -> None:
-        super()._keep_scaling(scaling)
-        outputs = scaling.outputs
-        self.target_mean_ = None if outputs is None else outputs.mean
-        self.target_scale_ = 1.0 if outputs is None else outputs.scale
-
-    def _get_scaling(self) -> Scaling:
-        scaling = super()._get_scaling()
-        if self.target_mean_ is None:
-            return scaling
-        outputs = Standardization(self.target_mean_, self.target_scale_)
-        return replace(scaling, outputs=outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_sample_images
+from sklearn.datasets import load_digits, load_iris, load_sample_images
 
 from skvgg import VGG19Features
 from skvgg._network import vgg19
@@ -13,6 +13,7 @@ from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_keras, import_tensorflow
 
 from .emulated_tiles import emulate_tiles
+from .finetuning import small
 
 
 def run_python(code, *args, cwd=None):
@@ -95,6 +96,25 @@ def keras_notop(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def digits():
+    """The digits, of (1797, 64) pixels in 0..1."""
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits):
+    """A third of the digits."""
+    return digits[0][:600], digits[1][:600]
+
+
+@pytest.fixture(scope="session")
+def iris():
+    """The irises: 150 samples, 4 features, 3 classes."""
+    return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
 def photos():
     """Two photos, uint8 RGB of shape (427, 640, 3)."""
     return load_sample_images().images
@@ -111,6 +131,25 @@ def tiles(photos):
         for label, (y, x) in zip(labels, corners, strict=True)
     ]
     return np.stack(cuts), np.array(["china", "flower"])[labels]
+
+
+@pytest.fixture(scope="session")
+def cuts(tiles):
+    """A third of the tiles."""
+    X, y = tiles
+    return X[:40], y[:40]
+
+
+@pytest.fixture(scope="session")
+def numbers(cuts):
+    """Red and green of the images, which can be learned."""
+    return cuts[0].mean((1, 2))[:, :2]
+
+
+@pytest.fixture(scope="session")
+def tuned(cuts):
+    """A fine-tuned classifier; do not change it."""
+    return small().fit(*cuts)
 
 
 @pytest.fixture

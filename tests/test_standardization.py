@@ -24,7 +24,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features
 from skvgg._head import training
-from skvgg._head.dense import OPTIMIZERS
+from skvgg._head.optimizers import LEARNING_RATES
+
+from .heads import all_arrays, assert_same, lengthen
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +56,6 @@ def hardly(stages):
     return X + 1e3, y
 
 
-def lengthen(Z):
-    """Bring rows to a length of 64, in the root of the mean square."""
-    return Z * 64 / np.sqrt((Z**2).sum(axis=1).mean())
-
-
 def head(**params):
     defaults = {"hidden_layer_sizes": (32,), "random_state": 0}
     return TFLearnMLPClassifier(**{**defaults, **params})
@@ -67,15 +64,6 @@ def head(**params):
 def regressor(**params):
     defaults = {"hidden_layer_sizes": (32,), "random_state": 0}
     return TFLearnMLPRegressor(**{**defaults, **params})
-
-
-def all_arrays(fitted):
-    return [*fitted.coefs_, *fitted.intercepts_]
-
-
-def assert_same(first, second):
-    for a, b in zip(all_arrays(first), all_arrays(second), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 # What comes out as it is put together
@@ -252,7 +240,7 @@ def test_auto_is_the_rate_that_each_optimizer_is_meant_for(digits):
     ).learning_rate_init_ == (0.3)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", LEARNING_RATES)
 def test_each_optimizer_learns_with_its_own_rate(digits, optimizer):
     X, y = digits
     clf = TFLearnMLPClassifier((256,), optimizer=optimizer, random_state=0).fit(X, y)

@@ -2,63 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import os
-import tempfile
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
-from skvgg._definition.architecture import (
-    DENSE_NAMES,
-    POOLINGS,
-    STAGES,
-    PoolingLike,
-    parameter_shapes,
-)
-from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
-from skvgg._extraction.extraction import Extraction, extraction_of
-from skvgg._extraction.fitted_weights import source_of, weights_fingerprint
-from skvgg._extraction.network_pass import MAP_DTYPE, TrainedOn
-from skvgg._extraction.settings import Settings, expand_layers
+from skvgg._definition.architecture import POOLINGS, STAGES, PoolingLike
+from skvgg._definition.preprocessing import PREPROCESSINGS
 from skvgg._extraction.views import FLIPS, View, make_views
-from skvgg._finetune.heads import few_threads, linear_loss
-from skvgg._finetune.plan import Plan, shape_of_map
-from skvgg._finetune.stored import Stored, check_disk
-from skvgg._finetune.task import Task, warm_up_and_fall
-from skvgg._finetune.tuner import HeadSpec, Tuner, TuningSpec
-from skvgg._head import training
-from skvgg._head.base import (
-    BaseTFLearnMLP,
-    all_or_nothing,
-    check_hidden_layer_sizes,
-    check_weights,
-    get_learned,
-    keep_best,
-    set_learned,
-)
-from skvgg._head.persistence import pack_function, unpack_callbacks
-from skvgg._head.targets import Figures, Targets
-from skvgg._images import Images, Interpolation, Resize, as_images
-from skvgg._network.precision import PRECISIONS, computed_in, tensor_float_32
+from skvgg._finetune.data import TrainingData, prepare
+from skvgg._finetune.frozen import check_continues, open_network, rows_of_views
+from skvgg._finetune.heads import fit_hidden_layers, fit_linear_head, linear_loss
+from skvgg._finetune.stored import opened_cache
+from skvgg._finetune.tune import tune
+from skvgg._head.base import BaseTFLearnMLP
+from skvgg._head.checks import check_hidden_layer_sizes
+from skvgg._head.fitted import all_or_nothing, store_best
+from skvgg._head.forward import DenseLayers
+from skvgg._head.targets import learn_targets, targets_of
+from skvgg._head.training import History, warn_of_nothing_learned
+from skvgg._images import Interpolation, Resize, as_images
+from skvgg._network.precision import PRECISIONS
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar, sharing
 from skvgg._runtime.seed import draw_seed
-from skvgg._runtime.tensorflow import eagerly
-from skvgg._runtime.warn import warn
-from skvgg._store.cache import Cache, anchored
+from skvgg._store.cache import anchored
 from skvgg._typing import (
     Augment,
     ImagesLike,
@@ -70,8 +46,7 @@ from skvgg._typing import (
     fit_context,
 )
 from skvgg.features import VGG19Features
-from skvgg.weights import Source, TunedWeights, WeightsLike, as_source
-from skvgg.weights._random import RandomSource
+from skvgg.weights import Source, WeightsLike
 
 
 class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
@@ -79,13 +54,13 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     features_: VGG19Features
     head_: BaseTFLearnMLP
-    history_: training.History
+    history_: History
     loss_curve_: list[float]
     n_iter_: int
     seed_: int
-    best_validation_score_: float
-    best_epoch_: int
-    _trained_on: TrainedOn | None
+
+    #: The class of the head.
+    _make_head: ClassVar[type[BaseTFLearnMLP]]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "weights": [str, os.PathLike, Source, None],
@@ -179,43 +154,9 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self.random_state = random_state
         self.verbose = verbose
 
-    # For subclasses
-
-    @abstractmethod
-    def _learn_targets(self, y: np.ndarray) -> Targets:
-        """Return the encoding of the targets y."""
-
-    @abstractmethod
-    def _get_targets(self) -> Targets:
-        """Return the encoding of the targets of the last fit."""
-
-    @abstractmethod
-    def _keep_targets(self, targets: Any) -> None:
-        """Store the encoding of the targets as fitted attributes."""
-
     @abstractmethod
     def _check_targets(self, y: Any) -> np.ndarray:
         """Return y as an array, or raise."""
-
-    def _class_weights(self, y: np.ndarray, targets: Any) -> np.ndarray | float:
-        """Return the class weight of each image; `targets` encode y."""
-        return 1.0
-
-    @abstractmethod
-    def _fit_linear(
-        self, X: np.ndarray, Y: np.ndarray, w: np.ndarray, first: int, targets: Any
-    ) -> tuple[BaseTFLearnMLP, list[float]]:
-        """Return a fitted head without hidden layers, and its penalties."""
-
-    @abstractmethod
-    def _make_head(self, **params: Any) -> BaseTFLearnMLP:
-        """Return a head that TFLearn trains."""
-
-    @abstractmethod
-    def _to_labels(self, Y: np.ndarray, targets: Any) -> np.ndarray:
-        """Return the targets y for encoded targets Y."""
-
-    # Fitting
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -259,43 +200,46 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         with all_or_nothing(self):
             continues = self.warm_start and hasattr(self, "head_")
             y = self._check_targets(y)
-            with self._opened_cache() as (cache, folder), self._bar(len(y)) as bar:
-                self.seed_ = draw_seed(self.random_state)
-                task = self._prepare(X, y, sample_weight, cache, folder, bar, continues)
-                if not continues or self.trainable is None:
-                    self._fit_head(task)
-                self._tune(task, bar)
-            self._keep_targets(task.targets)
+            self.seed_ = draw_seed(self.random_state)
+            with opened_cache(self.memory) as cache, self._progress(len(y)):
+                features = self._make_features(continues)
+                network = open_network(self, features, cache)
+                goes_on = continues and self.trainable is not None
+                targets = targets_of(self) if goes_on else learn_targets(self, y)
+                views = self._views()
+                data = prepare(
+                    self, network, X, y, sample_weight, targets, views, cache
+                )
+                if not goes_on:
+                    self._fit_head(data)
+                self._tune(data)
+            self.__dict__ |= targets.attributes()
         return self
 
     @contextmanager
-    def _opened_cache(self) -> Iterator[tuple[Cache, str | None]]:
-        """Open `memory`, or a temporary cache for this fit; yield it and its folder."""
-        with closing(Cache(self.memory)) as cache:
-            if cache.keeps:
-                yield cache, cache.location
-                return
+    def _progress(self, n_images: int) -> Iterator[None]:
+        """Show one progress bar for the whole fit, in images."""
+        n_passes = len(self._views()) + (self.max_iter if self.trainable else 0)
+        total = n_passes * n_images
         with (
-            tempfile.TemporaryDirectory(prefix="skvgg-") as folder,
-            closing(Cache(folder)) as cache,
+            progress_bar(total=total, unit="image", disable=not self.verbose) as bar,
+            sharing(bar, total),
         ):
-            yield cache, folder
+            yield
 
-    def _bar(self, n_images: int) -> tqdm:
-        """Return a progress bar for the whole fit, in images."""
-        n_passes = len(self._views(0)) + (self.max_iter if self.trainable else 0)
-        return progress_bar(
-            total=n_passes * n_images, unit="image", disable=not self.verbose
-        )
+    def _views(self) -> tuple[View | None, ...]:
+        return make_views(self.augment, self.n_views, self.seed_)
 
-    def _views(self, seed: int) -> tuple[View | None, ...]:
-        return make_views(self.augment, self.n_views, seed)
-
-    def _make_features(self, weights: Any) -> VGG19Features:
-        """Return a transformer with the given weights and these parameters."""
+    def _make_features(self, continues: bool) -> VGG19Features:
+        """Return a transformer with these parameters, and the weights to start from."""
+        if self.average_views and not isinstance(self.augment, str):
+            raise ValueError(
+                f"average_views=True averages over the views of augment, which is "
+                f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
+            )
         stages = isinstance(self.layer, str) and self.layer == "stages"
-        return VGG19Features(
-            weights,
+        features = VGG19Features(
+            self.features_.weights if continues else self.weights,
             layer=STAGES if stages else self.layer,
             pooling=self.pooling,
             image_size=self.image_size,
@@ -304,317 +248,61 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             preprocessing=self.preprocessing,
             memory=self.memory,
             precision=self.precision,
-            random_state=getattr(self, "seed_", None),
+            random_state=self.seed_,
             verbose=self.verbose,
         )
-
-    def _prepare(
-        self,
-        X: Any,
-        y: np.ndarray,
-        sample_weight: Any,
-        cache: Cache,
-        folder: str | None,
-        bar: tqdm,
-        continues: bool,
-    ) -> Task:
-        """Check all inputs, and run the images through the frozen layers."""
-        weights = self.features_.weights if continues else self.weights
-        expand_layers(self.layer, "layer")
-        features = self._make_features(weights)
-        features._validate_params()
-        source = as_source(weights, self.seed_).anchored()
-        settings = Settings.of(features, source)
         if continues:
-            self._check_goes_on(settings)
-        _check_has_layer(source, self.trainable)
-        plan = Plan.of(self.trainable, settings.outputs)
-        check_hidden_layer_sizes(self.head)
-        if self.average_views and not isinstance(self.augment, str):
-            raise ValueError(
-                f"average_views=True averages over the views of augment, which is "
-                f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
-            )
-        source.check()
-        source = source.pinned()
-        images = as_images(X, None, check_items=True)
-        check_consistent_length(images, y)
-        w = check_weights(sample_weight, images).copy()  # it may be the user's array
-        goes_on = continues and self.trainable is not None
-        targets = self._get_targets() if goes_on else self._learn_targets(y)
-        # Images of weight zero are ignored, but not their classes.
-        given = np.flatnonzero(w)
-        encoded = targets.encode(y[given])
-        Y = np.zeros((len(y), encoded.shape[1]), encoded.dtype)
-        Y[given] = encoded
-        w[given] *= self._class_weights(y[given], targets)
-        kept = np.flatnonzero(w)
-        if not len(kept):
-            raise ValueError(
-                "sample_weight is zero for all samples (with class_weight applied), "
-                "so there is nothing to learn from."
-            )
-        train, validation = self._split(kept, Y, targets)
-        w = (w / w[train].mean()).astype(np.float32)
-        fingerprint = weights_fingerprint(source, cache)
-        stored = self._store(
-            images, settings, plan, source, fingerprint, cache, folder, bar
-        )
-        rows = [stored.rows(view) for view in range(stored.n_views)]
-        return Task(
-            plan,
-            settings,
-            source,
-            fingerprint,
-            stored,
-            rows,
-            train,
-            validation,
-            targets,
-            Y,
-            w,
-        )
+            check_continues(self, features)
+        return features
 
-    def _check_goes_on(self, settings: Settings) -> None:
-        """Raise if the last fit had other weights or features, or another head."""
-        began_with = _before_tuning(as_source(self.features_.weights))
-        given = _before_tuning(as_source(self.weights, self.seed_).anchored())
-        # Random weights stay those of the last fit, with any seed.
-        is_random = isinstance(began_with, RandomSource) and self.weights is None
-        if not is_random and given.identify() != began_with.identify():
-            raise ValueError(
-                f"warm_start=True continues the last fit, whose weights were not "
-                f"{self.weights!r}. Set warm_start=False to start from scratch."
-            )
-        last = Settings.of(self.features_, as_source(self.features_.weights))
-        hidden = check_hidden_layer_sizes(self.head)
-        trained = tuple(len(b) for b in self.head_.intercepts_[:-1])
-        for name, before, now in (
-            ("outputs of layers", _named(last), _named(settings)),
-            ("hidden layers of the head", trained, hidden),
-        ):
-            if before != now:
-                raise ValueError(
-                    f"warm_start=True continues the last fit, which had the {name} "
-                    f"{before}; now they would be {now}. Set warm_start=False to start "
-                    "from scratch."
-                )
-
-    def _split(
-        self, kept: np.ndarray, Y: np.ndarray, targets: Targets
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if not self.early_stopping or self.trainable is None:
-            return kept, kept[:0]
-        rng = np.random.RandomState(self.seed_)
-        fraction = self.validation_fraction
-        strata = targets.strata(Y[kept])
-        train, validation = training.split(strata, len(kept), fraction, rng)
-        if not len(validation):
-            raise ValueError(
-                f"early_stopping=True needs validation samples, but "
-                f"validation_fraction={fraction:g} of {len(kept)} leaves none. Raise "
-                "it, or set early_stopping=False."
-            )
-        return kept[train], kept[validation]
-
-    def _store(
-        self,
-        images: Images,
-        settings: Settings,
-        plan: Plan,
-        source: Source,
-        fingerprint: str,
-        cache: Cache,
-        folder: str | None,
-        bar: tqdm,
-    ) -> Stored:
-        """Compute the outputs of all views of all images that are not in the cache."""
-        views = self._views(self.seed_)
-        shape = None
-        if plan.map_output is not None:
-            settings = replace(settings, outputs=(plan.map_output, *plan.outputs))
-            shape = shape_of_map(plan, settings.image_size)
-            is_half = plan.map_output.is_map
-            n_bytes = np.dtype(MAP_DTYPE if is_half else np.float32).itemsize
-            n_bytes = 1 if plan.start_layer is None else n_bytes  # pixels
-            n_maps = len(images) * len(views)
-            check_disk(folder, n_maps * math.prod(shape) * n_bytes, cache)
-        precision = computed_in(settings.precision)
-        extraction = Extraction(
-            settings, source, fingerprint, precision, tuple(views), MAP_DTYPE
-        )
-        with sharing(bar, len(images) * len(views)):
-            keys = extraction.keys(images, cache, self)
-        return Stored(cache, keys, shape)
-
-    # The head
-
-    def _fit_head(self, task: Task) -> None:
+    def _fit_head(self, data: TrainingData) -> None:
         """Fit the head on fixed features; store it and its penalties."""
-        blocks = [np.hstack(rows)[task.train] for rows in task.rows]
-        X = np.concatenate(blocks)
-        n_views, first = len(blocks), len(task.train)
-        Y, w = (
-            np.tile(task.Y[task.train], (n_views, 1)),
-            np.tile(task.w[task.train], n_views),
-        )
-        hidden = check_hidden_layer_sizes(self.head)
-        if not hidden:
-            with few_threads(X.size):
-                head = self._fit_linear(X, Y, w, first, task.targets)
-            self.head_, self._penalties = head
-            return
-        self.head_ = self._make_head(
-            hidden_layer_sizes=hidden,
-            activation="relu",
-            optimizer="adam",
-            dropout=self.dropout,
-            random_state=self.seed_,
-        )
-        labels = self._to_labels(Y, task.targets)
-        self.head_._fit(X, labels, w, continues=False, targets=task.targets)
-        self._penalties = [*[self.head_.weight_decay] * len(hidden), 0.0]
-
-    # The layers below it
-
-    def _tune(self, task: Task, bar: tqdm) -> None:
-        """Train the layers that are not frozen, and store the result."""
-        self.history_, self.loss_curve_, self.n_iter_ = {}, [], 0
-        self._trained_on = None
-        if task.plan.start_layer is not None:
-            self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
-        keep_best(self, None)
-        if not task.plan.trained:
-            self.features_ = self._make_features(task.source.anchored())
-            self.features_.weights_fingerprint_ = task.fingerprint
-            self._warn_if_head_learned_nothing(task)
-            return
-        with eagerly(), tensor_float_32(self.precision == "tensorfloat32"):
-            self._train_layers(task, bar)
-
-    def _train_layers(self, task: Task, bar: tqdm) -> None:
-        """Train some layers together with the head."""
-        targets = task.targets
-        scaling, head_parameters = get_learned(self.head_)
-        assert scaling.inputs is not None
-        if scaling.outputs is not None:
-            targets = targets.scaled(scaling.outputs.scale)
-        image_size = task.settings.image_size
-        shapes = parameter_shapes([o.layer for o in task.plan.outputs], image_size)
-        loaded = task.source.load({name: shapes[name] for name in task.plan.trained})
-        preprocessing = PREPROCESSINGS.get(self.preprocessing, loaded.preprocessing)
-        tuner = Tuner(
-            task.plan,
-            loaded.parameters,
-            head_parameters,
-            HeadSpec(
-                self.head_.activation,
-                targets.out_activation,
-                scaling.inputs.mean,
-                scaling.inputs.scale,
-                self._penalties,
-            ),
-            TuningSpec(
-                float(self.learning_rate_init),
-                float(self.layer_decay),
-                float(self.weight_decay),
-                float(self.dropout),
-                computed_in(self.precision),
-                self.seed_,
-            ),
-            preprocessing,
-            image_size,
-        )
-        rng = np.random.RandomState(self.seed_)
-        samples = task.samples(task.train, scaling, rng)
-        stopping, validation = None, None
-        if self.early_stopping:
-            validation = task.samples(task.validation, scaling)
-            targets.check_score(validation.Y, validation.w)
-            stopping = training.EarlyStopping(
-                f"val_{targets.score_name}", self.n_iter_no_change, self.tol
+        rows, hidden = data.features_of_all_views(), check_hidden_layer_sizes(self.head)
+        if hidden:
+            self.head_ = self._make_head(
+                hidden_layer_sizes=hidden,
+                activation="relu",
+                optimizer="adam",
+                dropout=self.dropout,
+                random_state=self.seed_,
             )
-            # Keeps the initial layers if training only makes them worse.
-            loss, output = tuner.evaluate(validation.X, validation.Y, validation.w)
-            seen = targets.figures(loss, validation.Y, output, validation.w)
-            stopping.should_stop(0, {stopping.monitor: seen[targets.score_name]}, tuner)
-
-        def move_on(epoch: int, figures: Figures) -> None:
-            bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
-            bar.update(len(task.Y))
-
-        n_batches = -(-len(samples) // self.batch_size)
-        self.history_ = training.train(
-            tuner,
-            samples,
-            validation,
-            epochs=range(1, self.max_iter + 1),
-            batch_size=self.batch_size,
-            describe=targets.figures,
-            early_stopping=stopping,
-            callbacks=[move_on],
-            rng=rng,
-            verbose=0,
-            rate_factors=warm_up_and_fall(self.max_iter * n_batches, n_batches),
+            self._penalties = fit_hidden_layers(self.head_, rows, data.targets)
+            return
+        self.head_ = self._make_head(())
+        self._penalties = fit_linear_head(
+            self.head_, rows, len(data.train), data.targets, self.seed_
         )
-        if stopping is not None and stopping.best_parameters is not None:
-            tuner.set_parameters(stopping.best_parameters)
-            keep_best(self, stopping)
-        plain = task.samples(task.train, scaling)
-        self._warn_if_nothing_learned(plain, tuner, targets)
-        layers, head_parameters = tuner.get_parameters()
-        _check_finite(layers, head_parameters)
-        set_learned(self.head_, scaling, head_parameters, targets)
-        self.loss_curve_ = self.history_["loss"]
+
+    def _tune(self, data: TrainingData) -> None:
+        """Train the layers that are not frozen, if any; store the network."""
+        network = data.network
+        self._trained_on = network.trained_on
+        if self.trainable is None:
+            self.features_ = network.features.set_params(
+                weights=network.source.anchored()
+            )
+            self.features_.weights_fingerprint_ = network.fingerprint
+            self.history_, stopping = {}, None
+            self._warn_if_head_learned_nothing(data)
+        else:
+            tuned = tune(self, data, DenseLayers.of(self.head_), self._penalties)
+            self.features_ = network.features.set_params(weights=tuned.weights)
+            self.head_.coefs_, self.head_.intercepts_ = tuned.head
+            self.history_, stopping = tuned.history, tuned.stopping
+        store_best(self, stopping)
+        self.loss_curve_ = self.history_.get("loss", [])
         self.n_iter_ = len(self.loss_curve_)
-        self._keep_layers(task, layers, preprocessing)
 
-    def _warn_if_nothing_learned(
-        self, samples: training.Samples, tuner: Tuner, targets: Targets
-    ) -> None:
-        guessing = targets.guessing_loss(samples.Y, samples.w)
-        last = {name: figures[-1] for name, figures in self.history_.items()}
-        # The loss of regression depends on the units of y.
-        is_clear = last["r2"] > 0.1 if "r2" in last else last["loss"] < 0.9 * guessing
-        if is_clear:
-            return  # despite dropout; saves another pass
-        loss, output = tuner.evaluate(samples.X, samples.Y, samples.w)
-        if not targets.is_learned(loss, samples.Y, output, samples.w):
-            rate = f"a smaller learning_rate_init than {self.learning_rate_init:g}"
-            self._say_nothing_learned(loss, guessing, f"{rate}, trainable=None")
-
-    def _warn_if_head_learned_nothing(self, task: Task) -> None:
-        """Do the same for a linear head; other heads warn in their fit."""
+    def _warn_if_head_learned_nothing(self, data: TrainingData) -> None:
+        """Warn about a linear head; other heads warn in their fit."""
         if check_hidden_layer_sizes(self.head):
             return
-        Y, w = task.Y[task.train], task.w[task.train]
-        loss, output = linear_loss(
-            self.head_, np.hstack(task.rows[0])[task.train], Y, w
-        )
-        if not task.targets.is_learned(loss, Y, output, w):
-            guessing = task.targets.guessing_loss(Y, w)
-            self._say_nothing_learned(loss, guessing, "other layers")
-
-    def _say_nothing_learned(self, loss: float, guessing: float, remedy: str) -> None:
-        warn(
-            f"{type(self).__name__} learned nothing, or hardly anything: its loss on "
-            f"the training images is {loss:.4g}, and that of the best constant "
-            f"prediction is {guessing:.4g}. Try {remedy}, or other weights.",
-            ConvergenceWarning,
-        )
-
-    def _keep_layers(
-        self,
-        task: Task,
-        layers: dict[str, tuple[np.ndarray, np.ndarray]],
-        preprocessing: Preprocessing,
-    ) -> None:
-        base = task.source.anchored()
-        if isinstance(base, TunedWeights):
-            tuned = base.changed(layers, preprocessing)
-        else:
-            tuned = TunedWeights(base, task.fingerprint, layers, preprocessing)
-        self.features_ = self._make_features(tuned)
+        rows, targets = data.features_of_view(0), data.targets
+        loss, output = linear_loss(self.head_, rows)
+        if not targets.is_learned(loss, rows.Y, output, rows.w):
+            baseline = targets.baseline_loss(rows.Y, rows.w)
+            remedies = ["other layers", "other weights"]
+            warn_of_nothing_learned(self, loss, baseline, remedies)
 
     # Predicting
 
@@ -622,7 +310,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         """Return the views over which predictions are averaged; None is the image."""
         check_is_fitted(self)
         if self.average_views and isinstance(self.augment, str):
-            return self._views(self.seed_)
+            return self._views()
         return (None,)
 
     def _outputs(self, X: Any, method: str) -> np.ndarray:
@@ -630,15 +318,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         images = as_images(X, None, check_items=True)
         views = self.averaged_views()
-        features = self.features_
-        source = source_of(features)
-        settings = Settings.of(features, source)
-        with closing(Cache(features.memory)) as cache:
-            extraction = extraction_of(
-                features, settings, source, cache, views, self._trained_on
-            )
-            rows = extraction.rows(images, cache, features, averages=False)
-        outputs = [getattr(self.head_, method)(part) for part in rows]
+        blocks = rows_of_views(self.features_, images, views, self._trained_on)
+        outputs = [getattr(self.head_, method)(rows) for rows in blocks]
         return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
     def to_features(
@@ -670,12 +351,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         state["memory"] = anchored(state["memory"])
-        state["augment"] = pack_function(state["augment"], "augment")
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {**state, "augment": unpack_callbacks(state["augment"])}
-        super().__setstate__(state)
 
     def __sklearn_clone__(self) -> Self:
         clone = super().__sklearn_clone__()
@@ -692,34 +368,3 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-def _before_tuning(source: Source) -> Source:
-    return source.base if isinstance(source, TunedWeights) else source
-
-
-def _check_has_layer(source: Source, trainable: str | None) -> None:
-    """Raise if it is known that the weights lack the first layer to train."""
-    if not source.has_dense and trainable in DENSE_NAMES:
-        raise ValueError(
-            f"The weights (weights='hed', or tuned from them) have no fully connected "
-            f"layers, got trainable={trainable!r}. Choose a block, such as "
-            "trainable='block5', or other weights."
-        )
-
-
-def _named(settings: Settings) -> tuple[tuple[str, int], ...]:
-    """Return the names and lengths of outputs, in their order."""
-    return tuple((o.name, settings.n_features_of(o)) for o in settings.outputs)
-
-
-def _check_finite(
-    layers: dict[str, tuple[np.ndarray, np.ndarray]], head_parameters: Any
-) -> None:
-    arrays = [*head_parameters[0], *head_parameters[1]]
-    arrays += [array for pair in layers.values() for array in pair]
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError(
-            "The training diverged in its last step: the learned weights are not "
-            "finite. Try a smaller learning_rate_init."
-        )

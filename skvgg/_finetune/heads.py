@@ -1,7 +1,7 @@
-"""Fit the head on fixed features, as the starting point of fine-tuning.
+"""The first phase of fine-tuning: the head on fixed features.
 
-Heads fitted by scikit-learn are converted to skvgg's heads, which take unscaled
-features and predict with NumPy.
+Linear heads are fitted by scikit-learn and converted to skvgg's heads, which take
+unscaled features and predict with NumPy.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from skvgg._head.base import BaseTFLearnMLP, set_learned
+from skvgg._head.fitted import store_learned
+from skvgg._head.fitting import fit_head
 from skvgg._head.standardization import Scaling, Standardization
-from skvgg._head.targets import ClassTargets, NumberTargets
+from skvgg._head.targets import ClassTargets, NumberTargets, Targets
+from skvgg._head.training import Samples
 from skvgg._runtime.warn import warn
-from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
 #: Candidates for the inverse strength of the L2 penalty of a linear head. Multiplied by
 #: the number of samples they are scikit-learn's C: 1e-4 to 1 for 1,000 samples.
@@ -42,160 +43,139 @@ _MAX_ITER = 1000
 _FOR_ONE_THREAD = 2_000_000
 
 
-def few_threads(n_values: int) -> AbstractContextManager[Any]:
+def fit_hidden_layers(head: Any, rows: Samples, targets: Targets) -> list[float]:
+    """Train a head with hidden layers; return the penalties of its layers.
+
+    The head is fitted in place, on the features of all views of all images and their
+    encoded targets. Penalties are those of :class:`skvgg._finetune.tuner.TuningSpec`.
+    """
+    fit_head(head, Samples(rows.X, rows.Y, rows.w.astype(np.float64)), targets)
+    return [*[head.weight_decay] * (len(head.coefs_) - 1), 0.0]
+
+
+def fit_linear_head(
+    head: Any, rows: Samples, n_images: int, targets: Any, seed: int
+) -> list[float]:
+    """Fit a head without hidden layers; return its penalty.
+
+    Parameters and results are those of :func:`fit_hidden_layers`. The original images
+    are the first `n_images` rows. Only these are used to choose the penalty, because
+    views of one image must not be in different folds; `seed` is that of the folds.
+    """
+    fit = _fit_ridge if isinstance(targets, NumberTargets) else _fit_logistic
+    with _few_threads(rows.X.size):
+        return [fit(head, rows, n_images, targets, seed)]
+
+
+def _few_threads(n_values: int) -> AbstractContextManager[Any]:
     """Limit linear algebra to one thread while a head is fitted on few values."""
     if n_values > _FOR_ONE_THREAD:
         return nullcontext()
     return threadpool_limits(1, user_api="blas")
 
 
-def fit_linear_classifier(
-    X: np.ndarray,
-    y: np.ndarray,
-    w: np.ndarray,
-    first: int,
-    targets: ClassTargets,
-    seed: int,
-) -> tuple[TFLearnMLPClassifier, list[float]]:
-    """Fit a logistic regression on standardized features.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, n_features), float32
-        Features of all views of all images, the images themselves first.
-    y : ndarray of shape (n,)
-        Labels.
-    w : ndarray of shape (n,)
-        Weights.
-    first : int
-        Number of rows that are original images. Only these are used to choose the
-        penalty, because views of one image must not be in different folds.
-    targets : ClassTargets
-        The classes.
-    seed : int
-        Of the folds.
-
-    Returns
-    -------
-    head : TFLearnMLPClassifier
-        Fitted.
-    penalties : list of float
-        See :class:`skvgg._finetune.tuner.HeadSpec`.
-    """
-    inputs = Standardization.of(X, w)
-    Z = inputs(X).astype(np.float32)
-    classes, counts = np.unique(y[:first], return_counts=True)
-    n_folds = min(_FOLDS, int(counts.min()))
-    model = LogisticRegression(max_iter=_MAX_ITER)
-    if len(classes) < 2:
-        coef, intercept = np.zeros((X.shape[1], 1)), np.zeros(1)
-        coef, intercept = _for_all_classes(coef, intercept, classes, targets)
-        return _as_classifier(inputs, coef, intercept, targets, 0), [0.0]
-    if n_folds < 2:
-        label = classes.tolist()[int(counts.argmin())]
-        warn(
-            f"The class {label!r} has one image, so cross-validation cannot choose the "
-            "strength of the head's penalty, and a medium one is used. Add images of "
-            "that class."
-        )
-        strength = float(np.median(_STRENGTHS))
+def _fit_logistic(
+    head: Any, rows: Samples, n_images: int, targets: ClassTargets, seed: int
+) -> float:
+    """Fit a logistic regression on standardized features."""
+    inputs = Standardization.of(rows.X, rows.w)
+    Z = inputs(rows.X).astype(np.float32)
+    y, w = rows.Y.argmax(axis=1), rows.w
+    codes, counts = np.unique(y[:n_images], return_counts=True)
+    if len(codes) < 2:
+        n_iter, penalty = 0, 0.0
+        coef, intercept = np.zeros((Z.shape[1], 1)), np.zeros(1)
     else:
-        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-        search = GridSearchCV(
-            model,
-            {"C": _STRENGTHS * first},
-            scoring="neg_log_loss",
-            cv=folds,
-            refit=False,
-        )
-        with warnings.catch_warnings(), _weights_for_all():
-            # Strengths that are not chosen may not converge.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            search.fit(Z[:first], y[:first], sample_weight=w[:first])
-        strength = search.best_params_["C"] / first
-    C = strength * first
-    # Views share the weight of their image.
-    model.set_params(C=C).fit(Z, y, sample_weight=w * first / len(y))
-    coef, intercept = model.coef_.T, model.intercept_
-    penalty = 1 / (C * float(w[:first].sum()))
-    if len(classes) == 2:
+        strength = float(np.median(_STRENGTHS))
+        n_folds = min(_FOLDS, int(counts.min()))
+        model = LogisticRegression(max_iter=_MAX_ITER)
+        if n_folds < 2:
+            label = targets.classes.tolist()[codes[counts.argmin()]]
+            warn(
+                f"The class {label!r} has one image, so cross-validation cannot choose "
+                "the strength of the head's penalty, and a medium one is used. Add "
+                "images of that class."
+            )
+        else:
+            folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+            grid = {"C": _STRENGTHS * n_images}
+            originals = Samples(Z[:n_images], y[:n_images], w[:n_images])
+            C = _choose(model, grid, "neg_log_loss", folds, originals)
+            strength = C / n_images
+        C = strength * n_images
+        # Views share the weight of their image.
+        model.set_params(C=C).fit(Z, y, sample_weight=w * n_images / len(y))
+        coef, intercept = model.coef_.T, model.intercept_
+        penalty = 1 / (C * float(w[:n_images].sum()))
+        n_iter = int(np.max(model.n_iter_))
+    if len(codes) == 2:
         # Half of the weights for each class give the same probabilities. The sum of
         # the penalties on both halves is then half the original penalty.
         coef = np.hstack([-coef / 2, coef / 2])
         intercept = np.array([-intercept[0] / 2, intercept[0] / 2])
         penalty *= 2
-    n_iter = int(np.max(model.n_iter_))
-    coef, intercept = _for_all_classes(coef, intercept, classes, targets)
-    return _as_classifier(inputs, coef, intercept, targets, n_iter), [penalty]
+    coef, intercept = _for_all_classes(coef, intercept, codes, len(targets.classes))
+    _store(head, Scaling(inputs), coef, intercept, targets)
+    head.n_iter_ = n_iter
+    return penalty
 
 
-def fit_linear_regressor(
-    X: np.ndarray,
-    Y: np.ndarray,
-    w: np.ndarray,
-    first: int,
-    targets: NumberTargets,
-    seed: int,
-) -> tuple[TFLearnMLPRegressor, list[float]]:
-    """Fit a ridge regression on standardized features and targets.
-
-    Parameters and results are those of :func:`fit_linear_classifier`, with targets Y of
-    shape (n, n_outputs) instead of labels.
-    """
-    inputs = Standardization.of(X, w)
-    outputs = Standardization.of(Y, w).with_constants()
-    Z, T = inputs(X).astype(np.float32), outputs(Y).astype(np.float32)
-    strengths = 1 / (_STRENGTHS * first)
+def _fit_ridge(
+    head: Any, rows: Samples, n_images: int, targets: NumberTargets, seed: int
+) -> float:
+    """Fit a ridge regression on standardized features and targets."""
+    inputs = Standardization.of(rows.X, rows.w)
+    outputs = Standardization.of(rows.Y, rows.w).with_constants()
+    Z, w = inputs(rows.X).astype(np.float32), rows.w
+    T = outputs(rows.Y).astype(np.float32)
+    strengths = 1 / (_STRENGTHS * n_images)
     strength = float(np.median(strengths))
-    if first >= 2:
-        folds = KFold(min(_FOLDS, first), shuffle=True, random_state=seed)
-        search = GridSearchCV(
-            Ridge(),
-            {"alpha": strengths},
-            scoring="neg_mean_squared_error",
-            cv=folds,
-            refit=False,
-        )
-        with _weights_for_all():
-            search.fit(Z[:first], T[:first], sample_weight=w[:first])
-        strength = search.best_params_["alpha"]
-    model = Ridge(strength).fit(Z, T, sample_weight=w * first / len(Y))
-    scaling = Scaling(inputs, outputs)
-    coef = model.coef_.reshape(Y.shape[1], -1).T
-    head = TFLearnMLPRegressor(())
-    _set_fitted(head, scaling, coef, np.ravel(model.intercept_), targets, 0)
-    n_outputs = Y.shape[1]
+    if n_images >= 2:
+        folds = KFold(min(_FOLDS, n_images), shuffle=True, random_state=seed)
+        originals = Samples(Z[:n_images], T[:n_images], w[:n_images])
+        grid = {"alpha": strengths}
+        strength = _choose(Ridge(), grid, "neg_mean_squared_error", folds, originals)
+    model = Ridge(strength).fit(Z, T, sample_weight=w * n_images / len(T))
+    n_outputs = T.shape[1]
+    coef = model.coef_.reshape(n_outputs, -1).T
+    _store(head, Scaling(inputs, outputs), coef, np.ravel(model.intercept_), targets)
+    head.n_iter_ = 0
     # Ridge sums squares over samples and targets; the loss is their mean.
-    return head, [2 * strength / (float(w[:first].sum()) * n_outputs)]
+    return 2 * strength / (float(w[:n_images].sum()) * n_outputs)
 
 
-def linear_loss(
-    head: TFLearnMLPClassifier | TFLearnMLPRegressor,
-    X: np.ndarray,
-    Y: np.ndarray,
-    w: np.ndarray,
-) -> tuple[float, np.ndarray]:
+def _choose(
+    model: Any, grid: dict[str, np.ndarray], scoring: str, folds: Any, rows: Samples
+) -> float:
+    """Return the best value of the one parameter of a grid.
+
+    The search passes sample weights on, whatever the user's configuration: with
+    ``enable_metadata_routing``, it would require metadata requests.
+    """
+    search = GridSearchCV(model, grid, scoring=scoring, cv=folds, refit=False)
+    with warnings.catch_warnings(), config_context(enable_metadata_routing=False):
+        # Strengths that are not chosen may not converge.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(rows.X, rows.Y, sample_weight=rows.w)
+    (best,) = search.best_params_.values()
+    return best
+
+
+def linear_loss(head: Any, rows: Samples) -> tuple[float, np.ndarray]:
     """Return the loss of a fitted head on encoded targets, and its outputs."""
-    if isinstance(head, TFLearnMLPClassifier):
+    X, Y = rows.X, rows.Y
+    if hasattr(head, "predict_proba"):
         output, log = head.predict_proba(X), head.predict_log_proba(X)
         # The logarithm may be infinite where Y is zero.
         losses = -np.where(Y > 0, Y * log, 0).sum(axis=1)
     else:
         output = head.predict(X).reshape(Y.shape)
         losses = np.square(output - Y).mean(axis=1)
-    return float(np.mean(w * losses)), output
-
-
-def _weights_for_all() -> AbstractContextManager[Any]:
-    """Let a search pass sample weights on, whatever the user's configuration.
-
-    With ``enable_metadata_routing``, the search would require metadata requests.
-    """
-    return config_context(enable_metadata_routing=False)
+    return float(np.mean(rows.w * losses)), output
 
 
 def _for_all_classes(
-    coef: np.ndarray, intercept: np.ndarray, classes: np.ndarray, targets: ClassTargets
+    coef: np.ndarray, intercept: np.ndarray, codes: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add the classes whose samples all have a weight of zero.
 
@@ -203,34 +183,14 @@ def _for_all_classes(
     row. So the added classes are never the most probable. They stay finite, so that a
     later fit may learn them.
     """
-    places = np.searchsorted(targets.classes, classes)
-    all_coef = np.zeros((len(coef), len(targets.classes)))
-    all_intercept = np.full(len(targets.classes), intercept.mean() + _LOG_OF_NOTHING)
-    all_coef[:, places], all_intercept[places] = coef, intercept
+    all_coef = np.zeros((len(coef), n_classes))
+    all_intercept = np.full(n_classes, intercept.mean() + _LOG_OF_NOTHING)
+    all_coef[:, codes], all_intercept[codes] = coef, intercept
     return all_coef, all_intercept
 
 
-def _as_classifier(
-    inputs: Standardization,
-    coef: np.ndarray,
-    intercept: np.ndarray,
-    targets: ClassTargets,
-    n_iter: int,
-) -> TFLearnMLPClassifier:
-    head = TFLearnMLPClassifier(())
-    _set_fitted(head, Scaling(inputs), coef, intercept, targets, n_iter)
-    return head
-
-
-def _set_fitted(
-    head: BaseTFLearnMLP,
-    scaling: Scaling,
-    coef: np.ndarray,
-    intercept: np.ndarray,
-    targets: Any,
-    n_iter: int,
+def _store(
+    head: Any, scaling: Scaling, coef: np.ndarray, intercept: np.ndarray, targets: Any
 ) -> None:
-    """Set the fitted attributes of a linear head from another estimator."""
     parameters = ([coef.astype(np.float32)], [intercept.astype(np.float32)])
-    set_learned(head, scaling, parameters, targets)
-    head.n_iter_ = n_iter
+    store_learned(head, scaling, parameters, targets)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,18 +23,23 @@ _READ_TOGETHER = 256
 MUCH = 10e9
 
 
+@contextmanager
+def opened_cache(memory: Any) -> Iterator[Cache]:
+    """Open `memory`, or a temporary cache if it keeps nothing."""
+    with ExitStack() as stack:
+        cache = stack.enter_context(closing(Cache(memory)))
+        if not cache.keeps:
+            folder = tempfile.TemporaryDirectory(prefix="skvgg-")
+            cache = Cache(stack.enter_context(folder))
+            stack.enter_context(closing(cache))
+        yield cache
+
+
 class Stored:
     """Cached outputs of images and their views.
 
-    Parameters
-    ----------
-    cache : Cache
-        Where the outputs are stored.
-    keys : sequence of sequence of sequence of bytes
-        For each view and image, the keys of its outputs: first the map's, if there are
-        maps, then those of the rows.
-    map_shape : tuple of int or None
-        Height, width and channels of a map; None if there are none.
+    `keys` are those of the outputs for each view and image: first the map's, if there
+    are maps (of `map_shape`), then those of the rows.
     """
 
     def __init__(
@@ -40,24 +48,20 @@ class Stored:
         keys: Sequence[Sequence[Sequence[bytes]]],
         map_shape: tuple[int, ...] | None,
     ) -> None:
+        self.n_views = len(keys)
         self._cache = cache
         self._keys = keys
         self._map_shape = map_shape or ()
         self._n_maps = 0 if map_shape is None else 1
 
-    @property
-    def n_views(self) -> int:
-        """Number of views of each image."""
-        return len(self._keys)
-
     def rows(self, view: int) -> list[np.ndarray]:
         """Return the rows of all images, for each output that is not a map."""
-        keys = [some[self._n_maps :] for some in self._keys[view]]
+        keys = [of_image[self._n_maps :] for of_image in self._keys[view]]
         parts: list[list[np.ndarray]] = [[] for _ in keys[0]]
         for batch in gen_batches(len(keys), _READ_TOGETHER):
-            found = self._read([key for some in keys[batch] for key in some])
-            for some in keys[batch]:
-                for part, key in zip(parts, some, strict=True):
+            found = self._read([key for of_image in keys[batch] for key in of_image])
+            for of_image in keys[batch]:
+                for part, key in zip(parts, of_image, strict=True):
                     part.append(found[key])
         return [np.stack(part) for part in parts]
 
@@ -84,59 +88,43 @@ class Stored:
         return found
 
 
+@dataclass(frozen=True)
 class Batches:
     """Images in the form that the tuner takes: indexed by position.
 
-    Parameters
-    ----------
-    stored : Stored
-        Maps of the images.
-    images : ndarray of shape (n,), int
-        Indices of the images.
-    frozen : sequence of ndarray of shape (n_images, n_frozen)
-        For each view, the rows that do not change.
-    rng : RandomState or None
-        Draws a view of each image at each access; None always takes the first view.
+    `frozen` are the rows that do not change, for each view. `rng` draws a view of each
+    image at each access; None always takes the first view.
     """
 
-    def __init__(
-        self,
-        stored: Stored,
-        images: np.ndarray,
-        frozen: Sequence[np.ndarray],
-        rng: np.random.RandomState | None,
-    ) -> None:
-        self._stored = stored
-        self._images = images
-        self._frozen = frozen
-        self._rng = rng
-        self.shape = (len(images),)
+    stored: Stored
+    images: np.ndarray
+    frozen: Sequence[np.ndarray]
+    rng: np.random.RandomState | None
+
+    @property
+    def shape(self) -> tuple[int]:
+        """The number of images."""
+        return (len(self.images),)
 
     def __getitem__(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return maps and the rows of the frozen outputs."""
-        images = self._images[positions]
+        images = self.images[positions]
         views = np.zeros(len(images), int)
-        if self._rng is not None and self._stored.n_views > 1:
-            views = self._rng.randint(self._stored.n_views, size=len(images))
+        if self.rng is not None and self.stored.n_views > 1:
+            views = self.rng.randint(self.stored.n_views, size=len(images))
         frozen = [
-            self._frozen[v][i]
+            self.frozen[v][i]
             for i, v in zip(images.tolist(), views.tolist(), strict=True)
         ]
-        return self._stored.maps(images, views), np.stack(frozen)
+        return self.stored.maps(images, views), np.stack(frozen)
 
 
-def check_disk(folder: str | None, n_bytes: float, cache: Cache) -> None:
-    """Warn if the maps take much disk space, and raise if they do not fit.
+def check_disk(cache: Cache, n_bytes: float) -> None:
+    """Warn if maps of `n_bytes` take much disk space, and raise if they do not fit.
 
-    Parameters
-    ----------
-    folder : str or None
-        Where the maps will be stored; None if this is not a known disk.
-    n_bytes : float
-        Size of the maps.
-    cache : Cache
-        The cache, which may already contain some or all of the maps.
+    The cache may already contain some or all of them.
     """
+    folder = cache.location  # None if this is not a known disk
     where = f"in {folder!r}" if folder else "in memory"
     free = _free_bytes(folder)
     if free is not None and n_bytes > free and n_bytes > free + cache.info().bytes:

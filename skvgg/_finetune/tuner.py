@@ -17,7 +17,8 @@ from sklearn.utils import gen_batches
 from skvgg._definition.architecture import PIXELS, Output, n_features
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg._finetune.plan import Plan, shape_of_map
-from skvgg._head.dense import Parameters
+from skvgg._head.dense import row_losses
+from skvgg._head.forward import ACTIVATIONS, DenseLayers, Parameters
 from skvgg._network.layers import apply_layers
 from skvgg._network.precision import Precision, dtype_of
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
@@ -26,44 +27,13 @@ from skvgg.weights._base import LayerArrays
 #: Kernels and biases of the layers and of the head.
 Learned = tuple[dict[str, tuple[np.ndarray, np.ndarray]], Parameters]
 
-#: Activations of hidden layers: scikit-learn's names and their names in ``tf.nn``.
-_ACTIVATIONS = {
-    "relu": "relu",
-    "tanh": "tanh",
-    "logistic": "sigmoid",
-    "identity": None,
-}
-
 #: Adam's constants, from its paper.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class HeadSpec:
-    """The head without its weights.
-
-    Attributes
-    ----------
-    activation : str
-        Activation of the hidden layers: "relu", "tanh", "logistic" or "identity".
-    out_activation : str
-        "softmax" or "identity"; determines the loss.
-    mean, scale : ndarray of shape (n_features,)
-        Standardization of the head's inputs.
-    penalties : sequence of float
-        a in the penalty a / 2 * sum(W ** 2) on the weights W of each layer.
-    """
-
-    activation: str
-    out_activation: str
-    mean: np.ndarray
-    scale: np.ndarray
-    penalties: Sequence[float]
-
-
-@dataclass(frozen=True)
 class TuningSpec:
-    """How the layers are trained.
+    """How the layers and the head are trained.
 
     Attributes
     ----------
@@ -72,10 +42,13 @@ class TuningSpec:
     layer_decay : float
         Ratio of the learning rate of each block to that of the block above.
     weight_decay : float
-        Decoupled weight decay: each step reduces kernels by this fraction times the
-        learning rate.
+        Decoupled weight decay of kernels, as a fraction of the learning rate.
     dropout : float
         Fraction of the inputs of each layer of the head that is set to zero.
+    penalties : sequence of float
+        a in the penalty a / 2 * sum(W ** 2) on the weights W of each layer of the head.
+    out_activation : {"softmax", "identity"}
+        Output of the head; determines the loss.
     precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
         Precision of the layers' computations; weights and the loss are float32.
     seed : int
@@ -86,6 +59,8 @@ class TuningSpec:
     layer_decay: float
     weight_decay: float
     dropout: float
+    penalties: Sequence[float]
+    out_activation: str
     precision: Precision
     seed: int
 
@@ -93,34 +68,23 @@ class TuningSpec:
 class Tuner:
     """The trainable layers and the head on top of them.
 
-    Parameters
-    ----------
-    plan : Plan
-        Which layers.
-    parameters : mapping of str to (ndarray, ndarray)
-        Kernels and biases of the trained layers to start from.
-    head_parameters : tuple of (list of ndarray, list of ndarray)
-        Weights and biases of the head to start from, for standardized rows.
-    head, tuning : HeadSpec, TuningSpec
-        How the head is built, and how everything is trained.
-    preprocessing : Preprocessing
-        Normalization of pixels, if the plan starts from them.
-    image_size : tuple of (int, int)
-        Height and width of the images in the network.
+    Training starts from `parameters`, the kernels and biases of the layers, and from
+    `head`, which also standardizes its inputs. If the plan starts from pixels, they are
+    normalized by `preprocessing`.
     """
 
     def __init__(
         self,
         plan: Plan,
         parameters: LayerArrays,
-        head_parameters: Parameters,
-        head: HeadSpec,
+        head: DenseLayers,
         tuning: TuningSpec,
         preprocessing: Preprocessing,
         image_size: tuple[int, int],
     ) -> None:
         tf = import_tensorflow()
         self._plan, self._head, self._tuning = plan, head, tuning
+        self._classifies = tuning.out_activation == "softmax"
         self._preprocessing = preprocessing
         self._widths = [
             n_features(o.layer, image_size, o.pooling) for o in plan.frozen_outputs
@@ -132,14 +96,17 @@ class Tuner:
             }
             self._dense = [
                 tuple(tf.Variable(a, dtype=tf.float32) for a in layer)
-                for layer in zip(*head_parameters, strict=True)
+                for layer in zip(*head.parameters, strict=True)
             ]
         self._slots = self._make_slots()
         self._n_steps = 0
-        shapes = self._shapes(image_size, len(head_parameters[1][-1]))
-        dtypes = (dtype_of(tuning.precision), *["float32"] * 3)
         specs = [
-            tf.TensorSpec((None, *s), d) for s, d in zip(shapes, dtypes, strict=True)
+            tf.TensorSpec(
+                (None, *shape_of_map(plan, image_size)), dtype_of(tuning.precision)
+            ),
+            tf.TensorSpec((None, sum(self._widths))),
+            tf.TensorSpec((None, len(head.intercepts[-1]))),
+            tf.TensorSpec((None,)),
         ]
         rate_and_step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]
         self._step = compiled(self._learn, [*specs, *rate_and_step])
@@ -157,18 +124,7 @@ class Tuner:
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Take one step per batch; yield the loss and the outputs before each step.
 
-        Parameters
-        ----------
-        X : Batches
-            Maps and rows of the frozen outputs, by position.
-        Y : ndarray of shape (n, n_outputs), float32
-            Targets.
-        w : ndarray of shape (n,), float32
-            Weights of the samples.
-        batches : iterable of ndarray of int
-            Positions of the samples of each batch.
-        rate_factors : iterable of float
-            Factor of the learning rates in each step.
+        X is a :class:`skvgg._finetune.stored.Batches`; `batches` are its positions.
         """
         tf = import_tensorflow()
         for positions, factor in zip(batches, rate_factors, strict=False):
@@ -210,13 +166,6 @@ class Tuner:
                 variable.assign(array)
 
     # Implementation
-
-    def _shapes(
-        self, image_size: tuple[int, int], n_outputs: int
-    ) -> list[tuple[int, ...]]:
-        """Return the shapes of maps, frozen rows, targets and weights."""
-        shape = shape_of_map(self._plan, image_size)
-        return [shape, (sum(self._widths),), (n_outputs,), ()]
 
     def _tensors(
         self, X: Any, Y: np.ndarray, w: np.ndarray, positions: np.ndarray
@@ -307,15 +256,15 @@ class Tuner:
         x = self._standardize(
             self._in_order(frozen, dict(zip(outputs, rows, strict=True)))
         )
-        hidden = _ACTIVATIONS[self._head.activation]
+        activate = getattr(tf.nn, ACTIVATIONS[self._head.activation].tensorflow)
         for i, (kernel, bias) in enumerate(self._dense):
             if step is not None and self._tuning.dropout:
                 seed = tf.stack([self._tuning.seed + i, step])
                 rate = self._tuning.dropout
                 x = tf.nn.experimental.stateless_dropout(x, rate, seed)
             x = tf.matmul(x, kernel) + bias
-            if i < len(self._dense) - 1 and hidden is not None:
-                x = getattr(tf.nn, hidden)(x)
+            if i < len(self._dense) - 1:
+                x = activate(x)
         return x
 
     def _in_order(self, frozen: Any, trained: Mapping[Output, Any]) -> Any:
@@ -334,7 +283,9 @@ class Tuner:
     def _standardize(self, rows: Any) -> Any:
         tf = import_tensorflow()
         # In float64, as in predictions. Constant columns have an infinite scale.
-        rows = (tf.cast(rows, tf.float64) - self._head.mean) / self._head.scale
+        inputs = self._head.scaling.inputs
+        assert inputs is not None
+        rows = (tf.cast(rows, tf.float64) - inputs.mean) / inputs.scale
         return tf.cast(rows, tf.float32)
 
     def _activate(self, logits: Any) -> Any:
@@ -344,20 +295,13 @@ class Tuner:
     def _loss(self, logits: Any, Y: Any, w: Any) -> Any:
         """Return the mean loss over the images of a batch."""
         tf = import_tensorflow()
-        if self._classifies:
-            losses = tf.nn.softmax_cross_entropy_with_logits(Y, logits)
-        else:
-            losses = tf.reduce_mean(tf.square(logits - Y), axis=1)
+        losses = row_losses(self._tuning.out_activation, logits, Y)
         return tf.reduce_mean(w * losses)
 
     def _penalty(self) -> Any:
         tf = import_tensorflow()
-        pairs = zip(self._dense, self._head.penalties, strict=True)
+        pairs = zip(self._dense, self._tuning.penalties, strict=True)
         return sum(a / 2 * tf.reduce_sum(tf.square(kernel)) for (kernel, _), a in pairs)
-
-    @property
-    def _classifies(self) -> bool:
-        return self._head.out_activation == "softmax"
 
 
 def _preprocess(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

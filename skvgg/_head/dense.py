@@ -24,39 +24,15 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
+from skvgg._head.forward import ACTIVATIONS, Parameters
 from skvgg._head.tflearn import LOCK, import_tflearn, no_deprecation_warnings
 from skvgg._runtime.tensorflow import import_tensorflow
-
-#: scikit-learn's names of activations -> TFLearn's names.
-ACTIVATIONS = {
-    "identity": "linear",
-    "logistic": "sigmoid",
-    "tanh": "tanh",
-    "relu": "relu",
-    "softmax": "softmax",
-}
-
-#: Names of TFLearn's optimizers, as ``tflearn.optimizers.get`` takes them.
-OPTIMIZERS = (
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adam",
-    "rmsprop",
-    "adagrad",
-    "adadelta",
-    "ftrl",
-    "proximaladagrad",
-)
 
 #: Number of samples that go through the network together in evaluation.
 _EVALUATION_BATCH = 1024
 
 _N_DISMANTLED = itertools.count(1)
 _DISMANTLED_PER_COLLECTION = 10
-
-#: The weights and the biases of each layer.
-Parameters = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +50,7 @@ class NetworkSpec:
     dropout : float
         Fraction of each hidden layer's outputs that is set to zero in training.
     optimizer : str or tflearn.optimizers.Optimizer
-        A name in :data:`OPTIMIZERS`, or an object with its own learning rate.
+        A name that TFLearn knows, or an object with its own learning rate.
     learning_rate, decay_rate, decay_steps : float
         At step i the learning rate is learning_rate * decay_rate ** (i / decay_steps),
         times the factor of that step. Unused if `optimizer` is not a name.
@@ -94,25 +70,9 @@ class NetworkSpec:
 class _Graph:
     """A TensorFlow graph of a network: tensors and operations without values.
 
-    Attributes
-    ----------
-    graph : tf.Graph
-        Contains everything below.
-    output, loss : tf.Tensor
-        Of shape (n, n_outputs) and ().
-    feeds : list of tf.Tensor
-        Inputs of a step: inputs, targets, sample weights, the dropout rate, and the
-        factor of the learning rate.
-    train : tf.Operation
-        Takes a step.
-    layers : list of (tf.Variable, tf.Variable)
-        Weights and biases of each layer.
-    slots : dict of str to tf.Variable
-        Optimizer state, by name.
-    step, seeds : tf.Variable
-        Number of steps taken, and a dropout seed for each hidden layer.
-    initialize : tf.Operation
-        Gives each variable its value.
+    `feeds` are the inputs of a step: inputs, targets, sample weights, the dropout rate,
+    and the factor of the learning rate. `layers` are the weights and biases of each
+    layer, `slots` the state of the optimizer, and `seeds` those of the dropout.
     """
 
     graph: Any
@@ -130,22 +90,11 @@ class _Graph:
 class DenseNetwork:
     """A dense network in TFLearn, with its own session.
 
-    It is a context manager that closes the session on exit.
-
-    Parameters
-    ----------
-    spec : NetworkSpec
-        How the network is built and trained, without its sizes.
-    parameters : tuple of (list of ndarray, list of ndarray)
-        Initial weights of shape (inputs, outputs) and biases, which determine the sizes
-        of the layers.
-    step : int
-        Number of steps already taken; determines the learning rate.
-    seed : int
-        Seed of the dropout.
-    slots : dict of str to ndarray, optional
-        Optimizer state from :meth:`get_slots` of another network. The state of another
-        optimizer is ignored.
+    It is a context manager that closes the session on exit. The sizes of the layers are
+    those of the initial `parameters`. `step`, the number of steps already taken,
+    determines the learning rate; `seed` is that of the dropout. `slots` are the
+    optimizer state from :meth:`get_slots` of another network; the state of another
+    optimizer is ignored.
 
     Attributes
     ----------
@@ -223,26 +172,9 @@ class DenseNetwork:
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Take one step per batch; yield the loss and the outputs before each step.
 
-        Parameters
-        ----------
-        X : ndarray, sparse array or StandardizedRows of shape (n, n_features), float32
-            Inputs.
-        Y : ndarray of shape (n, n_outputs), float32
-            Targets.
-        w : ndarray of shape (n,), float32
-            Weights of the samples.
-        batches : iterable of ndarray of int
-            Indices of the samples of each batch.
-        rate_factors : iterable of float
-            Factor of the learning rate in each step. (It does not apply to optimizer
-            objects, which have their own learning rate.)
-
-        Yields
-        ------
-        loss : float
-            Weighted mean loss of the batch, without the L2 penalty.
-        output : ndarray of shape (len(batch), n_outputs)
-            Outputs, with dropout.
+        The loss is the weighted mean over the batch, without the L2 penalty; the
+        outputs are those with dropout. X may be dense, sparse or StandardizedRows.
+        `rate_factors` do not apply to optimizer objects, which have their own rate.
         """
         for rows, factor in zip(batches, rate_factors, strict=False):
             _, loss, output = self._train(
@@ -332,7 +264,7 @@ def _build_tensors(
         net = tflearn.fully_connected(
             net,
             units,
-            activation=ACTIVATIONS[spec.activation],
+            activation=ACTIVATIONS[spec.activation].tensorflow,
             regularizer="L2",
             weight_decay=spec.weight_decay,
         )
@@ -342,9 +274,9 @@ def _build_tensors(
             net = tf.nn.experimental.stateless_dropout(net, rate, seed)
     logits = tflearn.fully_connected(net, sizes[-1], activation="linear")
     layers.append((logits.W, logits.b))
-    output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation])
-    row_losses = _row_losses(tf, spec.out_activation, logits, target)
-    loss = tf.reduce_mean(row_weight * row_losses)
+    output = tflearn.activation(logits, ACTIVATIONS[spec.out_activation].tensorflow)
+    losses = row_losses(spec.out_activation, logits, target)
+    loss = tf.reduce_mean(row_weight * losses)
     optimizer = _make_optimizer(tf, tflearn, spec, step, rate_factor)
     train = _make_step(tf, optimizer, output, target, loss, step)
     return {
@@ -402,7 +334,7 @@ def _session_config(tf: Any) -> Any:
     return config
 
 
-def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
+def row_losses(out_activation: str, logits: Any, target: Any) -> Any:
     """Return the loss of each sample, computed from the logits.
 
     The values are those of TFLearn's ``categorical_crossentropy``,
@@ -410,8 +342,9 @@ def _row_losses(tf: Any, out_activation: str, logits: Any, target: Any) -> Any:
     ``categorical_crossentropy`` clips probabilities and so does not learn from samples
     that are badly misclassified.
     """
+    tf = import_tensorflow()
     if out_activation == "softmax":
-        return tf.nn.softmax_cross_entropy_with_logits_v2(labels=target, logits=logits)
+        return tf.nn.softmax_cross_entropy_with_logits(labels=target, logits=logits)
     if out_activation == "logistic":
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
     else:

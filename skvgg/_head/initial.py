@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skvgg._head.dense import Parameters
+from skvgg._head.forward import Parameters
 from skvgg._runtime.threads import threads
 
 #: Standard deviation of TFLearn's initial weights, ``truncated_normal``, truncated at

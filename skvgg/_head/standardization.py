@@ -131,6 +131,26 @@ class Scaling:
     inputs: Standardization | None = None
     outputs: Standardization | None = None
 
+    @classmethod
+    def of(cls, head: Any) -> Scaling:
+        """Return the scaling of a fitted head; nothing is scaled in other models."""
+        inputs = outputs = None
+        if getattr(head, "feature_mean_", None) is not None:
+            inputs = Standardization(head.feature_mean_, head.feature_scale_)
+        if getattr(head, "target_mean_", None) is not None:
+            outputs = Standardization(head.target_mean_, head.target_scale_)
+        return cls(inputs, outputs)
+
+    def attributes_of_features(self) -> dict[str, Any]:
+        """Return the fitted attributes that describe the scaling of features."""
+        mean, scale = _mean_and_scale(self.inputs)
+        return {"feature_mean_": mean, "feature_scale_": scale}
+
+    def attributes_of_targets(self) -> dict[str, Any]:
+        """Return the fitted attributes that describe the scaling of targets."""
+        mean, scale = _mean_and_scale(self.outputs)
+        return {"target_mean_": mean, "target_scale_": scale}
+
     def apply(self, rows: Samples) -> Samples:
         """Return scaled samples for the network."""
         X, Y = rows.X, rows.Y
@@ -139,3 +159,9 @@ class Scaling:
         if self.outputs is not None:
             Y = self.outputs(Y)
         return replace(rows, X=X, Y=Y.astype(np.float32, copy=False))
+
+
+def _mean_and_scale(standardization: Standardization | None) -> tuple[Any, Any]:
+    if standardization is None:
+        return None, 1.0
+    return standardization.mean, standardization.scale

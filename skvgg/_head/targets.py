@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from scipy.special import entr
+from sklearn.base import is_regressor
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 #: Minimum reduction of the loss, relative to that of the best constant prediction, for
 #: something to be learned; and for it to be learned whatever the accuracy.
 _NOTICEABLE, _CLEAR = 1e-3, 0.1
 
-#: A loss below this fraction of its unit is good, whatever the loss of guessing.
+#: A loss below this fraction of its unit is good, whatever the baseline loss.
 _SMALL = 1e-2
 
 #: The loss and the score of an epoch, by name.
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 class Targets(ABC):
@@ -31,6 +34,10 @@ class Targets(ABC):
     out_activation: str
     #: Name of the score in the history.
     score_name: str
+
+    @abstractmethod
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes that describe the targets."""
 
     @abstractmethod
     def encode(self, y: np.ndarray) -> np.ndarray:
@@ -45,7 +52,7 @@ class Targets(ABC):
         """Return the score of outputs for encoded targets; higher is better."""
 
     @abstractmethod
-    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+    def baseline_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
         """Return the weighted mean loss of the best constant output."""
 
     def unit_of_loss(self, Y: np.ndarray) -> float:
@@ -60,10 +67,8 @@ class Targets(ABC):
         If nearly all targets are equal, a constant is nearly perfect, and a small loss
         is good enough.
         """
-        guessing = self.guessing_loss(Y, w)
-        return loss < (1 - _NOTICEABLE) * guessing or loss < _SMALL * self.unit_of_loss(
-            Y
-        )
+        is_lower = loss < (1 - _NOTICEABLE) * self.baseline_loss(Y, w)
+        return is_lower or loss < _SMALL * self.unit_of_loss(Y)
 
     def strata(self, Y: np.ndarray) -> np.ndarray | None:
         """Return the labels for stratified splits, as int, or None."""
@@ -77,9 +82,9 @@ class Targets(ABC):
         """Return the encoding of these targets divided by `scale`."""
         raise NotImplementedError
 
-    def figures(
+    def metrics(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
-    ) -> Figures:
+    ) -> Metrics:
         """Return the loss and the score, by name."""
         return {"loss": loss, self.score_name: self.score(Y, output, w)}
 
@@ -101,6 +106,10 @@ class ClassTargets(Targets):
         self.classes = classes
         self.k = parse_metric(metric)
         self.score_name = metric
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the classes."""
+        return {"classes_": self.classes}
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return one-hot rows."""
@@ -135,7 +144,7 @@ class ClassTargets(Targets):
     def is_learned(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
     ) -> bool:
-        """Return whether loss and accuracy are better than those of guessing.
+        """Return whether loss and accuracy are better than those of constants.
 
         The accuracy does not need to be better if the loss clearly is: the
         probabilities of a rare class may be informative even if it is never the most
@@ -148,10 +157,10 @@ class ClassTargets(Targets):
         return super().is_learned(loss, Y, output, w) and (
             hits > frequencies.max()
             or frequencies.max() > 1 - _SMALL
-            or loss < (1 - _CLEAR) * self.guessing_loss(Y, w)
+            or loss < (1 - _CLEAR) * self.baseline_loss(Y, w)
         )
 
-    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+    def baseline_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
         """Return the loss of always predicting the class frequencies: their entropy."""
         return float(w.mean() * entr(np.average(Y, axis=0, weights=w)).sum())
 
@@ -177,6 +186,10 @@ class MultilabelTargets(Targets):
                 "support only 'accuracy'."
             )
         self.classes = classes
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the labels."""
+        return {"classes_": self.classes}
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return the indicators as floats."""
@@ -204,7 +217,7 @@ class MultilabelTargets(Targets):
         right = ((output > 0.5) == (Y > 0.5)).all(axis=1)
         return float(np.average(right, weights=w))
 
-    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+    def baseline_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
         """Return the loss of always predicting the label frequencies."""
         p = np.average(Y, axis=0, weights=w)
         return float(w.mean() * np.mean(entr(p) + entr(1 - p)))
@@ -215,8 +228,8 @@ class NumberTargets(Targets):
 
     Parameters
     ----------
-    n_outputs : int or None
-        Number of targets per sample; None for 1-D targets.
+    n_outputs : int
+        Number of targets per sample. One target is 1-D.
     scale : ndarray of shape (n_outputs,) or None
         Scale by which the network's targets were divided; None if they are unscaled.
     """
@@ -224,17 +237,21 @@ class NumberTargets(Targets):
     out_activation = "identity"
     score_name = "r2"
 
-    def __init__(self, n_outputs: int | None, scale: np.ndarray | None = None) -> None:
+    def __init__(self, n_outputs: int, scale: np.ndarray | None = None) -> None:
         self.n_outputs = n_outputs
         self.scale = scale
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the number of targets."""
+        return {"n_outputs_": self.n_outputs}
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return one column per target, float64."""
         Y = y.reshape(len(y), -1).astype(np.float64)
-        if Y.shape[1] != (self.n_outputs or 1):
+        if Y.shape[1] != self.n_outputs:
             raise ValueError(
-                f"y has {Y.shape[1]} targets per sample; expected "
-                f"{self.n_outputs or 1}, as in the last fit."
+                f"y has {Y.shape[1]} targets per sample; expected {self.n_outputs}, "
+                "as in the last fit."
             )
         if not np.isfinite(Y).all():
             row, column = np.argwhere(~np.isfinite(Y))[0]
@@ -245,7 +262,7 @@ class NumberTargets(Targets):
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the outputs with the number of dimensions of y."""
         output = output.astype(np.float64)
-        return output.ravel() if self.n_outputs is None else output
+        return output.ravel() if self.n_outputs == 1 else output
 
     def score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray) -> float:
         """Return R2, averaged over targets; NaN if it is undefined."""
@@ -271,16 +288,16 @@ class NumberTargets(Targets):
                 "and y_val, or set early_stopping=False."
             )
 
-    def figures(
+    def metrics(
         self, loss: float, Y: np.ndarray, output: np.ndarray, w: np.ndarray
-    ) -> Figures:
+    ) -> Metrics:
         """Return the mean squared error in the units of y, and the score."""
         if self.scale is not None:
             errors = (Y - output).astype(np.float64) * self.scale
             loss = float(np.mean(w @ errors**2) / len(Y))
-        return super().figures(loss, Y, output, w)
+        return super().metrics(loss, Y, output, w)
 
-    def guessing_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
+    def baseline_loss(self, Y: np.ndarray, w: np.ndarray) -> float:
         """Return the loss of always predicting the mean: the variance."""
         mean = np.average(Y, axis=0, weights=w)
         return float(np.mean(w @ (Y - mean) ** 2) / len(Y))
@@ -288,6 +305,32 @@ class NumberTargets(Targets):
     def unit_of_loss(self, Y: np.ndarray) -> float:
         """Return the variance, or the mean square of constant targets."""
         return float(np.var(Y) or (1.0 if self.scale is not None else np.mean(Y * Y)))
+
+
+def learn_targets(estimator: Any, y: np.ndarray) -> Targets:
+    """Return the encoding of the targets y of a classifier or regressor."""
+    if is_regressor(estimator):
+        return NumberTargets(1 if y.ndim == 1 else y.shape[1])
+    check_classification_targets(y)
+    metric = getattr(estimator, "metric", "accuracy")
+    if y.ndim == 1:
+        return ClassTargets(np.unique(y), metric)
+    if type_of_target(y) != "multilabel-indicator":
+        raise ValueError(
+            f"y has shape {y.shape} and values other than 0 and 1; expected one label "
+            "per sample, or an indicator matrix of labels."
+        )
+    return MultilabelTargets(np.arange(y.shape[1]), metric)
+
+
+def targets_of(estimator: Any) -> Any:
+    """Return the encoding of the targets of the last fit."""
+    if is_regressor(estimator):
+        return NumberTargets(estimator.n_outputs_)
+    kind = (
+        MultilabelTargets if getattr(estimator, "multilabel_", False) else ClassTargets
+    )
+    return kind(estimator.classes_, getattr(estimator, "metric", "accuracy"))
 
 
 def parse_metric(metric: str) -> int:

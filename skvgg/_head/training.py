@@ -5,19 +5,17 @@ It works on arrays and trainable networks, and does not depend on estimators.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 
-from skvgg._head.targets import Figures
+from skvgg._head.targets import Metrics, Targets
 from skvgg._runtime.progress import progress_bar
-
-#: Takes the network's loss, targets, outputs and sample weights.
-Describe = Callable[[float, np.ndarray, np.ndarray, np.ndarray], Figures]
+from skvgg._runtime.warn import warn
 
 #: The loss and the score of each epoch, on the training and validation samples.
 History = dict[str, list[float]]
@@ -70,17 +68,14 @@ class Trainable(Protocol):
 class EarlyStopping:
     """Stops when the validation score no longer improves, and keeps the best epoch.
 
-    Parameters
+    Attributes
     ----------
     monitor : str
-        Name of the score to monitor.
+        Name of the score in the metrics.
     n_iter_no_change : int or inf
         Number of epochs without improvement after which training stops.
     tol : float
         Minimum increase of the score that counts as an improvement.
-
-    Attributes
-    ----------
     best_epoch : int
         The epoch of the best score, the first one in a tie.
     """
@@ -93,9 +88,16 @@ class EarlyStopping:
     best_parameters: Any = None
     _n_bad: int = field(default=0, init=False)
 
-    def should_stop(self, epoch: int, figures: Figures, network: Trainable) -> bool:
+    @classmethod
+    def of(cls, estimator: Any, validation: Samples, targets: Targets) -> EarlyStopping:
+        """Return the early stopping of an estimator, or raise if it has no score."""
+        targets.check_score(validation.Y, validation.w)
+        monitor = f"val_{targets.score_name}"
+        return cls(monitor, estimator.n_iter_no_change, estimator.tol)
+
+    def should_stop(self, epoch: int, metrics: Metrics, network: Trainable) -> bool:
         """Record the score of an epoch; return whether to stop."""
-        score = figures[self.monitor]
+        score = metrics[self.monitor]
         self._n_bad = 0 if score > self.best_score + self.tol else self._n_bad + 1
         if score > self.best_score:
             self.best_score = score
@@ -109,46 +111,22 @@ def train(
     rows: Samples,
     validation: Samples | None,
     *,
+    targets: Targets,
     epochs: range,
     batch_size: int,
-    describe: Describe,
     early_stopping: EarlyStopping | None,
-    callbacks: Sequence[Callable[[int, Figures], Any]],
+    callbacks: Sequence[Callable[[int, Metrics], Any]],
     rng: np.random.RandomState,
     verbose: int,
-    rate_factors: Iterator[float] | None = None,
+    rate_factors: Iterator[float],
 ) -> History:
     """Train for some epochs and return their history.
 
-    Parameters
-    ----------
-    network : Trainable
-        The network; modified in place.
-    rows, validation : Samples
-        Training and validation samples.
-    epochs : range
-        Epoch numbers; early stopping may end before the last.
-    batch_size : int
-        Number of samples per step.
-    describe : callable
-        Returns the loss and the score for the history.
-    early_stopping : EarlyStopping or None
-        Requires `validation`.
-    callbacks : sequence of callable
-        Called with the epoch number and its metrics; training stops if one returns a
-        true value.
-    rng : RandomState
-        For the order of the samples.
-    verbose : int
-        Whether to show a progress bar.
-    rate_factors : iterator of float or None
-        Factor of the learning rate in each step; None for a factor of 1.
-
-    Returns
-    -------
-    dict of str to list of float
-        Metrics of the training samples, and those of the validation samples as
-        "val_...".
+    The history has the metrics of `targets` for the training samples, and those of the
+    validation samples as "val_...". Training stops early if a callback, which gets the
+    epoch number and its metrics, returns a true value. With early stopping (which needs
+    validation samples), the network gets the parameters of the best epoch.
+    `rate_factors` are the factors of the learning rate in each step.
 
     Raises
     ------
@@ -156,35 +134,41 @@ def train(
         If a loss is not finite. The message names the epoch.
     """
     history: History = {}
-    rate_factors = rate_factors or itertools.repeat(1.0)
     with progress_bar(epochs, unit="epoch", disable=not verbose) as bar:
         for epoch in bar:
-            figures = _one_epoch(network, rows, batch_size, describe, rng, rate_factors)
+            metrics = _one_epoch(network, rows, targets, batch_size, rng, rate_factors)
             if validation is not None:
-                Y, w = validation.Y, validation.w
-                loss, output = network.evaluate(validation.X, Y, w)
-                seen = describe(loss, Y, output, w)
-                figures |= {f"val_{name}": figure for name, figure in seen.items()}
-            _check_finite(figures, epoch)
-            for name, figure in figures.items():
-                history.setdefault(name, []).append(figure)
-            bar.set_postfix({name: f"{figure:.3f}" for name, figure in figures.items()})
-            stops = [callback(epoch, dict(figures)) for callback in callbacks]
+                metrics |= validate(network, validation, targets)
+            _check_finite(metrics, epoch)
+            for name, value in metrics.items():
+                history.setdefault(name, []).append(value)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in metrics.items()})
+            stops = [callback(epoch, dict(metrics)) for callback in callbacks]
             if early_stopping is not None:
-                stops.append(early_stopping.should_stop(epoch, figures, network))
+                stops.append(early_stopping.should_stop(epoch, metrics, network))
             if any(stops):
                 break
+    if early_stopping is not None and early_stopping.best_parameters is not None:
+        network.set_parameters(early_stopping.best_parameters)
     return history
+
+
+def validate(network: Trainable, validation: Samples, targets: Targets) -> Metrics:
+    """Return the metrics of validation samples, named "val_..."."""
+    Y, w = validation.Y, validation.w
+    loss, output = network.evaluate(validation.X, Y, w)
+    metrics = targets.metrics(loss, Y, output, w)
+    return {f"val_{name}": value for name, value in metrics.items()}
 
 
 def _one_epoch(
     network: Trainable,
     rows: Samples,
+    targets: Targets,
     batch_size: int,
-    describe: Describe,
     rng: np.random.RandomState,
     rate_factors: Iterator[float],
-) -> Figures:
+) -> Metrics:
     order = rng.permutation(len(rows))
     batches = [order[part] for part in gen_batches(len(order), batch_size)]
     losses, outputs = [], []
@@ -194,30 +178,50 @@ def _one_epoch(
         losses.append(loss * len(output))
         outputs.append(output)
     loss = float(np.sum(losses) / len(rows))
-    return describe(loss, rows.Y[order], np.concatenate(outputs), rows.w[order])
+    output = np.concatenate(outputs)
+    return targets.metrics(loss, rows.Y[order], output, rows.w[order])
 
 
 def cool_down(n_steps: int, fraction: float) -> Iterator[float]:
     """Yield the factor of the learning rate of each step.
 
-    Parameters
-    ----------
-    n_steps : int
-        Total number of steps.
-    fraction : float
-        Fraction of the steps, at the end, in which the rate falls linearly to zero.
+    In a fraction of the steps, at the end, the rate falls linearly to zero.
     """
     n_falling = fraction * n_steps
     for n_left in range(n_steps, 0, -1):
         yield min(1.0, n_left / n_falling) if n_falling else 1.0
 
 
-def _check_finite(figures: Figures, epoch: int) -> None:
-    if not all(np.isfinite(figures[name]) for name in figures if "loss" in name):
+def _check_finite(metrics: Metrics, epoch: int) -> None:
+    if not all(np.isfinite(metrics[name]) for name in metrics if "loss" in name):
         raise ValueError(
             f"The training diverged in epoch {epoch}: its loss is not finite. Try a "
             "smaller learning_rate_init, or standardize=True if it is off."
         )
+
+
+def check_learned(arrays: Iterable[np.ndarray], remedies: str) -> None:
+    """Raise if the squares of parameters, as in the penalty, are not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [np.vdot(array, array) for array in arrays]
+    if not np.isfinite(squares).all():
+        raise ValueError(
+            "The training diverged in its last step: the learned weights are too large "
+            f"for float32, or not finite. Try {remedies}."
+        )
+
+
+def warn_of_nothing_learned(
+    estimator: Any, loss: float, baseline: float, remedies: Sequence[str]
+) -> None:
+    """Warn that the loss is not below that of the best constant prediction."""
+    warn(
+        f"{type(estimator).__name__} learned nothing, or hardly anything: its loss on "
+        f"the training samples is {loss:.4g}, and that of the best constant "
+        f"prediction is {baseline:.4g}. Try {', '.join(remedies[:-1])}, or "
+        f"{remedies[-1]}.",
+        ConvergenceWarning,
+    )
 
 
 def split(
@@ -230,16 +234,8 @@ def split(
     loses all its training samples. This works for any number of samples per label,
     whereas scikit-learn's stratified splitters reject labels with few samples.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n,), int, or None
-        Labels to stratify by; None for no stratification.
-    n : int
-        Number of samples.
-    fraction : float
-        Fraction of validation samples, rounded down.
-    rng : RandomState
-        For the random choice.
+    Labels are ints; None means no stratification. The number of validation samples is
+    rounded down.
     """
     if labels is None:
         labels = np.zeros(n, int)

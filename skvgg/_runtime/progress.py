@@ -71,6 +71,10 @@ class Share:
     def set_postfix(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: counts of a part would be wrong for the outer bar."""
 
+    def set_postfix_str(self, text: str) -> None:
+        """Show a text that concerns the whole bar."""
+        self._bar.set_postfix_str(text)
+
     def __enter__(self) -> Share:
         return self
 

@@ -1,91 +1,44 @@
-"""Heads made of dense layers, including linear models, and their gradients."""
+"""The gradients of dense layers, including linear models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
-from skvgg._head.base import BaseTFLearnMLP
-from skvgg._head.standardization import Scaling
-
-#: Activations, and their derivatives as functions of the activation's output.
-_ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "identity": (lambda x: x, np.ones_like),
-    "logistic": (expit, lambda a: a * (1 - a)),
-    "tanh": (np.tanh, lambda a: 1 - a**2),
-    "relu": (lambda x: np.maximum(x, 0), lambda a: (a > 0).astype(a.dtype)),
-}
+from skvgg._head.forward import ACTIVATIONS, HIDDEN_ACTIVATIONS, DenseLayers
 
 #: Tolerance between a score and a linear function, relative to the sum of the terms;
 #: it allows for float32 rounding.
 _TOLERANCE = 1e-6
 
-_UNSCALED = Scaling()
+
+def scores(layers: DenseLayers, x: np.ndarray) -> np.ndarray:
+    """Return the outputs of the last layer, before its activation, for a row."""
+    return layers.outputs(x[None], "identity")[0]
 
 
-@dataclass(frozen=True)
-class DenseHead:
-    """Dense layers; the last one has no activation.
-
-    Parameters
-    ----------
-    coefs : list of ndarray of shape (n_inputs, n_outputs)
-        Weights of each layer.
-    intercepts : list of ndarray of shape (n_outputs,)
-        Intercepts of each layer.
-    activation : {"identity", "logistic", "tanh", "relu"}
-        Activation of the hidden layers.
-    scaling : Scaling
-        Standardization of the inputs and outputs of the layers.
-    """
-
-    coefs: list[np.ndarray]
-    intercepts: list[np.ndarray]
-    activation: str
-    scaling: Scaling = _UNSCALED
-
-    def hidden(self, x: np.ndarray) -> list[np.ndarray]:
-        """Return the input of each layer, for a float64 row."""
-        activate, _ = _ACTIVATIONS[self.activation]
-        standardize = self.scaling.inputs
-        inputs = [x if standardize is None else standardize(x)]
-        for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
-            inputs.append(activate(inputs[-1] @ coef + intercept))
-        return inputs
-
-    def outputs(self, x: np.ndarray) -> np.ndarray:
-        """Return the output of the last layer, for a float64 row."""
-        outputs = self.hidden(x)[-1] @ self.coefs[-1] + self.intercepts[-1]
-        scaled = self.scaling.outputs
-        return outputs if scaled is None else scaled.undo(outputs)
-
-    def gradient(self, x: np.ndarray, column: int) -> np.ndarray:
-        """Return the gradient of an output with respect to a float64 row."""
-        _, derivative = _ACTIVATIONS[self.activation]
-        gradient = self.coefs[-1][:, column].astype(np.float64)
-        inputs, standardize = self.hidden(x), self.scaling.inputs
-        for coef, given in zip(self.coefs[-2::-1], inputs[:0:-1], strict=True):
-            gradient = coef @ (gradient * derivative(given))
-        if self.scaling.outputs is not None:
-            gradient = gradient * self.scaling.outputs.scale[column]
-        return gradient if standardize is None else gradient / standardize.scale
+def gradient(layers: DenseLayers, x: np.ndarray, column: int) -> np.ndarray:
+    """Return the gradient of an output with respect to a float64 row."""
+    derivative = ACTIVATIONS[layers.activation].derivative
+    assert derivative is not None
+    gradient = layers.coefs[-1][:, column].astype(np.float64)
+    inputs, scaling = layers.layer_inputs(x[None]), layers.scaling
+    for coef, given in zip(layers.coefs[-2::-1], inputs[:0:-1], strict=True):
+        gradient = coef @ (gradient * derivative(given[0]))
+    if scaling.outputs is not None:
+        gradient = gradient * scaling.outputs.scale[column]
+    return gradient if scaling.inputs is None else gradient / scaling.inputs.scale
 
 
-def as_dense_layers(head: Any) -> DenseHead | None:
+def as_dense_layers(head: Any) -> DenseLayers | None:
     """Return the layers of a multi-layer perceptron; None for other models."""
-    if not hasattr(head, "coefs_") or head.activation not in _ACTIVATIONS:
+    if not hasattr(head, "coefs_") or head.activation not in HIDDEN_ACTIVATIONS:
         return None
-    scaling = head._get_scaling() if isinstance(head, BaseTFLearnMLP) else _UNSCALED
-    return DenseHead(
-        list(head.coefs_), list(head.intercepts_), head.activation, scaling
-    )
+    return DenseLayers.of(head)
 
 
-def as_linear(head: Any, x: np.ndarray, scores: np.ndarray) -> DenseHead | None:
+def as_linear(head: Any, x: np.ndarray, scores: np.ndarray) -> DenseLayers | None:
     """Return a linear model as one layer; None if its scores are not linear.
 
     Scores of a model with coefficients may still be nonlinear, as in generalized linear
@@ -110,4 +63,4 @@ def as_linear(head: Any, x: np.ndarray, scores: np.ndarray) -> DenseHead | None:
     terms = np.abs(x) @ np.abs(coef) + np.abs(intercept)
     if (np.abs(linear - scores) > _TOLERANCE * terms).any():
         return None
-    return DenseHead([coef], [np.broadcast_to(intercept, scores.shape)], "identity")
+    return DenseLayers([coef], [np.broadcast_to(intercept, scores.shape)])

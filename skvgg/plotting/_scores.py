@@ -11,7 +11,8 @@ from sklearn.ensemble import BaggingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from skvgg.plotting._dense import DenseHead, as_dense_layers, as_linear
+from skvgg._head.forward import DenseLayers
+from skvgg.plotting import _dense
 from skvgg.plotting._differences import difference_gradient
 
 #: A finite replacement for the logarithm of zero, so that differences are finite.
@@ -69,12 +70,12 @@ def score_gradient(head: Any, x: np.ndarray, target: Any) -> np.ndarray:
         If the target is invalid, or no score depends smoothly on x.
     """
     _check_predicts(head)
-    dense = as_dense_layers(head)
+    dense = _dense.as_dense_layers(head)
     if dense is None:
         scores = _scores(head, x[None])[0]
-        dense = as_linear(head, x, scores)
+        dense = _dense.as_linear(head, x, scores)
     else:
-        scores = dense.outputs(x)
+        scores = _dense.scores(dense, x)
     if is_regressor(head):
         column, sign = _check_output(target, len(scores)), 1
     else:
@@ -94,10 +95,10 @@ def score_gradient(head: Any, x: np.ndarray, target: Any) -> np.ndarray:
 
 
 def _gradient(
-    head: Any, dense: DenseHead | None, x: np.ndarray, column: int
+    head: Any, dense: DenseLayers | None, x: np.ndarray, column: int
 ) -> np.ndarray:
     if dense is not None:
-        return dense.gradient(x, column)
+        return _dense.gradient(dense, x, column)
     return difference_gradient(lambda rows: _scores(head, rows)[:, column], x)
 
 
