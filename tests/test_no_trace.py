@@ -136,19 +136,19 @@ def test_extraction_says_nothing_of_its_own():
 import numpy as np
 from skvgg import VGG19Features
 rng = np.random.default_rng(0)
-for side in (32, 40, 48, 56, 64):
+for side in (32, 40, 64):
     engine = "winograd" if side == 64 else "direct"
-    pixels = rng.integers(0, 256, (16, side, side, 3), np.uint8)
+    pixels = rng.integers(0, 256, (4, side, side, 3), np.uint8)
     features = VGG19Features(
-        None, random_state=0, layer="block3_pool", image_size=side, engine=engine
+        None, random_state=0, layer="block2_pool", image_size=side, engine=engine
     )
-    assert len(features.transform(pixels)) == 16
+    assert len(features.transform(pixels)) == 4
 """
     done = run_python(code)
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@pytest.mark.parametrize("n_threads", ["1", "2"])
+@pytest.mark.parametrize("n_threads", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_within_a_graph_of_the_users_images_are_transformed_all_the_same(
     monkeypatch, n_threads
 ):

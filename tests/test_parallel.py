@@ -226,8 +226,11 @@ def fit():
     head.fit(X, np.arange(128) % 2)
 
 def count_both():
-    # The middle of three: now and then the system puts something else in a thread.
-    return tuple(sorted(count_busy(w) for _ in range(3))[1] for w in (transform, fit))
+    # Once of three: now and then the system puts something else in a thread.
+    return [min_busy(transform), min_busy(fit)]
+
+def min_busy(work):
+    return next((n for _ in range(3) if (n := count_busy(work)) == 1), 2)
 """
 
 needs_schedstat = pytest.mark.skipif(

@@ -23,13 +23,13 @@ from skvgg.plotting import SaliencyDisplay
 
 rng = np.random.default_rng(0)
 rows, labels = rng.normal(size=(30, 4)), np.arange(30) % 3
-for random_state in (None, 0):
-    for optimizer in ("sgd", "adam", import_tflearn().Momentum()):
-        head = TFLearnMLPClassifier(
-            (8, 4), optimizer=optimizer, max_iter=2, random_state=random_state
-        )
-        head.fit(rows, labels).partial_fit(rows, labels).predict(rows)
-    TFLearnMLPRegressor((8,), max_iter=2, random_state=random_state).fit(rows, labels)
+optimizers = "sgd", "adam", import_tflearn().Momentum()
+for optimizer, random_state in zip(optimizers, (None, 0, 0)):
+    head = TFLearnMLPClassifier(
+        (8, 4), optimizer=optimizer, max_iter=2, random_state=random_state
+    )
+    head.fit(rows, labels).partial_fit(rows, labels).predict(rows)
+TFLearnMLPRegressor((8,), max_iter=2).fit(rows, labels)
 print("heads", end=" ")
 
 images = np.load(sys.argv[1])
