@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils import compute_class_weight
 
-import skvgg
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, import_tflearn
 from skvgg._head.initial import initial_parameters
 from skvgg._head.targets import ClassTargets
@@ -396,7 +395,7 @@ def test_regressor_partial_fit(digits):
 
 
 def test_a_pickle_of_a_newer_version_warns_by_name(digits, monkeypatch):
-    monkeypatch.setattr(skvgg, "__version__", "9.8.0")
+    monkeypatch.setattr("skvgg._head.base.__version__", "9.8.0")
     data = pickle.dumps(head().fit(*digits))
     monkeypatch.undo()
     with pytest.warns(UserWarning, match=r"pickled by skvgg 9\.8\.0"):

@@ -8,9 +8,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-import skvgg
 from skvgg._command_line import check, extract, predict
 from skvgg._command_line.say import FATAL, OK, as_options, say
+from skvgg._version import __version__
 
 _DESCRIPTION = "Compute VGG19 features and predictions for folders of images."
 
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = f"skvgg {skvgg.__version__}"
+    version = f"skvgg {__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (extract, predict, check):

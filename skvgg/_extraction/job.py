@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import gen_batches
 
-import skvgg
 from skvgg._definition.architecture import (
     LAYER_NAMES,
     PIXELS,
@@ -43,6 +42,7 @@ from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, InMemory
+from skvgg._version import __version__
 from skvgg.weights import Source
 
 #: The dtype of the stored maps that fine-tuning starts from.
@@ -439,7 +439,7 @@ class WorkerJob:
     def _check_version(self) -> None:
         if self.forward_version != FORWARD_VERSION:
             raise RuntimeError(
-                f"Worker {worker_name()} has skvgg {skvgg.__version__}, whose features "
+                f"Worker {worker_name()} has skvgg {__version__}, whose features "
                 f"have version {FORWARD_VERSION}; those of the main process have "
                 f"version {self.forward_version}. Install the same version of skvgg "
                 "on both."

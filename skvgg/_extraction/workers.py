@@ -19,9 +19,9 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
-import skvgg
 from skvgg._extraction.ledger import Ledger
 from skvgg._images import Content, name_of
+from skvgg._version import __version__
 
 #: Number of tasks per worker and group, for backends that return results in groups.
 _TASKS_IN_A_GROUP = 4
@@ -279,5 +279,5 @@ def _check_import(client: Any) -> None:
         if isinstance(answer, ImportError):
             raise RuntimeError(
                 f"The Dask worker {worker} cannot import skvgg ({answer}). Install "
-                f"skvgg {skvgg.__version__} there."
+                f"skvgg {__version__} there."
             )

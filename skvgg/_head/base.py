@@ -24,7 +24,6 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-import skvgg
 from skvgg._head import training
 from skvgg._head.dense import OPTIMIZERS, DenseNetwork, NetworkSpec, Parameters
 from skvgg._head.initial import initial_parameters
@@ -46,6 +45,7 @@ from skvgg._typing import (
     RandomState,
     fit_context,
 )
+from skvgg._version import __version__
 
 #: NumPy versions of :data:`skvgg._head.dense.ACTIVATIONS`, and the logarithms of those
 #: that give probabilities.
@@ -642,16 +642,16 @@ class BaseTFLearnMLP(BaseEstimator, metaclass=ABCMeta):
             **super().__getstate__(),
             "optimizer": pack_optimizer(self.optimizer),
             "callbacks": pack_callbacks(self.callbacks),
-            "_skvgg_version": skvgg.__version__,
+            "_skvgg_version": __version__,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         version = state.pop("_skvgg_version", "unknown")
-        if release(version) > release(skvgg.__version__):
+        if release(version) > release(__version__):
             warnings.warn(
                 f"This {type(self).__name__} was pickled by skvgg {version}, and the "
-                f"installed skvgg {skvgg.__version__} may read it wrongly. Update "
+                f"installed skvgg {__version__} may read it wrongly. Update "
                 "skvgg.",
                 UserWarning,
                 stacklevel=2,
