@@ -14,19 +14,22 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
 
 from skvgg._definition.architecture import PoolingLike
+from skvgg._definition.vocabulary import (
+    Interpolation,
+    PreprocessingName,
+    Resize,
+    TrainingPrecision,
+)
 from skvgg._finetune.base import BaseVGG19
 from skvgg._finetune.heads import fit_linear_classifier, fit_linear_regressor
 from skvgg._head.targets import ClassTargets, NumberTargets, Targets
-from skvgg._images import Interpolation, Resize
 from skvgg._typing import (
     Augment,
     ClassWeight,
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PreprocessingName,
     RandomState,
-    TrainingPrecision,
 )
 from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor, weights_of_classes
 from skvgg.weights import WeightsLike

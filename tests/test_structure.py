@@ -15,8 +15,9 @@ FLOORS = [
     ["_extraction"],
     ["_store", "_network", "_images"],
     ["weights"],
+    ["_typing"],
     ["_definition", "exceptions"],
-    ["_runtime", "_typing", "_version"],
+    ["_runtime", "_version"],
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}
 ROOT = Path(skvgg.__file__).parent

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from skvgg._command_line import check, extract, predict
-from skvgg._command_line.say import FATAL, OK, as_options, say
+from skvgg._command_line.say import FATAL, OK, say
 from skvgg._version import __version__
 
 _DESCRIPTION = "Compute VGG19 features and predictions for folders of images."
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if options.debug:
                 raise
-            say("error", as_options(_message_of(error), options), error)
+            say("error", _message_of(error), error)
             return FATAL
 
 

@@ -21,6 +21,7 @@ from skvgg._definition.architecture import (
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS
+from skvgg._definition.vocabulary import Precision
 from skvgg._extraction.local import LocalPasses, Shortcut
 from skvgg._extraction.recipe import Recipe, weights_fingerprint
 from skvgg._extraction.run import Extraction, warn_of_bad
@@ -35,7 +36,7 @@ from skvgg._extraction.workers import (
 )
 from skvgg._images import Images, Switch, all_switches, using_switches
 from skvgg._network.engines import arithmetic, choose_method
-from skvgg._network.precision import Precision, computed_in
+from skvgg._network.precision import computed_in
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import FORWARD_VERSION, VGG19
 from skvgg._runtime.progress import progress_bar

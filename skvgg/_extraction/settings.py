@@ -23,17 +23,17 @@ from skvgg._definition.architecture import (
     needs_dense,
 )
 from skvgg._definition.names import did_you_mean
-from skvgg._images import (
-    Framing,
+from skvgg._definition.vocabulary import (
+    EngineName,
     Interpolation,
+    Precision,
+    PreprocessingName,
     Resize,
-    check_flattened_shape,
-    is_whole,
 )
-from skvgg._network.engines import EngineName, check_engine
-from skvgg._network.precision import Precision
+from skvgg._images import Framing, check_flattened_shape, is_whole
+from skvgg._network.engines import check_engine
 from skvgg._store.urls import check_url, is_url
-from skvgg._typing import LayerLike, MemoryLike, PreprocessingName
+from skvgg._typing import LayerLike, MemoryLike
 from skvgg.weights import Source
 
 

@@ -29,10 +29,17 @@ from skvgg._definition.architecture import (
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
+from skvgg._definition.vocabulary import (
+    Flips,
+    Interpolation,
+    PreprocessingName,
+    Resize,
+    TrainingPrecision,
+)
 from skvgg._extraction.job import MAP_DTYPE, Job, TrainedOn
 from skvgg._extraction.recipe import weights_fingerprint
 from skvgg._extraction.settings import Settings, expand_layers
-from skvgg._extraction.views import FLIPS, View, make_views
+from skvgg._extraction.views import View, make_views
 from skvgg._finetune.heads import few_threads, linear_loss
 from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._finetune.stored import Stored, check_disk
@@ -50,8 +57,8 @@ from skvgg._head.base import (
 )
 from skvgg._head.persistence import pack_function, unpack_callbacks
 from skvgg._head.targets import Figures, Targets
-from skvgg._images import Images, Interpolation, Resize, as_images
-from skvgg._network.precision import PRECISIONS, computed_in, tensor_float_32
+from skvgg._images import Images, as_images
+from skvgg._network.precision import computed_in, tensor_float_32
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
@@ -63,9 +70,7 @@ from skvgg._typing import (
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PreprocessingName,
     RandomState,
-    TrainingPrecision,
     fit_context,
 )
 from skvgg.features import VGG19Features
@@ -93,16 +98,16 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "layer": [str, list, tuple, np.ndarray],
         "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
-        "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "resize": [StrOptions(set(get_args(Resize)))],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],
-        "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
+        "preprocessing": [StrOptions(set(get_args(PreprocessingName)))],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "augment": [StrOptions({*FLIPS, "crop"}), callable, None],
+        "augment": [StrOptions({*get_args(Flips), "crop"}), callable, None],
         "n_views": [Interval(Integral, 2, None, closed="left")],
         "average_views": ["boolean"],
         "early_stopping": ["boolean"],
@@ -114,7 +119,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "memory": [str, os.PathLike, HasMethods("cache"), None],
-        "precision": [StrOptions({*PRECISIONS} - {"float16"})],
+        "precision": [StrOptions(set(get_args(TrainingPrecision)))],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -332,7 +337,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if self.average_views and not isinstance(self.augment, str):
             raise ValueError(
                 f"average_views=True averages over the views of augment, which is "
-                f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
+                f"{self.augment!r}; set it to one of "
+                f"{', '.join([*get_args(Flips), 'crop'])}."
             )
         source.check()
         source = source.pinned()

@@ -26,7 +26,7 @@ from skvgg._images.items import (
     path_of,
     renumbered,
 )
-from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
+from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing
 from skvgg._images.switches import Switch, all_switches, using_switches
 from skvgg._images.together import decode_together, load_together
 
@@ -38,8 +38,6 @@ __all__ = [
     "Framing",
     "ImageFiles",
     "Images",
-    "Interpolation",
-    "Resize",
     "Switch",
     "all_switches",
     "as_images",

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, get_layer
+from skvgg._definition.vocabulary import EngineName, Precision
 from skvgg._network import layers, tile_forward
 from skvgg._network.dense_forward import multiply
 from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
 from skvgg._network.overflow import may_leave_float32
-from skvgg._network.precision import REDUCED, Precision
+from skvgg._network.precision import REDUCED
 from skvgg._network.tile_forward import TiledKernel
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
 from skvgg._network.winograd_forward import PackedKernel, convolve
@@ -32,9 +33,6 @@ from skvgg._runtime.tensorflow import (
     import_tensorflow,
 )
 from skvgg._runtime.warn import warn_once
-
-EngineName = Literal["auto", "direct", "winograd"]
-ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 #: How convolutions are actually computed.
 Method = Literal["direct", "winograd", "tiles"]

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from skvgg._network.precision import Precision
+from skvgg._definition.vocabulary import Precision
 from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import device_here
 from skvgg.weights import Source, Weights

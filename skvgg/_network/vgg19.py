@@ -14,14 +14,10 @@ import numpy as np
 
 from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
+from skvgg._definition.vocabulary import Precision
 from skvgg._network.engines import Direct, Method, Tiles, Winograd
 from skvgg._network.forward import ForwardPass
-from skvgg._network.precision import (
-    Precision,
-    dtype_of,
-    quiet_at_first,
-    tensor_float_32,
-)
+from skvgg._network.precision import dtype_of, quiet_at_first, tensor_float_32
 from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
