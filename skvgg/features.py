@@ -36,7 +36,7 @@ from skvgg._network.precision import computed_in
 from skvgg._network.registry import share
 from skvgg._network.vgg19 import FORWARD_VERSION
 from skvgg._runtime.seed import draw_seed
-from skvgg._store.cache import Cache, CacheInfo, anchored
+from skvgg._store.cache import Cache, CacheInfo, absolute
 from skvgg._typing import ImagesLike, LayerLike, MemoryLike, RandomState, fit_context
 from skvgg.weights import Identity, Source, WeightsLike, as_source
 
@@ -481,7 +481,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state["memory"] = anchored(state["memory"])
+        state["memory"] = absolute(state["memory"])
         return state
 
     def __sklearn_clone__(self) -> Self:

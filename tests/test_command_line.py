@@ -258,7 +258,8 @@ def test_errors_name_the_parameters_of_the_transformer(paths, capsys, options, m
     command = ["extract", "photos", "-o", "rows.npy", "--quiet", "--weights"]
     assert main([*command, *options]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("skvgg: error: ") and message in error
+    assert error.startswith("skvgg: error: ")
+    assert message in error
 
 
 def test_the_same_command_goes_on_and_other_options_are_an_error(paths, capsys):

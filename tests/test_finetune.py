@@ -29,7 +29,7 @@ from skvgg._finetune.plan import Plan
 from skvgg._finetune.task import warm_up_and_fall
 from skvgg._head.targets import ClassTargets
 from skvgg._network import vgg19
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.exceptions import BadImageWarning
 from tests.conftest import run_python
 
@@ -166,7 +166,9 @@ def test_metadata_routing_is_for_the_searches_of_the_user(cuts, make):
 
 def test_steps_are_those_of_keras(cuts):
     """Two trained layers and the head, in one batch, against Keras' model and Adam."""
-    keras, tf = import_keras(), import_tensorflow()
+    import keras
+
+    tf = import_tensorflow()
     X, y = cuts
     params = {"layer": "block2_pool", "weight_decay": 0.1, "layer_decay": 0.5}
     params |= {"trainable": "block1_conv2", "batch_size": len(X), "max_iter": 6}

@@ -19,7 +19,6 @@ import pytest
 import skvgg
 from skvgg import VGG19Features, weights
 from skvgg._definition.architecture import parameter_shapes
-from skvgg._runtime.tensorflow import import_keras
 from skvgg.weights import _imagenet
 
 NOTOP = parameter_shapes(["block5_pool"], (224, 224))
@@ -34,7 +33,8 @@ def transform(path, layer="block5_pool", **params):
     ("name", "layer"), [("VGG16", "block3_conv4"), ("MobileNetV2", "block1_conv1")]
 )
 def test_another_network_is_refused_by_layer(tmp_path, name, layer):
-    keras = import_keras()
+    import keras
+
     model = getattr(keras.applications, name)(weights=None, include_top=False)
     path = tmp_path / "other.weights.h5"
     model.save_weights(path)
@@ -92,7 +92,8 @@ def test_a_path_without_the_name_of_a_file_is_refused(name):
 
 
 def test_a_file_that_changes_is_read_again(keras_notop, tmp_path):
-    keras = import_keras()
+    import keras
+
     model, _ = keras_notop
     path = tmp_path / "changing.weights.h5"
     model.save_weights(path)
@@ -221,7 +222,8 @@ def test_imagenet_is_downloaded_once_and_used(server, keras_notop, tmp_path):
 
 
 def test_keras_finds_what_was_downloaded_and_we_what_keras_did(server):
-    keras = import_keras()
+    import keras
+
     folder = str(server.home.parent)
     path = _imagenet.fetch(include_top=False)
     given = server.file.name, server.url + server.file.name

@@ -238,7 +238,7 @@ class Job:
         assert self._fingerprint is not None
         return WorkerJob(
             replace(self._settings, verbose=0, n_jobs=1, skips_bad=True),
-            self._source.anchored(),
+            self._source.absolute(),
             self._fingerprint,
             FORWARD_VERSION,
             view=self._recipe.view,

@@ -64,7 +64,7 @@ from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.seed import draw_seed
 from skvgg._runtime.tensorflow import eagerly
 from skvgg._runtime.warn import warn
-from skvgg._store.cache import Cache, anchored
+from skvgg._store.cache import Cache, absolute
 from skvgg._typing import (
     Augment,
     ImagesLike,
@@ -327,7 +327,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         expand_layers(self.layer, "layer")
         features = self._make_features(weights)
         features._validate_params()
-        source = as_source(weights, self.seed_).anchored()
+        source = as_source(weights, self.seed_).absolute()
         settings = Settings.of(features, source)
         if continues:
             self._check_goes_on(settings)
@@ -383,7 +383,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
     def _check_goes_on(self, settings: Settings) -> None:
         """Raise if the last fit had other weights or features, or another head."""
         began_with = _before_tuning(as_source(self.features_.weights))
-        given = _before_tuning(as_source(self.weights, self.seed_).anchored())
+        given = _before_tuning(as_source(self.weights, self.seed_).absolute())
         # Random weights stay those of the last fit, with any seed.
         is_random = isinstance(began_with, RandomSource) and self.weights is None
         if not is_random and given.identify() != began_with.identify():
@@ -497,7 +497,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             self._trained_on = TrainedOn(task.plan.start_layer, task.fingerprint)
         keep_best(self, None)
         if not task.plan.trained:
-            self.features_ = self._make_features(task.source.anchored())
+            self.features_ = self._make_features(task.source.absolute())
             self.features_.weights_fingerprint_ = task.fingerprint
             self._warn_if_head_learned_nothing(task)
             return
@@ -621,7 +621,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         layers: dict[str, tuple[np.ndarray, np.ndarray]],
         preprocessing: Preprocessing,
     ) -> None:
-        base = task.source.anchored()
+        base = task.source.absolute()
         if isinstance(base, TunedWeights):
             tuned = base.changed(layers, preprocessing)
         else:
@@ -674,7 +674,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state["memory"] = anchored(state["memory"])
+        state["memory"] = absolute(state["memory"])
         state["augment"] = pack_function(state["augment"], "augment")
         return state
 

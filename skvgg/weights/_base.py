@@ -56,7 +56,7 @@ class Source(ABC):
     fits_any_size: bool = False
     takes_reading: bool = False
 
-    def anchored(self) -> Source:
+    def absolute(self) -> Source:
         """Return the source, independent of the working directory and not pinned."""
         return self
 

@@ -66,7 +66,7 @@ class FileSource(Source):
         # A pickle may be loaded in another working directory.
         return {"_path": self._path.absolute(), "_identity": None}
 
-    def anchored(self) -> FileSource:
+    def absolute(self) -> FileSource:
         """Return the source with an absolute path, not pinned."""
         return FileSource(self._path.absolute())
 

@@ -48,7 +48,7 @@ class HedSource(Source):
     def __getstate__(self) -> dict[str, Any]:
         return {"_identity": None}  # it is that of this machine
 
-    def anchored(self) -> HedSource:
+    def absolute(self) -> HedSource:
         """Return the source, not pinned."""
         return HedSource()
 
