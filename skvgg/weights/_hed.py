@@ -72,7 +72,7 @@ class HedSource(Source):
         """Return the convolutions of HED as those of a VGG19."""
         path = find_file()
         with unchanged(path, self.identify()[1:]):
-            parameters = read_layers(_hdf5, path, shapes, "'hed'")
+            parameters = read_layers(_hdf5.READER, path, shapes, "'hed'")
         for name in ADDED_LAYERS:
             if name in shapes:
                 parameters[name] = _identity(shapes[name])
