@@ -17,7 +17,7 @@ FLOORS = [
     ["weights"],
     ["_typing"],
     ["_definition", "exceptions"],
-    ["_runtime", "_version"],
+    ["_runtime", "_version", "_csv_file"],
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}
 ROOT = Path(skvgg.__file__).parent
