@@ -31,13 +31,7 @@ exit codes:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code.
-
-    Parameters
-    ----------
-    arguments : sequence of str or None
-        The arguments of :func:`skvgg._command_line.main`.
-    """
+    """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)

@@ -9,17 +9,7 @@ OK, SOME_BAD, FATAL, INTERRUPTED = 0, 1, 2, 130
 
 
 def say(kind: str, message: Any, error: BaseException | None = None) -> None:
-    """Write a line to standard error.
-
-    Parameters
-    ----------
-    kind : str
-        Kind of message: "error", "warning", "note", "interrupted".
-    message : object
-        Text of the message; line breaks become spaces.
-    error : exception, optional
-        An exception whose notes are appended.
-    """
+    """Write a line to standard error, with the notes of an error."""
     notes = getattr(error, "__notes__", [])
     text = " ".join(" ".join([str(message), *notes]).split())
     if sys.stderr is not None:  # it may be closed; print would use standard output

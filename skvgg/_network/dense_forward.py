@@ -22,19 +22,7 @@ from skvgg._runtime.machine_code import empty
 
 
 def multiply(x: np.ndarray, kernel: np.ndarray, pool: ThreadPool) -> np.ndarray:
-    """Return x @ kernel.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n, n_in), float32
-    kernel : ndarray of shape (n_in, n_out), float32
-        `n_out` is a multiple of the columns of a panel.
-    pool : ThreadPool
-
-    Returns
-    -------
-    ndarray of shape (n, n_out), float32
-    """
+    """Return x @ kernel, float32; `n_out` is a multiple of the columns of a panel."""
     n, n_in = x.shape
     n_out = kernel.shape[1]
     n_rows = -(-n // PANEL_ROWS) * PANEL_ROWS

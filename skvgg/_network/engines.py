@@ -92,13 +92,6 @@ def choose_method(engine: EngineName, precision: Precision) -> Method:
     """Return how the convolutions of a network are computed.
 
     The choice depends on these settings and on the processor, never on the images.
-
-    Parameters
-    ----------
-    engine : {"auto", "direct", "winograd"}
-        The engine that the user selected.
-    precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
-        Precision of the network.
     """
     if engine == "direct":
         return "direct"

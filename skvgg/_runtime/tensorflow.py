@@ -226,13 +226,6 @@ def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
 
     ``tf.function`` counts traces by line of code. It would warn about frequent
     retracing if several graphs came from the same lines.
-
-    Parameters
-    ----------
-    function : callable
-        Takes tensors, or lists of tensors, and returns a tensor.
-    signature : sequence of tf.TensorSpec or list of tf.TensorSpec
-        Signature of the function.
     """
     tf = import_tensorflow()
     # Autograph is not needed here, and leaves files in the temporary folder.

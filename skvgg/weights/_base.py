@@ -174,17 +174,6 @@ def read_layers(
     """Return kernel and bias of the layers in `shapes` that a file has, as float32.
 
     Shapes and dtypes are checked before arrays are read.
-
-    Parameters
-    ----------
-    reader : Reader
-        The reader of the file's format.
-    path : Path
-        The file.
-    shapes : mapping of str to tuple of int
-        Names of the layers, and the shapes of their kernels.
-    source : str
-        Name of the weights in error messages.
     """
     parameters = {}
     with ExitStack() as stack:
