@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from skvgg import TFLearnMLPClassifier, import_tflearn
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 N_ROWS, N_FEATURES, N_CLASSES, LAYERS, BATCH = 2000, 4096, 10, (4096, 512), 64
 
@@ -65,7 +65,9 @@ def fit_tflearn(X, y, epochs):
 
 
 def fit_keras(X, y, epochs):
-    keras = import_keras()
+    import_tensorflow()  # without its log
+    import keras
+
     l2 = keras.regularizers.L2(0.0005)  # w * sum(W ** 2): half of TFLearn's w
     layers = [keras.Input((N_FEATURES,))]
     for units in LAYERS:

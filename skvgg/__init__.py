@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from skvgg._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from skvgg._head.tflearn import import_tflearn
     from skvgg._network.registry import release_networks
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from skvgg.files import check_rows_file, transform_to_file
     from skvgg.finetune import VGG19Classifier, VGG19Regressor
     from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BadImageWarning",

@@ -17,6 +17,8 @@ from scipy.sparse import sparray, spmatrix
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import validate_params
 
+from skvgg._definition.vocabulary import Flips
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -27,15 +29,12 @@ MatrixLike = ArrayLike | spmatrix | sparray
 ImagesLike = Any
 
 LayerLike = str | Sequence[str] | np.ndarray
-PreprocessingName = Literal["auto", "caffe", "torch", "none"]
-Flips = Literal["flip", "flips"]
 Augment = (
     Flips
     | Literal["crop"]
     | Callable[[np.ndarray, np.random.Generator], np.ndarray]
     | None
 )
-TrainingPrecision = Literal["float32", "tensorfloat32", "bfloat16"]
 Activation = Literal["identity", "logistic", "tanh", "relu"]
 Callback = Callable[[int, dict[str, float]], object]
 Callbacks = Callback | Sequence[Callback] | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval
 
+from skvgg._csv_file import read_csv
 from skvgg._extraction.run import find_bad
 from skvgg._images import (
     MAX_PIXELS,
@@ -42,7 +42,7 @@ __all__ = ["find_bad_images", "load_image_folder", "load_image_table"]
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
 
 
-class _LabelledImages(Bunch):
+class _LabeledImages(Bunch):
     """A Bunch whose repr shows array shapes instead of all paths."""
 
     def __repr__(self) -> str:
@@ -150,9 +150,9 @@ def load_image_folder(
             f"per class and at least two, such as {str(root / 'cats')!r} and "
             f"{str(root / 'dogs')!r}. Images directly in the folder have no class."
         )
-    paths = [path for some in images.values() for path in some]
+    paths = [path for files in images.values() for path in files]
     data = np.array(paths, dtype=object)
-    return _LabelledImages(
+    return _LabeledImages(
         data=data,
         target=np.repeat(
             np.arange(len(images), dtype=np.int64), [*map(len, images.values())]
@@ -327,7 +327,11 @@ def load_image_table(
         if kind is not None:
             raise ValueError(f"{str(table)!r} is a {kind}; expected a CSV file.")
         root = Path(table).parent if root is None else Path(root)
-        columns = _read_csv(Path(table))
+        names, rows = read_csv(Path(table))
+        _check_names_differ(names)
+        columns = {
+            name: [cells[i] for _, cells in rows] for i, name in enumerate(names)
+        }
     else:
         root = Path("" if root is None else root)
         _check_names_differ(table.columns)
@@ -347,11 +351,13 @@ def load_image_table(
     labels = np.array(column) if numbers is None else numbers
     if labels.dtype.kind == "f" and all(map(is_whole, column)):
         labels = np.array(column, np.uint64)  # int64 and uint64 mixed make floats
-    names = None
+    target_names = None
     if labels.dtype.kind not in "biuf":
-        names, labels = np.unique(labels.astype(str), return_inverse=True)
+        target_names, labels = np.unique(labels.astype(str), return_inverse=True)
         labels = labels.astype(np.int64)
-    return _LabelledImages(data=data, target=labels, target_names=names, filenames=data)
+    return _LabeledImages(
+        data=data, target=labels, target_names=target_names, filenames=data
+    )
 
 
 def _check_names_differ(names: Any) -> None:
@@ -360,30 +366,6 @@ def _check_names_differ(names: Any) -> None:
         raise ValueError(
             f"The table has several columns named {twice[0]!r}. Rename or drop one."
         )
-
-
-def _read_csv(path: Path) -> dict[str, list[Any]]:
-    """Return the columns of a CSV file as text."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            rows = list(reader)
-            if any("\0" in name for name in reader.fieldnames or ()):
-                raise csv.Error("its header contains null characters")
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(
-                f"{str(path)!r}: not a CSV file in UTF-8 ({error}). Save it as one, or "
-                "pass a DataFrame, such as pandas.read_csv(path, encoding='utf-16') or "
-                "pandas.read_excel(path)."
-            ) from error
-    _check_names_differ(reader.fieldnames or ())
-    for row, cells in enumerate(rows):
-        if None in cells:  # DictReader's key of surplus cells
-            raise ValueError(
-                f"Row {row} of the table has more cells than the header. Quote text "
-                "that contains a comma."
-            )
-    return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
 
 
 def _to_numbers(texts: list[str]) -> np.ndarray | None:

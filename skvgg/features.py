@@ -17,7 +17,14 @@ from sklearn.utils._set_output import _get_output_config
 
 from skvgg._dask import check_dask, is_dask, transform_dask
 from skvgg._definition.architecture import POOLINGS, PoolingLike
-from skvgg._definition.preprocessing import PREPROCESSINGS
+from skvgg._definition.vocabulary import (
+    EngineName,
+    Flips,
+    Interpolation,
+    Precision,
+    PreprocessingName,
+    Resize,
+)
 from skvgg._extraction.extraction import extraction_of
 from skvgg._extraction.fitted_weights import (
     checked_source,
@@ -27,22 +34,14 @@ from skvgg._extraction.fitted_weights import (
 )
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
-from skvgg._images import MAX_PIXELS, Images, Interpolation, Resize, as_images
-from skvgg._network.engines import ENGINE_NAMES, EngineName, arithmetic
-from skvgg._network.precision import PRECISIONS, Precision, computed_in
+from skvgg._images import MAX_PIXELS, Images, as_images
+from skvgg._network.engines import arithmetic
+from skvgg._network.precision import computed_in
 from skvgg._network.registry import share
 from skvgg._network.vgg19 import FORWARD_VERSION
 from skvgg._runtime.seed import draw_seed
-from skvgg._store.cache import Cache, CacheInfo, anchored
-from skvgg._typing import (
-    Flips,
-    ImagesLike,
-    LayerLike,
-    MemoryLike,
-    PreprocessingName,
-    RandomState,
-    fit_context,
-)
+from skvgg._store.cache import Cache, CacheInfo, absolute
+from skvgg._typing import ImagesLike, LayerLike, MemoryLike, RandomState, fit_context
 from skvgg.weights import Identity, Source, WeightsLike, as_source
 
 __all__ = ["VGG19Features"]
@@ -228,16 +227,16 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
         "flattened_shape": [list, tuple, None],
-        "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "resize": [StrOptions(set(get_args(Resize)))],
         "fill_value": [Interval(Integral, 0, 255, closed="both"), list, tuple],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],
-        "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
-        "views": [StrOptions(set(FLIPS)), None],
+        "preprocessing": [StrOptions(set(get_args(PreprocessingName)))],
+        "views": [StrOptions(set(get_args(Flips))), None],
         "on_error": [StrOptions({"raise", "nan"})],
         "max_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions(set(PRECISIONS))],
-        "engine": [StrOptions(set(ENGINE_NAMES))],
+        "precision": [StrOptions(set(get_args(Precision)))],
+        "engine": [StrOptions(set(get_args(EngineName)))],
         "memory": [str, os.PathLike, HasMethods("cache"), None],
         "memory_layers": [str, list, tuple, np.ndarray, None],
         "n_jobs": [Integral, None],
@@ -467,7 +466,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state["memory"] = anchored(state["memory"])
+        state["memory"] = absolute(state["memory"])
         return state
 
     def __sklearn_clone__(self) -> Self:

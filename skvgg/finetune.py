@@ -14,17 +14,20 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
 
 from skvgg._definition.architecture import PoolingLike
+from skvgg._definition.vocabulary import (
+    Interpolation,
+    PreprocessingName,
+    Resize,
+    TrainingPrecision,
+)
 from skvgg._finetune.base import BaseVGG19
-from skvgg._images import Interpolation, Resize
 from skvgg._typing import (
     Augment,
     ClassWeight,
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PreprocessingName,
     RandomState,
-    TrainingPrecision,
 )
 from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 from skvgg.weights import WeightsLike

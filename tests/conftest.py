@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits, load_iris, load_sample_images
 from skvgg import VGG19Features
 from skvgg._network import vgg19
 from skvgg._runtime import processor
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 from .emulated_tiles import emulate_tiles
 from .finetuning import small
@@ -76,7 +76,8 @@ def _tensorflow_has_all_threads():
 @pytest.fixture(scope="session")
 def keras_top(tmp_path_factory):
     """Keras' VGG19 with top at 224, random, and the file that holds it."""
-    keras = import_keras()
+    import keras
+
     keras.utils.set_random_seed(0)
     model = randomize_biases(keras.applications.VGG19(weights=None))
     path = tmp_path_factory.mktemp("keras") / "top.weights.h5"
@@ -87,7 +88,8 @@ def keras_top(tmp_path_factory):
 @pytest.fixture(scope="session")
 def keras_notop(tmp_path_factory):
     """Keras' VGG19 without top, for images of any size, and its file."""
-    keras = import_keras()
+    import keras
+
     keras.utils.set_random_seed(1)
     model = keras.applications.VGG19(weights=None, include_top=False)
     path = tmp_path_factory.mktemp("keras") / "notop.weights.h5"

@@ -166,11 +166,11 @@ def test_transform_before_fit_without_a_seed_says_what_to_do(tiles):
 
 
 def test_random_kernels_have_the_deviation_of_keras_he_normal():
+    import keras
+
     from skvgg import weights
     from skvgg._definition.architecture import parameter_shapes
-    from skvgg._runtime.tensorflow import import_keras
 
-    keras = import_keras()
     drawn = weights.load(None, parameter_shapes(["block5_pool"], (32, 32)), seed=0)
     for name in ("block1_conv1", "block4_conv2"):
         kernel, bias = drawn.parameters[name]

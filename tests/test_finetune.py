@@ -22,7 +22,7 @@ from skvgg._finetune import tune
 from skvgg._finetune.plan import Plan
 from skvgg._finetune.tune import warm_up_and_fall
 from skvgg._network import vgg19
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 from .finetuning import LAYERS, assert_same, small
 
@@ -113,7 +113,9 @@ def test_metadata_routing_is_for_the_searches_of_the_user(cuts, make):
 
 def test_steps_are_those_of_keras(cuts):
     """Two trained layers and the head, in one batch, against Keras' model and Adam."""
-    keras, tf = import_keras(), import_tensorflow()
+    import keras
+
+    tf = import_tensorflow()
     X, y = cuts
     params = {"layer": "block2_pool", "weight_decay": 0.1, "layer_decay": 0.5}
     params |= {"trainable": "block1_conv2", "batch_size": len(X), "max_iter": 6}

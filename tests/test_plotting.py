@@ -35,7 +35,7 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from skvgg import TFLearnMLPClassifier, TFLearnMLPRegressor, VGG19Features
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.plotting import LayerScoreDisplay, SaliencyDisplay
 from skvgg.plotting._pipeline import split_fitted, split_pipeline
 from skvgg.plotting._row_gradient import row_gradient
@@ -317,7 +317,9 @@ def keras_grad_cam(*args):
 
 def keras_evidence(model, pixels, layer, outputs, score):
     """Return that map before its negative values are set to zero."""
-    keras, tf = import_keras(), import_tensorflow()
+    import keras
+
+    tf = import_tensorflow()
     names = list(dict.fromkeys([layer, *outputs]))
     taps = keras.Model(model.input, [model.get_layer(name).output for name in names])
     x = keras.applications.vgg19.preprocess_input(pixels[None].astype("float32"))

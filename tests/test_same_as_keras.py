@@ -6,7 +6,6 @@ from PIL import Image
 
 from skvgg import VGG19Features, weights
 from skvgg._definition.architecture import LAYER_NAMES, LAYERS, parameter_shapes
-from skvgg._runtime.tensorflow import import_keras
 
 from .conftest import randomize_biases, relative_error
 
@@ -16,7 +15,8 @@ TOLERANCE = 1e-5
 
 def keras_outputs(model, images, names):
     """Return the outputs of Keras' model for uint8 images, flattened."""
-    keras = import_keras()
+    import keras
+
     x = keras.applications.vgg19.preprocess_input(images.astype("float32"))
     outputs = [model.get_layer(name).output for name in names]
     maps = keras.Model(model.input, outputs).predict(x, verbose=0)
@@ -74,7 +74,8 @@ def test_pooling_is_the_mean_or_maximum_of_each_channel(keras_notop, pooling, re
 
 @pytest.mark.parametrize("preprocessing", ["caffe", "torch", "none"])
 def test_preprocessing_is_that_of_keras(keras_notop, preprocessing):
-    keras = import_keras()
+    import keras
+
     model, path = keras_notop
     images = random_images(2, 64, 64, 3)
     x = images.astype("float32")
@@ -101,7 +102,9 @@ def test_files_give_what_pillow_and_keras_give(
     small = [image.resize((64, 64), Image.Resampling.BILINEAR) for image in opened]
     x = np.stack([np.asarray(image, np.float32) for image in small])
     if preprocessing == "caffe":
-        x = import_keras().applications.vgg19.preprocess_input(x)
+        import keras
+
+        x = keras.applications.vgg19.preprocess_input(x)
     else:
         x = ((x / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).astype("f4")
     expected = model.predict(x, verbose=0).reshape(2, -1)
@@ -121,7 +124,8 @@ def test_float_images_give_what_keras_gives(keras_notop):
 
 def test_random_network_with_a_small_top_is_that_of_keras():
     """weights=None takes fc1 at any size: check it against a Keras model."""
-    keras = import_keras()
+    import keras
+
     shapes = parameter_shapes(["fc1"], (32, 64))
     drawn = weights.load(None, shapes, seed=3)
     model = keras.applications.VGG19(weights=None, input_shape=(32, 64, 3))
@@ -135,7 +139,8 @@ def test_random_network_with_a_small_top_is_that_of_keras():
 
 @pytest.fixture(scope="module")
 def small_model():
-    keras = import_keras()
+    import keras
+
     model = keras.applications.VGG19(
         weights=None, include_top=False, input_shape=(32, 32, 3)
     )
@@ -169,7 +174,8 @@ def write_without_names(model, path):
 
 def write_nested(model, path):
     """Write a model that has the VGG19 as one of its layers."""
-    keras = import_keras()
+    import keras
+
     outer = keras.Sequential([keras.Input((32, 32, 3)), model, keras.layers.Flatten()])
     outer.save_weights(path)
 

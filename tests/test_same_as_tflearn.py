@@ -6,7 +6,7 @@ import pytest
 from skvgg import VGG19Features
 from skvgg._definition.architecture import BLOCKS
 from skvgg._head.tflearn import import_tflearn
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 
 from .conftest import relative_error
 
@@ -15,7 +15,8 @@ from .conftest import relative_error
 def recipe(tmp_path_factory):
     """The recipe's network in TFLearn: its features of images, its checkpoint."""
     tf, tflearn = import_tensorflow(), import_tflearn()
-    keras = import_keras()
+    import keras
+
     images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
     with tf.Graph().as_default():
         tf.compat.v1.set_random_seed(0)

@@ -13,7 +13,13 @@ import pytest
 from llvmlite import ir
 
 from skvgg import VGG19Features
-from skvgg._network import engines, kernels, tile_forward, tile_kernels, workers
+from skvgg._network import (
+    engines,
+    kernels,
+    thread_pool,
+    tile_forward,
+    tile_kernels,
+)
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_tensorflow
 
@@ -51,8 +57,8 @@ class Case(NamedTuple):
 
     def convolve(self, *, pools=False):
         kernel = tile_forward.TiledKernel.of(self.kernel, self.bias)
-        with workers.Workers() as some:
-            return tile_forward.convolve(self.x, kernel, some, pools=pools)
+        with thread_pool.ThreadPool() as pool:
+            return tile_forward.convolve(self.x, kernel, pool, pools=pools)
 
     def expected(self, *, pools=False):
         tf = import_tensorflow()
@@ -69,7 +75,7 @@ class Case(NamedTuple):
     "size", [(8, 8), (9, 14), (3, 2), (1, 1), (13, 6), (33, 9), (22, 5), (2, 33)]
 )
 def test_convolution_of_any_size(size, n_in, n_threads, pools, monkeypatch):
-    monkeypatch.setattr(workers, "n_threads_of_network", lambda: n_threads)
+    monkeypatch.setattr(thread_pool, "n_threads_of_network", lambda: n_threads)
     case = Case.of((3, *size, n_in), 64)
     expected = case.expected(pools=pools)
     actual = from_bits(case.convolve(pools=pools))
@@ -101,7 +107,7 @@ def test_bits_depend_neither_on_threads_nor_on_other_images_nor_on_strips(monkey
     expected = case.convolve()
     for n_threads in (1, 2, 3, 7):
         name = "n_threads_of_network"
-        monkeypatch.setattr(workers, name, lambda n=n_threads: n)
+        monkeypatch.setattr(thread_pool, name, lambda n=n_threads: n)
         np.testing.assert_array_equal(case.convolve(), expected)
     for images in (slice(0, 1), slice(3, 7)):
         some = case._replace(x=case.x[images])
@@ -131,15 +137,15 @@ def test_not_a_number_stays_where_it_is():
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("n", [1, 32, 45])
 def test_products_are_those_of_numpy(n, n_threads, monkeypatch):
-    monkeypatch.setattr(workers, "n_threads_of_network", lambda: n_threads)
+    monkeypatch.setattr(thread_pool, "n_threads_of_network", lambda: n_threads)
     rng = np.random.default_rng(0)
     x, kernel = (
         to_bits(rng.normal(size=(n, 1056))),
         to_bits(rng.normal(size=(1056, 96))),
     )
-    with workers.Workers() as some:
-        actual = tile_forward.multiply(x, kernel, some)
-        one = tile_forward.multiply(x[:1], kernel, some)
+    with thread_pool.ThreadPool() as pool:
+        actual = tile_forward.multiply(x, kernel, pool)
+        one = tile_forward.multiply(x[:1], kernel, pool)
     expected = from_bits(x).astype(np.float64) @ from_bits(kernel)
     assert relative_error(actual, expected) <= 1e-6
     np.testing.assert_array_equal(one, actual[:1])
@@ -275,7 +281,7 @@ class WithBorders:
         self._all.append(room)
         return room[32 : 32 + n].reshape(shape)
 
-    def room(self, worker, name, n):
+    def buffer(self, thread, name, n):
         return self.empty([n])
 
     def check(self):
@@ -291,11 +297,11 @@ def test_nothing_is_written_beyond_the_buffers(width, n_in, pools, monkeypatch):
     """With the vectors of this processor, and with those of processors with AMX."""
     functions = emulated_functions(width)
     monkeypatch.setattr(kernels, "compile_tile_functions", lambda: functions)
-    monkeypatch.setattr(workers, "n_threads_of_network", lambda: 2)
+    monkeypatch.setattr(thread_pool, "n_threads_of_network", lambda: 2)
     for size in [(8, 8), (31, 7), (16, 16), (5, 33), (1, 1)]:
         borders = WithBorders()
         monkeypatch.setattr(tile_forward, "empty", borders.empty)
-        monkeypatch.setattr(workers.Workers, "room", borders.room)
+        monkeypatch.setattr(thread_pool.ThreadPool, "buffer", borders.buffer)
         case = Case.of((3, *size, n_in), 64)
         actual = case.convolve(pools=pools)
         borders.check()

@@ -19,7 +19,6 @@ import pytest
 import skvgg
 from skvgg import VGG19Features, weights
 from skvgg._definition.architecture import parameter_shapes
-from skvgg._runtime.tensorflow import import_keras
 from skvgg.weights import _imagenet
 
 NOTOP = parameter_shapes(["block5_pool"], (224, 224))
@@ -34,7 +33,8 @@ def transform(path, layer="block5_pool", **params):
     ("name", "layer"), [("VGG16", "block3_conv4"), ("MobileNetV2", "block1_conv1")]
 )
 def test_another_network_is_refused_by_layer(tmp_path, name, layer):
-    keras = import_keras()
+    import keras
+
     model = getattr(keras.applications, name)(weights=None, include_top=False)
     path = tmp_path / "other.weights.h5"
     model.save_weights(path)
@@ -92,7 +92,8 @@ def test_a_path_without_the_name_of_a_file_is_refused(name):
 
 
 def test_a_file_that_changes_is_read_again(keras_notop, tmp_path):
-    keras = import_keras()
+    import keras
+
     model, _ = keras_notop
     path = tmp_path / "changing.weights.h5"
     model.save_weights(path)
@@ -195,6 +196,11 @@ def server(keras_notop, tmp_path, monkeypatch):
     server.server_close()
 
 
+def fetch():
+    path, _ = _imagenet.fetch(include_top=False)
+    return path
+
+
 def downloaded(server):
     return {path.name for path in server.home.iterdir() if path.suffix != ".lock"}
 
@@ -216,38 +222,39 @@ def test_imagenet_is_downloaded_once_and_used(server, keras_notop, tmp_path):
     rows = transform("imagenet", image_size=64)
     np.testing.assert_array_equal(rows, transform(path, image_size=64))
     assert downloaded(server) == {server.file.name}
-    assert _imagenet.fetch(include_top=False) == server.home / server.file.name
+    assert fetch() == server.home / server.file.name
     assert len(server.asked) == 1  # the copy in Keras' folder is enough from now on
 
 
 def test_keras_finds_what_was_downloaded_and_we_what_keras_did(server):
-    keras = import_keras()
+    import keras
+
     folder = str(server.home.parent)
-    path = _imagenet.fetch(include_top=False)
+    path = fetch()
     given = server.file.name, server.url + server.file.name
     options = {"cache_dir": folder, "cache_subdir": "models"}
     found = keras.utils.get_file(*given, file_hash=server.digest, **options)
     assert str(path) == found
     path.unlink()
     keras.utils.get_file(*given, **options)
-    assert _imagenet.fetch(include_top=False) == path
+    assert fetch() == path
     assert len(server.asked) == 2
 
 
 def test_a_corrupt_download_is_refused(server):
     server.file.write_bytes(b"something else")
     with pytest.raises(ConnectionError, match=r"failed \(.*corrupt"):
-        _imagenet.fetch(include_top=False)
+        fetch()
     assert downloaded(server) == set()
 
 
 def test_a_download_that_breaks_off_leaves_nothing_behind(server):
     server.breaks_off = True
     with pytest.raises(ConnectionError, match="Three ways out"):
-        _imagenet.fetch(include_top=False)
+        fetch()
     assert downloaded(server) == set()
     server.breaks_off = False
-    assert _imagenet.fetch(include_top=False).is_file()
+    assert fetch().is_file()
 
 
 def test_a_server_that_does_not_answer_is_one_short_reason(server, monkeypatch):
@@ -257,10 +264,10 @@ def test_a_server_that_does_not_answer_is_one_short_reason(server, monkeypatch):
     monkeypatch.setattr(_imagenet, "BASE_URL", f"http://127.0.0.1:{port}/")
     refused = r"failed \(\[Errno \d+\] Connection refused\)\. Three ways"
     with pytest.raises(ConnectionError, match=refused):
-        _imagenet.fetch(include_top=False)
+        fetch()
 
 
-def test_a_download_that_was_killed_is_cleared_away_after_a_day(server):
+def test_the_part_of_a_killed_download_is_overwritten_by_the_next_one(server):
     server.may_answer.clear()
     command = [sys.executable, "-c", FETCH]
     command += [server.url, server.file.name, server.digest]
@@ -270,16 +277,9 @@ def test_a_download_that_was_killed_is_cleared_away_after_a_day(server):
     process.kill()
     process.wait()
     server.may_answer.set()
-    (killed,) = server.home.glob(".skvgg-*")
-    (killed / "part").write_bytes(b"some")
-    recent = server.home / ".skvgg-recent"  # perhaps of a download under way
-    recent.mkdir()
-    (recent / "part").write_bytes(b"some")
-    two_days_ago = time.time() - 2 * 86_400
-    for path in (*killed.iterdir(), killed, recent):
-        os.utime(path, (two_days_ago, two_days_ago))
-    assert _imagenet.fetch(include_top=False).is_file()
-    assert downloaded(server) == {server.file.name, recent.name}
+    (server.home / f"{server.file.name}.part").write_bytes(b"part")
+    assert fetch().is_file()
+    assert downloaded(server) == {server.file.name}
 
 
 def test_a_lock_that_is_held_too_long_is_named(server, monkeypatch):
@@ -287,7 +287,7 @@ def test_a_lock_that_is_held_too_long_is_named(server, monkeypatch):
     server.home.mkdir()
     lock = server.home / f"{server.file.name}.lock"
     with filelock.FileLock(lock), pytest.raises(ConnectionError) as caught:
-        _imagenet.fetch(include_top=False)
+        fetch()
     assert f"another process has held {str(lock)!r}" in str(caught.value)
     assert "delete the file" in str(caught.value)
     assert server.asked == []
@@ -296,16 +296,16 @@ def test_a_lock_that_is_held_too_long_is_named(server, monkeypatch):
 def test_a_damaged_file_in_keras_folder_is_replaced(server):
     server.home.mkdir()
     (server.home / server.file.name).write_bytes(b"half of")
-    path = _imagenet.fetch(include_top=False)
+    path = fetch()
     assert path.read_bytes() == server.file.read_bytes()
 
 
 def test_a_folder_that_cannot_be_made_sends_the_file_where_keras_would(server):
     server.home.parent.rmdir()
     server.home.parent.write_text("not a folder")
-    path = _imagenet.fetch(include_top=False)
+    path = fetch()
     assert path.parent == Path(tempfile.gettempdir(), ".keras", "models")
-    assert _imagenet.fetch(include_top=False) == path
+    assert fetch() == path
     assert len(server.asked) == 1
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from skvgg import VGG19Features, transform_to_file, weights
 from skvgg._definition.architecture import parameter_shapes
 from skvgg._definition.preprocessing import CAFFE
-from skvgg._runtime.tensorflow import import_keras, import_tensorflow
+from skvgg._runtime.tensorflow import import_tensorflow
 from skvgg.weights import _apart, _files, _hed, _imagenet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -66,7 +66,8 @@ def write_checkpoint(path, value):
 
 
 def write_keras(path, value):
-    keras = import_keras()
+    import keras
+
     layer = keras.layers.Conv2D(64, 3, name=NAME)
     model = keras.Sequential([keras.Input((8, 8, 3)), layer])
     layer.set_weights([kernel(value), np.zeros(64)])

@@ -12,7 +12,6 @@ from sklearn.base import clone
 
 from skvgg import VGG19Features, weights
 from skvgg._definition.architecture import BLOCKS
-from skvgg._runtime.tensorflow import import_keras
 
 from .conftest import relative_error
 
@@ -33,7 +32,8 @@ def images():
 def expected(keras_top, images):
     """What Keras makes of images preprocessed as the format's owners do."""
     model, _ = keras_top
-    keras = import_keras()
+    import keras
+
     head = keras.Model(
         model.input, [model.get_layer(name).output for name in ("block5_pool", "fc2")]
     )

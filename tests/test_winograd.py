@@ -16,9 +16,9 @@ from skvgg._network import (
     engines,
     kernels,
     layers,
+    thread_pool,
     winograd,
     winograd_forward,
-    workers,
 )
 from skvgg._network.overflow import may_leave_float32
 from skvgg._runtime import machine_code, processor, warn
@@ -62,8 +62,8 @@ class Case(NamedTuple):
 
     def convolve(self, *, pools=False):
         kernel = winograd_forward.PackedKernel.of(self.kernel, self.bias)
-        with workers.Workers() as some:
-            return winograd_forward.convolve(self.x, kernel, some, pools=pools)
+        with thread_pool.ThreadPool() as pool:
+            return winograd_forward.convolve(self.x, kernel, pool, pools=pools)
 
 
 @pytest.mark.parametrize("pools", [False, True])
@@ -72,7 +72,7 @@ class Case(NamedTuple):
     "size", [(8, 8), (9, 14), (3, 2), (1, 1), (13, 6), (19, 9), (22, 5), (2, 33)]
 )
 def test_convolution_of_any_size(size, n_threads, pools, monkeypatch):
-    monkeypatch.setattr(workers, "n_threads_of_network", lambda: n_threads)
+    monkeypatch.setattr(thread_pool, "n_threads_of_network", lambda: n_threads)
     case = Case.of((3, *size, 64), 64)
     expected = reference(*case)
     if pools:
@@ -104,7 +104,7 @@ def test_bits_depend_neither_on_threads_nor_on_other_images_nor_on_blocks(monkey
     expected = case.convolve()
     for n_threads in (1, 2, 3, 7):
         name = "n_threads_of_network"
-        monkeypatch.setattr(workers, name, lambda n=n_threads: n)
+        monkeypatch.setattr(thread_pool, name, lambda n=n_threads: n)
         np.testing.assert_array_equal(case.convolve(), expected)
     for images in (slice(0, 1), slice(3, 7)):
         some = case._replace(x=case.x[images])
@@ -141,8 +141,8 @@ def test_vectors_of_other_processors(width, n_registers, monkeypatch):
     kernels.compile_kernels.cache_clear()
     try:
         actual = expected.convolve(pools=True)
-        with workers.Workers() as some:
-            product = dense_forward.multiply(x, kernel, some)
+        with thread_pool.ThreadPool() as pool:
+            product = dense_forward.multiply(x, kernel, pool)
     finally:
         kernels.compile_kernels.cache_clear()
     assert relative_error(actual, maxima(reference(*expected))) <= 2e-6
@@ -163,15 +163,15 @@ def test_the_vectors_follow_from_the_processor(monkeypatch):
 
 @pytest.mark.skipif("sse" not in processor.features(), reason="a setting of x86")
 def test_numbers_near_zero_are_zero_and_so_not_slow(monkeypatch):
-    monkeypatch.setattr(workers, "n_threads_of_network", lambda: 1)
+    monkeypatch.setattr(thread_pool, "n_threads_of_network", lambda: 1)
     case = Case.of((1, 8, 8, 64), 64)
     expected = np.broadcast_to(np.maximum(case.bias, 0), (1, 8, 8, 64))
     for name in ("x", "kernel"):
         tiny = case._replace(**{name: np.full_like(getattr(case, name), 1e-40)})
         np.testing.assert_array_equal(tiny.convolve(), expected)
     x, kernel = np.ones((1, 64), np.float32), np.full((64, 64), 1e-40, np.float32)
-    with workers.Workers() as some:
-        assert not dense_forward.multiply(x, kernel, some).any()
+    with thread_pool.ThreadPool() as pool:
+        assert not dense_forward.multiply(x, kernel, pool).any()
     assert (kernel[0] + kernel[1]).all()  # the setting of this thread is as it was
 
 
@@ -278,13 +278,13 @@ def test_the_engine_depends_on_the_settings(engine, precision, expected, monkeyp
 @pytest.mark.parametrize("n", [1, 6, 13])
 def test_products_are_those_of_numpy(n, n_threads, monkeypatch):
     name = "n_threads_of_network"
-    monkeypatch.setattr(workers, name, lambda: n_threads)
+    monkeypatch.setattr(thread_pool, name, lambda: n_threads)
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(n, 1001)), rng.normal(size=(1001, 192))
     factors = x.astype(np.float32), kernel.astype(np.float32)
-    with workers.Workers() as some:
-        actual = dense_forward.multiply(*factors, some)
-        alone = dense_forward.multiply(factors[0][:1], factors[1], some)
+    with thread_pool.ThreadPool() as pool:
+        actual = dense_forward.multiply(*factors, pool)
+        alone = dense_forward.multiply(factors[0][:1], factors[1], pool)
     assert relative_error(actual, x @ kernel) <= 1e-6
     np.testing.assert_array_equal(actual[:1], alone)
 

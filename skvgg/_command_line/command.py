@@ -8,9 +8,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-import skvgg
 from skvgg._command_line import check, extract, predict
-from skvgg._command_line.say import FATAL, OK, as_options, say
+from skvgg._command_line.say import FATAL, OK, say
+from skvgg._version import __version__
 
 _DESCRIPTION = "Compute VGG19 features and predictions for folders of images."
 
@@ -31,13 +31,7 @@ exit codes:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code.
-
-    Parameters
-    ----------
-    arguments : sequence of str or None
-        The arguments of :func:`skvgg._command_line.main`.
-    """
+    """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
@@ -49,7 +43,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if options.debug:
                 raise
-            say("error", as_options(_message_of(error), options), error)
+            say("error", _message_of(error), error)
             return FATAL
 
 
@@ -67,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = f"skvgg {skvgg.__version__}"
+    version = f"skvgg {__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (extract, predict, check):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from skvgg._command_line.listing import (
     Listing,
@@ -15,13 +13,20 @@ from skvgg._command_line.listing import (
     find_images,
     positive,
 )
-from skvgg._command_line.say import OK, SOME_BAD, as_options, say
+from skvgg._command_line.say import OK, SOME_BAD, say
 from skvgg._command_line.table import (
     check_output,
     seen_from,
     write_table,
 )
 from skvgg._definition.architecture import POOLINGS
+from skvgg._definition.vocabulary import (
+    EngineName,
+    Flips,
+    Precision,
+    PreprocessingName,
+    Resize,
+)
 
 if TYPE_CHECKING:
     from skvgg.exceptions import ImageError
@@ -48,15 +53,15 @@ examples:
       --layer block4_pool,block5_pool --pooling avg
   skvgg extract table.csv --path-column file -o rows.zarr --strict
 
+Messages name the parameters of VGG19Features: image_size is --image-size, None as
+weights is none.
+
 exit codes:
   0    all rows were computed
   1    done, but the rows of some images are NaN, or links of a folder lead nowhere
   2    wrong usage, or an error that ended the run
   130  interrupted; run the same command again to resume
 """
-
-#: Defaults of VGG19Features that messages may name; options not given are None.
-_DEFAULTS = {"weights": "imagenet", "layer": "fc1"}
 
 #: First columns of the table of images.
 _COLUMNS = ("index", "path")
@@ -92,27 +97,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument(
         "--resize",
-        choices=("stretch", "crop", "pad"),
+        choices=get_args(Resize),
         help="how images of another shape are resized (default: stretch)",
     )
     network.add_argument(
         "--preprocessing",
-        choices=("auto", "caffe", "torch", "none"),
+        choices=get_args(PreprocessingName),
         help="scale of the pixels (default: auto, as the weights were trained)",
     )
     network.add_argument(
         "--views",
-        choices=("flip", "flips"),
+        choices=get_args(Flips),
         help="average over the mirror image, or over all flips",
     )
     network.add_argument(
         "--precision",
-        choices=("float32", "tensorfloat32", "float16", "bfloat16"),
+        choices=get_args(Precision),
         help="fewer bits are faster on some processors (default: float32)",
     )
     network.add_argument(
         "--engine",
-        choices=("auto", "direct", "winograd"),
+        choices=get_args(EngineName),
         help="how convolutions are computed on a CPU (default: auto)",
     )
     network.add_argument(
@@ -124,6 +129,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--memory", metavar="DIR", help="folder of a cache of the features"
     )
+    _add_arguments_of_the_run(parser)
+
+
+def _add_arguments_of_the_run(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("the run")
     bad_images = run.add_mutually_exclusive_group()
     bad_images.add_argument(
@@ -151,7 +160,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check all existing rows, and recompute damaged ones",
     )
     run.add_argument("--quiet", action="store_true", help="hide the progress bar")
-    parser.set_defaults(defaults=_DEFAULTS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -181,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
                 if isinstance(warning, BadImageWarning):
                     bad = warning.bad_images
                 else:
-                    say("warning", as_options(str(warning), options))
+                    say("warning", warning)
     _write_images(table, listing, bad)
     if not bad:
         return SOME_BAD if listing.lost else OK
@@ -211,8 +219,6 @@ def _make_features(options: argparse.Namespace) -> VGG19Features:
     is_random = options.weights == "none"
     if is_random:
         given["weights"] = None
-    elif options.weights is not None:
-        _check_weights(options.weights)
     return VGG19Features(
         pooling=options.pooling,
         image_size=options.image_size,
@@ -221,17 +227,6 @@ def _make_features(options: argparse.Namespace) -> VGG19Features:
         random_state=0 if is_random else None,
         **given,
     )
-
-
-def _check_weights(text: str) -> None:
-    # A TFLearn checkpoint is named without its suffix.
-    is_file = os.path.exists(text) or os.path.exists(f"{text}.index")
-    if text not in ("imagenet", "hed", "none") and not is_file:
-        raise FileNotFoundError(
-            f"--weights {shlex.quote(text)}: no such file (looked in {os.getcwd()!r}). "
-            "Expected imagenet, hed, none, or the path of a file; pass TensorFlow "
-            "checkpoints without '.index'."
-        )
 
 
 def _write_images(table: Path, listing: Listing, bad: dict[int, ImageError]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from skvgg._command_line.say import say
+from skvgg._csv_file import read_csv
 from skvgg._runtime.special_files import kind_of_special_file
 
 if TYPE_CHECKING:
@@ -141,30 +141,20 @@ def _of_table(
 ) -> Listing:
     found = Listing([], [], [])
     # File names that are not UTF-8 are written and read with surrogate escapes.
-    with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file)
-        try:
-            columns = next(reader, [])
-            place = _find_column(table, columns, "--path-column", path_column or "path")
-            label_place = None
-            if label_column is not None or "label" in columns:
-                label_column = label_column or "label"
-                label_place = _find_column(
-                    table, columns, "--label-column", label_column
-                )
-            for row in filter(None, reader):
-                row += [""] * (len(columns) - len(row))
-                if not row[place]:
-                    raise ValueError(
-                        f"{str(table)!r}, line {reader.line_num}: there is no path in "
-                        f"the column {columns[place]!r}."
-                    )
-                found.paths.append(os.path.join(table.parent, row[place]))
-                found.labels.append("" if label_place is None else row[label_place])
-        except (UnicodeDecodeError, csv.Error) as error:
+    columns, rows = read_csv(table, errors="surrogateescape")
+    place = _find_column(table, columns, "--path-column", path_column or "path")
+    label_place = None
+    if label_column is not None or "label" in columns:
+        label_column = label_column or "label"
+        label_place = _find_column(table, columns, "--label-column", label_column)
+    for line, cells in rows:
+        if not cells[place]:
             raise ValueError(
-                f"{str(table)!r} is not a CSV file in UTF-8 ({error})."
-            ) from error
+                f"{str(table)!r}, line {line}: there is no path in the column "
+                f"{columns[place]!r}."
+            )
+        found.paths.append(os.path.join(table.parent, cells[place]))
+        found.labels.append("" if label_place is None else cells[label_place])
     if not found.paths:
         raise ValueError(f"{str(table)!r} has no rows.")
     return found

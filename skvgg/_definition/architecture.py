@@ -120,15 +120,7 @@ def layers_up_to(names: Sequence[str]) -> tuple[Layer, ...]:
 
 
 def layers_between(start: str | None, names: Sequence[str]) -> tuple[Layer, ...]:
-    """Return the layers above `start` that the outputs `names` need.
-
-    Parameters
-    ----------
-    start : str or None
-        A layer whose output is known; None if only the image is known.
-    names : sequence of str
-        Requested outputs, all of them above `start`.
-    """
+    """Return the layers above `start` that the outputs `names` need."""
     layers = layers_up_to(names)
     return layers if start is None else layers[LAYER_NAMES.index(start) + 1 :]
 
@@ -145,21 +137,7 @@ def map_shape(layer: Layer, image_size: tuple[int, int]) -> tuple[int, int, int]
 
 
 def n_features(name: str, image_size: tuple[int, int], pooling: Pooling) -> int:
-    """Return the number of features of the layer `name`.
-
-    Parameters
-    ----------
-    name : str
-        One of :data:`LAYER_NAMES`.
-    image_size : tuple of (int, int)
-        Height and width of the image in pixels.
-    pooling : {"avg", "max"} or None
-        Whether a spatial layer is reduced to one number per channel.
-
-    Returns
-    -------
-    int
-    """
+    """Return the number of features of the layer `name`."""
     layer = get_layer(name)
     if layer.kind == "dense":
         return layer.width
@@ -187,10 +165,6 @@ def parameter_shapes(
     image_size : tuple of (int, int)
         Height and width of the image in pixels. Only the first dense layer depends on
         it.
-
-    Returns
-    -------
-    dict of str to tuple of int
     """
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import skvgg
 from skvgg._definition.architecture import Output, get_layer
+from skvgg._definition.vocabulary import Precision
 from skvgg._extraction.fitted_weights import (
+    Transformer,
     check_fingerprint,
     weights_fingerprint,
 )
@@ -38,16 +39,14 @@ from skvgg._extraction.workers import (
 )
 from skvgg._images import Images, Switch, all_switches, using_switches
 from skvgg._network.engines import arithmetic
-from skvgg._network.precision import Precision, computed_in
+from skvgg._network.precision import computed_in
 from skvgg._network.vgg19 import FORWARD_VERSION
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.tensorflow import at_device_of_this_thread
 from skvgg._runtime.warn import warn
 from skvgg._store.cache import Cache, InMemory
+from skvgg._version import __version__
 from skvgg.weights import Source
-
-if TYPE_CHECKING:
-    from skvgg.features import VGG19Features
 
 
 @dataclass(frozen=True, eq=False)  # its fields may not be hashable
@@ -178,7 +177,7 @@ class Extraction:
     def _worker_passes(self, results: Results) -> WorkerPasses:
         settings = replace(self.settings, verbose=0, n_jobs=1, skips_bad=True)
         task = WorkerTask(
-            replace(self, settings=settings, source=self.source.anchored()),
+            replace(self, settings=settings, source=self.source.absolute()),
             FORWARD_VERSION,
             self._arithmetic,
             all_switches(),
@@ -264,7 +263,7 @@ class Extraction:
 
 
 def extraction_of(
-    transformer: VGG19Features,
+    transformer: Transformer,
     settings: Settings,
     source: Source,
     cache: Cache,
@@ -338,7 +337,7 @@ class WorkerTask:
     def _check_version(self) -> None:
         if self.forward_version != FORWARD_VERSION:
             raise RuntimeError(
-                f"Worker {worker_name()} has skvgg {skvgg.__version__}, whose features "
+                f"Worker {worker_name()} has skvgg {__version__}, whose features "
                 f"have version {FORWARD_VERSION}; those of the main process have "
                 f"version {self.forward_version}. Install the same version of skvgg "
                 "on both."

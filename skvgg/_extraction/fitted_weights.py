@@ -5,26 +5,35 @@ from __future__ import annotations
 import hashlib
 import re
 from numbers import Integral
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
 from skvgg import weights
+from skvgg._extraction.settings import Parameters
 from skvgg._store.cache import Cache
-from skvgg.weights import Source, as_source
-
-if TYPE_CHECKING:
-    from skvgg.features import VGG19Features
+from skvgg._typing import RandomState
+from skvgg.weights import Source, WeightsLike, as_source
 
 
-def draws_seed(transformer: VGG19Features) -> bool:
+class Transformer(Parameters, Protocol):
+    """A transformer whose weights this module finds: VGG19Features."""
+
+    weights: WeightsLike
+    random_state: RandomState
+    #: Fitted attributes, if there are any.
+    seed_: int
+    weights_fingerprint_: str
+
+
+def draws_seed(transformer: Transformer) -> bool:
     """Return whether the weights are random, with a seed that `fit` draws."""
     has_seed = isinstance(transformer.random_state, Integral)
     return transformer.weights is None and not has_seed
 
 
-def source_of(transformer: VGG19Features) -> Source:
+def source_of(transformer: Transformer) -> Source:
     """Return the source of the weights.
 
     Raises
@@ -46,7 +55,7 @@ def source_of(transformer: VGG19Features) -> Source:
     return as_source(transformer.weights, seed)
 
 
-def check_fingerprint(transformer: VGG19Features, fingerprint: str) -> None:
+def check_fingerprint(transformer: Transformer, fingerprint: str) -> None:
     """Raise if the fingerprint of the weights is another one than in `fit`."""
     if fingerprint != getattr(transformer, "weights_fingerprint_", fingerprint):
         raise ValueError(
@@ -56,7 +65,7 @@ def check_fingerprint(transformer: VGG19Features, fingerprint: str) -> None:
         )
 
 
-def checked_source(transformer: VGG19Features) -> Source:
+def checked_source(transformer: Transformer) -> Source:
     """Return the pinned source; raise if its weights are not those of `fit`."""
     source = source_of(transformer).pinned()
     if hasattr(transformer, "weights_fingerprint_"):

@@ -18,10 +18,10 @@ from skvgg._definition.architecture import (
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS
+from skvgg._definition.vocabulary import Precision
 from skvgg._extraction.recipe import to_stored
 from skvgg._extraction.settings import Settings
 from skvgg._network.engines import choose_method
-from skvgg._network.precision import Precision
 from skvgg._network.registry import get_network
 from skvgg._network.vgg19 import VGG19
 from skvgg.weights import Source

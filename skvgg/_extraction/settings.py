@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 from skvgg._definition.architecture import (
     LAYER_NAMES,
@@ -23,15 +23,40 @@ from skvgg._definition.architecture import (
     needs_dense,
 )
 from skvgg._definition.names import did_you_mean
+from skvgg._definition.vocabulary import (
+    EngineName,
+    Interpolation,
+    Precision,
+    PreprocessingName,
+    Resize,
+)
 from skvgg._images import Framing, check_flattened_shape, is_whole
-from skvgg._network.engines import EngineName, check_engine
-from skvgg._network.precision import Precision
+from skvgg._network.engines import check_engine
 from skvgg._store.urls import check_url, is_url
-from skvgg._typing import LayerLike
+from skvgg._typing import LayerLike, MemoryLike
 from skvgg.weights import Source
 
-if TYPE_CHECKING:
-    from skvgg.features import VGG19Features
+
+class Parameters(Protocol):
+    """The parameters that :meth:`Settings.of` reads; those of VGG19Features."""
+
+    layer: LayerLike
+    pooling: PoolingLike
+    image_size: int | Sequence[int]
+    flattened_shape: Sequence[int] | None
+    resize: Resize
+    fill_value: int | Sequence[int]
+    interpolation: Interpolation
+    preprocessing: PreprocessingName
+    on_error: Literal["raise", "nan"]
+    max_pixels: int | None
+    batch_size: int
+    precision: Precision
+    engine: EngineName
+    memory: MemoryLike
+    memory_layers: LayerLike | None
+    n_jobs: int | None
+    verbose: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +93,7 @@ class Settings:
     verbose: int
 
     @classmethod
-    def of(cls, estimator: VGG19Features, source: Source) -> Settings:
+    def of(cls, estimator: Parameters, source: Source) -> Settings:
         """Validate the parameters of an estimator, also against its weights."""
         layers = check_layers(estimator.layer, "layer")
         memory_layers = _check_memory_layers(estimator.memory_layers)

@@ -18,10 +18,10 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
-import skvgg
 from skvgg._extraction.recipe import Unit
 from skvgg._extraction.results import Results
 from skvgg._images import Content
+from skvgg._version import __version__
 from skvgg.exceptions import (
     ImageError,
     ImageNotFoundError,
@@ -290,5 +290,5 @@ def _check_import(client: Any) -> None:
         if isinstance(answer, ImportError):
             raise RuntimeError(
                 f"The Dask worker {worker} cannot import skvgg ({answer}). Install "
-                f"skvgg {skvgg.__version__} there."
+                f"skvgg {__version__} there."
             )

@@ -16,8 +16,14 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import check_is_fitted
 
 from skvgg._definition.architecture import POOLINGS, STAGES, PoolingLike
-from skvgg._definition.preprocessing import PREPROCESSINGS
-from skvgg._extraction.views import FLIPS, View, make_views
+from skvgg._definition.vocabulary import (
+    Flips,
+    Interpolation,
+    PreprocessingName,
+    Resize,
+    TrainingPrecision,
+)
+from skvgg._extraction.views import View, make_views
 from skvgg._finetune.data import TrainingData, prepare
 from skvgg._finetune.frozen import check_continues, open_network, rows_of_views
 from skvgg._finetune.heads import fit_hidden_layers, fit_linear_head, linear_loss
@@ -29,20 +35,17 @@ from skvgg._head.fitted import all_or_nothing, store_best
 from skvgg._head.forward import DenseLayers
 from skvgg._head.targets import learn_targets, targets_of
 from skvgg._head.training import History, warn_of_nothing_learned
-from skvgg._images import Interpolation, Resize, as_images
-from skvgg._network.precision import PRECISIONS
+from skvgg._images import as_images
 from skvgg._network.registry import share
 from skvgg._runtime.progress import progress_bar, sharing
 from skvgg._runtime.seed import draw_seed
-from skvgg._store.cache import anchored
+from skvgg._store.cache import absolute
 from skvgg._typing import (
     Augment,
     ImagesLike,
     LayerLike,
     MemoryLike,
-    PreprocessingName,
     RandomState,
-    TrainingPrecision,
     fit_context,
 )
 from skvgg.features import VGG19Features
@@ -69,16 +72,16 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "layer": [str, list, tuple, np.ndarray],
         "pooling": [StrOptions(set(POOLINGS)), list, tuple, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), list, tuple],
-        "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "resize": [StrOptions(set(get_args(Resize)))],
         "interpolation": [StrOptions(set(get_args(Interpolation)))],
-        "preprocessing": [StrOptions({"auto", *PREPROCESSINGS})],
+        "preprocessing": [StrOptions(set(get_args(PreprocessingName)))],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "augment": [StrOptions({*FLIPS, "crop"}), callable, None],
+        "augment": [StrOptions({*get_args(Flips), "crop"}), callable, None],
         "n_views": [Interval(Integral, 2, None, closed="left")],
         "average_views": ["boolean"],
         "early_stopping": ["boolean"],
@@ -90,7 +93,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "memory": [str, os.PathLike, HasMethods("cache"), None],
-        "precision": [StrOptions({*PRECISIONS} - {"float16"})],
+        "precision": [StrOptions(set(get_args(TrainingPrecision)))],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -235,7 +238,8 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         if self.average_views and not isinstance(self.augment, str):
             raise ValueError(
                 f"average_views=True averages over the views of augment, which is "
-                f"{self.augment!r}; set it to one of {', '.join([*FLIPS, 'crop'])}."
+                f"{self.augment!r}; set it to one of "
+                f"{', '.join([*get_args(Flips), 'crop'])}."
             )
         stages = isinstance(self.layer, str) and self.layer == "stages"
         features = VGG19Features(
@@ -279,7 +283,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
         self._trained_on = network.trained_on
         if self.trainable is None:
             self.features_ = network.features.set_params(
-                weights=network.source.anchored()
+                weights=network.source.absolute()
             )
             self.features_.weights_fingerprint_ = network.fingerprint
             self.history_, stopping = {}, None
@@ -350,7 +354,7 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state["memory"] = anchored(state["memory"])
+        state["memory"] = absolute(state["memory"])
         return state
 
     def __sklearn_clone__(self) -> Self:

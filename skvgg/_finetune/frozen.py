@@ -93,7 +93,7 @@ def open_network(estimator: Any, features: VGG19Features, cache: Cache) -> Netwo
     `features` has the parameters of the estimator, and the weights to start from.
     """
     expand_layers(estimator.layer, "layer")
-    source = as_source(features.weights, estimator.seed_).anchored()
+    source = as_source(features.weights, estimator.seed_).absolute()
     settings = Settings.of(features, source)
     if not source.has_dense and estimator.trainable in DENSE_NAMES:
         raise ValueError(
@@ -113,7 +113,7 @@ def check_continues(estimator: Any, features: VGG19Features) -> None:
     """Raise if the last fit had other weights or features, or another head."""
     last_source = as_source(estimator.features_.weights)
     began_with = _before_tuning(last_source)
-    given = _before_tuning(as_source(estimator.weights, estimator.seed_).anchored())
+    given = _before_tuning(as_source(estimator.weights, estimator.seed_).absolute())
     # Random weights stay those of the last fit, with any seed.
     is_random = isinstance(began_with, RandomSource) and estimator.weights is None
     if not is_random and given.identify() != began_with.identify():

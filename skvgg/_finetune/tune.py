@@ -54,7 +54,7 @@ def tune(
     arrays = [*parameters[0], *parameters[1]]
     arrays += [array for pair in layers.values() for array in pair]
     training.check_learned(arrays, "a smaller learning_rate_init")
-    base = data.network.source.anchored()
+    base = data.network.source.absolute()
     if isinstance(base, TunedWeights):
         tuned = base.changed(layers, preprocessing)
     else:

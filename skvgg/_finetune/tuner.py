@@ -16,11 +16,12 @@ from sklearn.utils import gen_batches
 
 from skvgg._definition.architecture import PIXELS, Output, n_features
 from skvgg._definition.preprocessing import Preprocessing
+from skvgg._definition.vocabulary import Precision
 from skvgg._finetune.plan import Plan, shape_of_map
 from skvgg._head.dense import row_losses
 from skvgg._head.forward import ACTIVATIONS, DenseLayers, Parameters
 from skvgg._network.layers import apply_layers
-from skvgg._network.precision import Precision, dtype_of
+from skvgg._network.precision import dtype_of
 from skvgg._runtime.tensorflow import compiled, import_tensorflow
 from skvgg.weights._base import LayerArrays
 

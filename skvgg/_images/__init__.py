@@ -7,6 +7,7 @@ errors about images are raised here, as :class:`skvgg.exceptions.ImageError`. Pi
 decodes and resizes.
 """
 
+from skvgg._definition.vocabulary import Interpolation, Resize
 from skvgg._images.content import Content, decode, load
 from skvgg._images.errors import MissingFileError, UnusableError
 from skvgg._images.folders import (
@@ -25,7 +26,7 @@ from skvgg._images.items import (
     is_whole,
     path_of,
 )
-from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing, Interpolation, Resize
+from skvgg._images.pillow import FORMATS, MAX_PIXELS, Framing
 from skvgg._images.switches import Switch, all_switches, using_switches
 from skvgg._images.together import decode_together, load_together
 

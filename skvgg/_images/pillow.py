@@ -5,20 +5,17 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from skvgg._definition.vocabulary import Interpolation, Resize
 from skvgg._images.modes import upright
 from skvgg._images.notes import Notes
 from skvgg._images.opened import BlackIsZeroTiff
 from skvgg._images.silence import SILENCE
 from skvgg._images.switches import Switch, changed_switches
 from skvgg._images.work import decoding_work
-
-Resize = Literal["stretch", "crop", "pad"]
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 #: Color behind transparent pixels.
 BACKGROUND = (255, 255, 255)

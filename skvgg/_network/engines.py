@@ -1,30 +1,32 @@
 """Three engines that compute the layers with weights, and the choice between them.
 
-They have the same methods. Compiled functions are shared by all networks of a process,
-because weights are arguments.
+An :class:`Engine` takes and returns tensors. Compiled functions are shared by all
+networks of a process, because weights are arguments.
 """
 
 from __future__ import annotations
 
 import threading
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, get_layer
+from skvgg._definition.vocabulary import EngineName, Precision
 from skvgg._network import layers, tile_forward
 from skvgg._network.dense_forward import multiply
 from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
 from skvgg._network.overflow import may_leave_float32
-from skvgg._network.precision import REDUCED, Precision
+from skvgg._network.precision import REDUCED
+from skvgg._network.thread_pool import ThreadPool
 from skvgg._network.tile_forward import TiledKernel
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
 from skvgg._network.winograd_forward import PackedKernel, convolve
-from skvgg._network.workers import Workers
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import (
+    Tensor,
     as_array,
     as_tensor,
     compiled,
@@ -33,14 +35,11 @@ from skvgg._runtime.tensorflow import (
 )
 from skvgg._runtime.warn import warn_once
 
-EngineName = Literal["auto", "direct", "winograd"]
-ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
-
 #: How convolutions are actually computed.
 Method = Literal["direct", "winograd", "tiles"]
 
 #: Kernel and bias of each convolution, as tensors.
-LayerTensors = dict[str, tuple[Any, Any]]
+LayerTensors = dict[str, tuple[Tensor, Tensor]]
 
 #: Images per call of TensorFlow's convolution on a CPU. With fewer bits than float32,
 #: larger calls are faster.
@@ -93,13 +92,6 @@ def choose_method(engine: EngineName, precision: Precision) -> Method:
     """Return how the convolutions of a network are computed.
 
     The choice depends on these settings and on the processor, never on the images.
-
-    Parameters
-    ----------
-    engine : {"auto", "direct", "winograd"}
-        The engine that the user selected.
-    precision : {"float32", "tensorfloat32", "float16", "bfloat16"}
-        Precision of the network.
     """
     if engine == "direct":
         return "direct"
@@ -132,6 +124,24 @@ def arithmetic(engine: EngineName, precision: Precision) -> str:
     return f"{precision}, tiles" if method == "tiles" else precision
 
 
+class Engine(Protocol):
+    """Computes the layers with weights, of as many images as it is fastest with."""
+
+    def n_together(self, layer: str, height: int, width: int) -> int | None:
+        """Return the maximum number of images per call; None means all."""
+
+    def convolve(
+        self, x: Tensor, layer: str, pool: ThreadPool, *, pools: bool
+    ) -> Tensor:
+        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
+
+    def n_rows_together(self) -> int | None:
+        """Return the maximum number of rows per call of a dense layer, or None."""
+
+    def multiply(self, x: Tensor, layer: str, pool: ThreadPool) -> Tensor:
+        """Return relu(x @ kernel + bias) of rows."""
+
+
 class Direct:
     """TensorFlow's convolution: oneDNN on a CPU, cuDNN on a GPU."""
 
@@ -139,7 +149,6 @@ class Direct:
         self._parameters = parameters
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return the maximum number of images per call; None means all."""
         if has_gpu():
             return None
         kernel = self._parameters[layer][0]
@@ -148,21 +157,20 @@ class Direct:
         of_one = _bytes_of_one(kernel, height, width)
         return max(1, min(int(_DIRECT_BYTES / of_one), _DIRECT_TOGETHER))
 
-    def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
-        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
+    def convolve(
+        self, x: Tensor, layer: str, pool: ThreadPool, *, pools: bool
+    ) -> Tensor:
         kernel, bias = self._parameters[layer]
         shape, n_out = tuple(x.shape[1:]), kernel.shape[-1]
         function = _direct_function(shape, n_out, x.dtype, pools)
         return function(x, kernel, bias)
 
     def n_rows_together(self) -> int | None:
-        """Return the maximum number of rows per call of a dense layer, or None."""
         dtype = self._parameters[CONV_NAMES[0]][0].dtype
         is_reduced = dtype.size < np.float32().nbytes
         return _REDUCED_ROWS if is_reduced and not has_gpu() else None
 
-    def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
-        """Return relu(x @ kernel + bias) of rows."""
+    def multiply(self, x: Tensor, layer: str, pool: ThreadPool) -> Tensor:
         n, most = x.shape[0], self.n_rows_together()
         if most is not None:
             x = import_tensorflow().pad(x, [[0, most - n], [0, 0]])
@@ -185,33 +193,31 @@ class Winograd:
         self._n_bounded, self._may_leave = 0, False
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return the maximum number of images per call; None means all."""
         if not self._serves(layer, height, width):
             return self._direct.n_together(layer, height, width)
         kernel = self._parameters[layer][0]
         return max(1, int(_TOGETHER_BYTES / _bytes_of_one(kernel, height, width)))
 
-    def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
-        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
+    def convolve(
+        self, x: Tensor, layer: str, pool: ThreadPool, *, pools: bool
+    ) -> Tensor:
         if not self._serves(layer, *x.shape[1:3]):
-            return self._direct.convolve(x, layer, workers, pools=pools)
-        return as_tensor(convolve(as_array(x), self._pack(layer), workers, pools=pools))
+            return self._direct.convolve(x, layer, pool, pools=pools)
+        return as_tensor(convolve(as_array(x), self._pack(layer), pool, pools=pools))
 
     def n_rows_together(self) -> int | None:
-        """Return the maximum number of rows per call of a dense layer, or None."""
         return _ROWS_TOGETHER
 
-    def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
-        """Return relu(x @ kernel + bias) of rows."""
+    def multiply(self, x: Tensor, layer: str, pool: ThreadPool) -> Tensor:
         kernel, bias = self._parameters[layer]
         if (
             has_gpu()
             or kernel.shape[1] % kernels().n_columns
             or self._may_leave_float32()
         ):
-            return self._direct.multiply(x, layer, workers)
+            return self._direct.multiply(x, layer, pool)
         tf = import_tensorflow()
-        product = as_tensor(multiply(as_array(x), as_array(kernel), workers))
+        product = as_tensor(multiply(as_array(x), as_array(kernel), pool))
         return tf.nn.relu(product + bias)
 
     def _serves(self, layer: str, height: int, width: int) -> bool:
@@ -254,24 +260,22 @@ class Tiles:
         self._packing = threading.Lock()
 
     def n_together(self, layer: str, height: int, width: int) -> int | None:
-        """Return the maximum number of images per call; None means all."""
         kernel = self._parameters[layer][0]
         return max(1, int(_TOGETHER_BYTES / _bytes_of_one(kernel, height, width)))
 
-    def convolve(self, x: Any, layer: str, workers: Workers, *, pools: bool) -> Any:
-        """Return relu(conv(x) + bias) of images, or its 2x2 max-pooling."""
+    def convolve(
+        self, x: Tensor, layer: str, pool: ThreadPool, *, pools: bool
+    ) -> Tensor:
         packed = self._pack(layer)
-        return _from_bits(tile_forward.convolve(_bits(x), packed, workers, pools=pools))
+        return _from_bits(tile_forward.convolve(_bits(x), packed, pool, pools=pools))
 
     def n_rows_together(self) -> int | None:
-        """Return the maximum number of rows per call of a dense layer, or None."""
         return _ROWS_OF_TILES
 
-    def multiply(self, x: Any, layer: str, workers: Workers) -> Any:
-        """Return relu(x @ kernel + bias) of rows."""
+    def multiply(self, x: Tensor, layer: str, pool: ThreadPool) -> Tensor:
         kernel, bias = self._parameters[layer]
         tf = import_tensorflow()
-        sums = as_tensor(tile_forward.multiply(_bits(x), _bits(kernel), workers))
+        sums = as_tensor(tile_forward.multiply(_bits(x), _bits(kernel), pool))
         return tf.cast(tf.nn.relu(sums + tf.cast(bias, tf.float32)), x.dtype)
 
     def _pack(self, layer: str) -> TiledKernel:
@@ -284,19 +288,19 @@ class Tiles:
         return self._packed[layer]
 
 
-def _bytes_of_one(kernel: Any, height: int, width: int) -> int:
+def _bytes_of_one(kernel: Tensor, height: int, width: int) -> int:
     """Return the size of the larger of the input and output maps of an image."""
     channels: int = max(kernel.shape[2:])
     return height * width * channels * int(kernel.dtype.size)
 
 
-def _bits(x: Any) -> np.ndarray:
+def _bits(x: Tensor) -> np.ndarray:
     """Return a view of a bfloat16 tensor as an array of uint16."""
     tf = import_tensorflow()
     return as_array(tf.bitcast(x, tf.uint16))
 
 
-def _from_bits(bits: np.ndarray) -> Any:
+def _from_bits(bits: np.ndarray) -> Tensor:
     tf = import_tensorflow()
     return tf.bitcast(as_tensor(bits), tf.bfloat16)
 
@@ -308,7 +312,7 @@ def _direct_function(
     """Return the compiled convolution for images of shape (height, width, n_in)."""
     tf = import_tensorflow()
 
-    def convolve(x: Any, kernel: Any, bias: Any) -> Any:
+    def convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         y = layers.convolve(x, kernel, bias)
         return tf.nn.max_pool2d(y, 2, 2, "VALID") if pools else y
 

@@ -22,9 +22,9 @@ from skvgg._definition.architecture import (
     map_shape,
 )
 from skvgg._definition.preprocessing import Preprocessing
-from skvgg._network.engines import Direct, Tiles, Winograd
+from skvgg._network.engines import Engine
 from skvgg._network.layers import apply_layer, to_row
-from skvgg._network.workers import Workers
+from skvgg._network.thread_pool import ThreadPool
 from skvgg._runtime.interrupt import check_stop
 from skvgg._runtime.tensorflow import (
     compiled,
@@ -33,7 +33,7 @@ from skvgg._runtime.tensorflow import (
 from skvgg._runtime.threads import max_threads
 
 #: Minimum number of images that enter the network together.
-_BEGUN_TOGETHER = 16
+_ENTERING_TOGETHER = 16
 
 #: The rows so far of each output.
 OutputRows = list[list[np.ndarray]]
@@ -67,7 +67,7 @@ class ForwardPass:
     ----------
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer that has them.
-    engine : Direct, Winograd or Tiles
+    engine : Engine
         Computes the convolutions.
     outputs : sequence of Output
         The outputs to compute.
@@ -83,7 +83,7 @@ class ForwardPass:
     def __init__(
         self,
         parameters: Mapping[str, tuple[Any, Any]],
-        engine: Direct | Winograd | Tiles,
+        engine: Engine,
         outputs: Sequence[Output],
         preprocessing: Preprocessing,
         image_size: tuple[int, int],
@@ -105,16 +105,16 @@ class ForwardPass:
         inputs : ndarray of shape (n, height, width, channels)
             RGB images in 0..255, or maps of the layer `start`.
         """
-        batches = gen_batches(len(inputs), max(_BEGUN_TOGETHER, max_threads()))
+        batches = gen_batches(len(inputs), max(_ENTERING_TOGETHER, max_threads()))
         prepare = self._preprocess if self._start is None else self._to_tensor
         parts: Iterator[Any] = (prepare(inputs[batch]) for batch in batches)
         rows: OutputRows = [[] for _ in self._outputs]
-        with Workers() as workers:
+        with ThreadPool() as pool:
             for step in _steps(self._outputs, self._start):
-                parts = self._run_step(step, parts, rows, workers)
+                parts = self._run_step(step, parts, rows, pool)
             for _ in parts:
                 pass
-        return [np.concatenate(some) for some in rows]
+        return [np.concatenate(blocks) for blocks in rows]
 
     def _to_tensor(self, maps: np.ndarray) -> Any:
         tf = import_tensorflow()
@@ -138,7 +138,7 @@ class ForwardPass:
         step: _Step,
         parts: Iterable[Any],
         rows: OutputRows,
-        workers: Workers,
+        pool: ThreadPool,
     ) -> Iterator[Any]:
         """Run a step on images as they arrive; add its outputs to `rows`."""
         name, kind = step.layer.name, step.layer.kind
@@ -149,14 +149,14 @@ class ForwardPass:
         for part in parts:
             check_stop()
             if kind == "conv":
-                y = self._engine.convolve(part, name, workers, pools=step.pools)
+                y = self._engine.convolve(part, name, pool, pools=step.pools)
             elif kind == "dense":
-                y = self._engine.multiply(part, name, workers)
+                y = self._engine.multiply(part, name, pool)
             else:
                 y = apply_layer(step.layer, part, self._parameters)
-            for output, some in zip(self._outputs, rows, strict=True):
+            for output, blocks in zip(self._outputs, rows, strict=True):
                 if output.layer == step.gives:
-                    some.append(to_row(y, output.pooling).numpy())
+                    blocks.append(to_row(y, output.pooling).numpy())
             yield y
 
 

@@ -36,17 +36,7 @@ def apply_layer(
     x: Any,
     parameters: Mapping[str, tuple[Any, Any]],
 ) -> Any:
-    """Return the output of a layer, after its ReLU.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer to compute.
-    x : tensor of shape (n, height, width, channels) or (n, n_features)
-        Input of the layer.
-    parameters : mapping of str to (tensor, tensor)
-        Kernel and bias of each layer that has them.
-    """
+    """Return the output of a layer, after its ReLU."""
     tf = import_tensorflow()
     if layer.kind == "pool":
         return tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
@@ -85,10 +75,6 @@ def apply_layers(
         Layers above `start`, and their pooling.
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of each layer above `start` that has them.
-
-    Returns
-    -------
-    list of tensor of shape (n, n_features), float32
     """
     rows: dict[Output, Any] = {}
     for layer in layers_between(start, [output.layer for output in outputs]):

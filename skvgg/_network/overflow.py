@@ -34,7 +34,7 @@ def may_leave_float32(parameters: Mapping[str, tuple[Any, Any]]) -> bool:
     parameters : mapping of str to (tensor, tensor)
         Kernel and bias of the loaded layers, without gaps from the first one.
     """
-    inside = np.prod([np.abs(some).sum(axis=1).max() for some in matrices()]) ** 2
+    inside = np.prod([np.abs(matrix).sum(axis=1).max() for matrix in matrices()]) ** 2
     largest, bound = float(np.finfo(np.float32).max), _LARGEST_PIXEL
     for name in (*CONV_NAMES, *DENSE_NAMES):
         if name not in parameters:

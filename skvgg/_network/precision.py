@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
+from skvgg._definition.vocabulary import Precision
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import has_gpu, import_tensorflow, quiet_log
-
-Precision = Literal["float32", "tensorfloat32", "float16", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 #: Precisions in which activations have fewer bits, too.
 REDUCED: tuple[Precision, ...] = ("float16", "bfloat16")

@@ -8,26 +8,10 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from skvgg._network.precision import Precision
+from skvgg._definition.vocabulary import Precision
 from skvgg._network.vgg19 import VGG19
 from skvgg._runtime.tensorflow import device_here
 from skvgg.weights import Source, Weights
-
-
-class _RecentNetworks:
-    """The most recently used networks, up to a maximum number."""
-
-    def __init__(self, n_most: int) -> None:
-        self._networks: deque[VGG19] = deque(maxlen=n_most)
-
-    def keep(self, network: VGG19) -> None:
-        if network in self._networks:
-            self._networks.remove(network)
-        self._networks.append(network)
-
-    def clear(self) -> None:
-        self._networks.clear()
-
 
 #: Networks that a transformer and its clones keep. A search over weights in threads
 #: alternates between several.
@@ -36,11 +20,11 @@ _PER_TRANSFORMER = 2
 _networks: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
 
 #: Not attributes of the transformers, which are compared, copied and pickled.
-_recent: WeakKeyDictionary[Any, _RecentNetworks] = WeakKeyDictionary()
+_recent: WeakKeyDictionary[Any, deque[VGG19]] = WeakKeyDictionary()
 
 #: The last network survives its transformers: in workers of joblib, Dask, Ray or Spark,
 #: each task has its own transformer.
-_last_of_all = _RecentNetworks(1)
+_last_of_all: deque[VGG19] = deque(maxlen=1)
 
 _LOCK = threading.RLock()
 
@@ -91,8 +75,10 @@ def get_network(
 
     network.require(shapes, load)
     with _LOCK:
-        _recent_of(transformer).keep(network)
-        _last_of_all.keep(network)
+        for recent in (_recent_of(transformer), _last_of_all):
+            if network in recent:
+                recent.remove(network)
+            recent.append(network)
     return network
 
 
@@ -113,5 +99,6 @@ def release_networks() -> None:
             recent.clear()
 
 
-def _recent_of(transformer: Any) -> _RecentNetworks:
-    return _recent.setdefault(transformer, _RecentNetworks(_PER_TRANSFORMER))
+def _recent_of(transformer: Any) -> deque[VGG19]:
+    """Return the networks that a transformer used last."""
+    return _recent.setdefault(transformer, deque(maxlen=_PER_TRANSFORMER))

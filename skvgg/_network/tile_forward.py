@@ -7,15 +7,14 @@ the type uint16 here, because NumPy does not have bfloat16.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from skvgg._network.kernels import tile_functions
+from skvgg._network.thread_pool import Part, ThreadPool, divide, ranges
 from skvgg._network.tile_kernels import BLOCK, LINE, NOWHERE, PATCH_STEP, TILE
 from skvgg._network.winograd import KERNEL
-from skvgg._network.workers import Workers, ranges
 from skvgg._runtime.machine_code import empty
 from skvgg._runtime.tile_code import TILE_ROWS, tile_settings
 
@@ -79,13 +78,6 @@ class TiledKernel(NamedTuple):
         return self.values.shape[2] == 1
 
 
-class _Part(NamedTuple):
-    """The work of a thread: ranges of strips and of blocks of output channels."""
-
-    strips: tuple[int, int]
-    panels: tuple[int, int]
-
-
 class _Plan(NamedTuple):
     """The division of a convolution.
 
@@ -114,7 +106,7 @@ class _Plan(NamedTuple):
 
 
 def convolve(
-    x: np.ndarray, kernel: TiledKernel, workers: Workers, *, pools: bool
+    x: np.ndarray, kernel: TiledKernel, pool: ThreadPool, *, pools: bool
 ) -> np.ndarray:
     """Return relu(conv(x) + bias) with zero padding, or its 2x2 max-pooling.
 
@@ -124,7 +116,7 @@ def convolve(
     ----------
     x : ndarray of shape (n, height, width, n_in), uint16
     kernel : TiledKernel
-    workers : Workers
+    pool : ThreadPool
     pools : bool
         Whether to apply 2x2 max-pooling to the output.
 
@@ -135,7 +127,7 @@ def convolve(
     """
     n, height, width, _ = x.shape
     n_in, n_out = kernel.n_in, len(kernel.bias)
-    plan = _plan(n, height, width, kernel, workers.n)
+    plan = _plan(n, height, width, kernel, pool.n)
     x = _with_zeros(x) if kernel.is_first else np.ascontiguousarray(x)
     shrink = 2 if pools else 1
     y = empty((n, height // shrink, width // shrink, n_out // 2)).view(np.uint16)
@@ -144,17 +136,17 @@ def convolve(
     functions = tile_functions()
     function = functions.convolve_first if kernel.is_first else functions.convolve
 
-    def run(worker: int, part: _Part) -> None:
+    def run(thread: int, part: Part) -> None:
         strips, panels = part
-        room, whole, sums = (
-            workers.room(worker, name, size)
+        copies, whole, sums = (
+            pool.buffer(thread, name, size)
             for name, size in (
-                ("room", plan.block * plan.n_positions * n_in // 2),
+                ("copies", plan.block * plan.n_positions * n_in // 2),
                 ("whole", plan.n_outputs * LINE if pools else 1),
                 ("sums", BLOCK * BLOCK),
             )
         )
-        arrays = x, kernel.values, kernel.bias, y, room, whole, sums
+        arrays = x, kernel.values, kernel.bias, y, copies, whole, sums
         addresses = [a.ctypes.data for a in (*arrays, places, zeros, settings)]
         function(
             *addresses,
@@ -163,12 +155,12 @@ def convolve(
             *(*panels, pools),
         )
 
-    workers.run(run, _divide(plan, kernel, workers.n))
+    pool.run(run, _divide(plan, kernel, pool.n))
     return y
 
 
 def _plan(
-    n: int, height: int, width: int, kernel: TiledKernel, n_workers: int
+    n: int, height: int, width: int, kernel: TiledKernel, n_threads: int
 ) -> _Plan:
     """Divide `n` maps into strips.
 
@@ -179,35 +171,30 @@ def _plan(
     row_bytes = row_step * kernel.n_in * np.uint16().nbytes
     n_strips = -(-height * row_bytes // int(_BLOCK_BYTES))
     if kernel.is_small:
-        n_wanted = -(-_STRIPS_OF_A_THREAD * n_workers // n)
+        n_wanted = -(-_STRIPS_OF_A_THREAD * n_threads // n)
         n_strips = max(n_strips, min(n_wanted, height // _FEWEST_ROWS))
     strip_rows = -(-height // (2 * n_strips)) * 2
     n_strips = -(-height // strip_rows)
     n_outputs = -(-strip_rows * row_step // BLOCK) * BLOCK
     n_positions = n_outputs + around * (2 * row_step + 2) + 1
     strip_bytes = n_positions * kernel.n_in * np.uint16().nbytes
-    block = max(1, min(int(_BLOCK_BYTES // strip_bytes), -(-n * n_strips // n_workers)))
+    block = max(1, min(int(_BLOCK_BYTES // strip_bytes), -(-n * n_strips // n_threads)))
     return _Plan(strip_rows, n * n_strips, block, row_step, n_outputs, n_positions)
 
 
-def _divide(plan: _Plan, kernel: TiledKernel, n_workers: int) -> list[_Part]:
+def _divide(plan: _Plan, kernel: TiledKernel, n_threads: int) -> list[Part]:
     """Divide the strips into parts of similar size, one per thread.
 
     If a few strips share a large kernel, divide its channels instead, so that each
     thread reads only a part of it.
     """
     n_strips, n_panels = plan.n_strips, len(kernel.values)
-    n_strip_parts, n_panel_parts = min(n_workers, n_strips), 1
-    if not kernel.is_small and n_strips < _STRIPS_OF_A_THREAD * n_workers:
-        n_strip_parts, n_panel_parts = 1, min(n_workers, n_panels)
-        if n_strips % n_workers == 0:
-            n_strip_parts, n_panel_parts = n_workers, 1
-    return [
-        _Part(strips, panels)
-        for strips, panels in product(
-            ranges(n_strips, n_strip_parts), ranges(n_panels, n_panel_parts)
-        )
-    ]
+    n_strip_parts, n_panel_parts = min(n_threads, n_strips), 1
+    if not kernel.is_small and n_strips < _STRIPS_OF_A_THREAD * n_threads:
+        n_strip_parts, n_panel_parts = 1, min(n_threads, n_panels)
+        if n_strips % n_threads == 0:
+            n_strip_parts, n_panel_parts = n_threads, 1
+    return divide(n_strips, n_strip_parts, n_panels, n_panel_parts)
 
 
 @lru_cache(maxsize=64)
@@ -229,7 +216,7 @@ def _with_zeros(x: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def multiply(x: np.ndarray, kernel: np.ndarray, workers: Workers) -> np.ndarray:
+def multiply(x: np.ndarray, kernel: np.ndarray, pool: ThreadPool) -> np.ndarray:
     """Return x @ kernel.
 
     Parameters
@@ -237,7 +224,7 @@ def multiply(x: np.ndarray, kernel: np.ndarray, workers: Workers) -> np.ndarray:
     x : ndarray of shape (n, n_in), uint16
     kernel : ndarray of shape (n_in, n_out), uint16
         Both sizes are multiples of 32.
-    workers : Workers
+    pool : ThreadPool
 
     Returns
     -------
@@ -253,11 +240,11 @@ def multiply(x: np.ndarray, kernel: np.ndarray, workers: Workers) -> np.ndarray:
     settings = tile_settings()
     n_panels = n_out // BLOCK
 
-    def run(worker: int, panels: tuple[int, int]) -> None:
-        factors = workers.room(worker, "factors", 2 * TILE)
+    def run(thread: int, panels: tuple[int, int]) -> None:
+        factors = pool.buffer(thread, "factors", 2 * TILE)
         arrays = blocks, kernel, y, factors, settings
         addresses = [array.ctypes.data for array in arrays]
         tile_functions().multiply(*addresses, n_rows, n_in, n_out, *panels)
 
-    workers.run(run, ranges(n_panels, min(workers.n, n_panels)))
+    pool.run(run, ranges(n_panels, min(pool.n, n_panels)))
     return y[:n]

@@ -14,14 +14,10 @@ import numpy as np
 
 from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
-from skvgg._network.engines import Direct, Method, Tiles, Winograd
+from skvgg._definition.vocabulary import Precision
+from skvgg._network.engines import Direct, Engine, Method, Tiles, Winograd
 from skvgg._network.forward import ForwardPass
-from skvgg._network.precision import (
-    Precision,
-    dtype_of,
-    quiet_at_first,
-    tensor_float_32,
-)
+from skvgg._network.precision import dtype_of, quiet_at_first, tensor_float_32
 from skvgg._runtime.tensorflow import eagerly, import_tensorflow
 from skvgg.weights import Weights
 
@@ -46,7 +42,7 @@ class VGG19:
         self.parameters: dict[str, tuple[Any, Any]] = {}
         self._most_together: int | None = None  # on a device that ran out of memory
         direct = Direct(self.parameters)
-        self._engines: dict[Method, Direct | Winograd | Tiles] = {
+        self._engines: dict[Method, Engine] = {
             "direct": direct,
             "winograd": Winograd(self.parameters, direct),
             "tiles": Tiles(self.parameters),
@@ -142,20 +138,20 @@ class VGG19:
         blocks: list[list[np.ndarray]] = []
         n_done = 0
         while n_done < len(inputs):
-            some = inputs[n_done : n_done + n_together]
+            batch = inputs[n_done : n_done + n_together]
             try:
                 with (
                     tensor_float_32(self._precision == "tensorfloat32"),
                     quiet_at_first(self._precision, "run"),
                 ):
-                    blocks.append(forward(some))
+                    blocks.append(forward(batch))
             except tf.errors.ResourceExhaustedError:
-                if len(some) == 1:
+                if len(batch) == 1:
                     raise
-                n_together = self._most_together = len(some) // 2
+                n_together = self._most_together = len(batch) // 2
                 warn(_describe_memory(n_together))
             else:
-                n_done += len(some)
+                n_done += len(batch)
         return [np.concatenate(rows) for rows in zip(*blocks, strict=True)]
 
 

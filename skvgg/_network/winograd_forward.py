@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from skvgg._network.kernels import kernels
 from skvgg._network.panels import PANEL_ROWS
+from skvgg._network.thread_pool import Part, ThreadPool, divide
 from skvgg._network.winograd import n_tiles, transformed_bytes
 from skvgg._network.winograd_kernels import N_PRODUCTS
-from skvgg._network.workers import Workers, ranges
 from skvgg._runtime.machine_code import empty
 
 #: Packed kernels up to this size in bytes stay in a shared cache.
@@ -54,15 +53,8 @@ class PackedKernel(NamedTuple):
         return cls(u, np.ascontiguousarray(bias))
 
 
-class _Part(NamedTuple):
-    """The work of a thread: ranges of tiles and of channel panels."""
-
-    tiles: tuple[int, int]
-    panels: tuple[int, int]
-
-
 def convolve(
-    x: np.ndarray, kernel: PackedKernel, workers: Workers, *, pools: bool
+    x: np.ndarray, kernel: PackedKernel, pool: ThreadPool, *, pools: bool
 ) -> np.ndarray:
     """Return relu(conv(x) + bias) with zero padding, or its 2x2 max-pooling.
 
@@ -70,7 +62,7 @@ def convolve(
     ----------
     x : ndarray of shape (n, height, width, n_in), float32
     kernel : PackedKernel
-    workers : Workers
+    pool : ThreadPool
     pools : bool
         Whether to apply 2x2 max-pooling to the output.
 
@@ -84,45 +76,40 @@ def convolve(
     shrink = 2 if pools else 1
     y = empty((n, height // shrink, width // shrink, n_out))
     n_all = n * n_tiles(height) * n_tiles(width)
-    parts = _divide(n_all, n_out, kernel.u.nbytes, workers.n)
+    parts = _divide(n_all, n_out, kernel.u.nbytes, pool.n)
     block = _tiles_of_a_block(parts[0], n_in, n_out, kernel.u.nbytes)
     zeros = np.zeros(n_in, np.float32)
     function = kernels().convolve
 
-    def run(worker: int, part: _Part) -> None:
+    def run(thread: int, part: Part) -> None:
         v, m = (
-            workers.room(worker, name, N_PRODUCTS * block * channels)
+            pool.buffer(thread, name, N_PRODUCTS * block * channels)
             for name, channels in (("v", n_in), ("m", n_out))
         )
         arrays = x, kernel.u, kernel.bias, y, v, m, zeros
         function(
             *(array.ctypes.data for array in arrays),
-            *part.tiles,
+            *part.rows,
             *(block, height, width, n_in, n_out),
             *part.panels,
             pools,
         )
 
-    workers.run(run, parts)
+    pool.run(run, parts)
     return y
 
 
-def _divide(n_all: int, n_out: int, kernel_bytes: int, n_workers: int) -> list[_Part]:
+def _divide(n_all: int, n_out: int, kernel_bytes: int, n_threads: int) -> list[Part]:
     """Divide `n_all` tiles into parts of similar size, one per thread."""
     n_panels = n_out // kernels().n_columns
-    n_tile_parts, n_panel_parts = min(n_workers, n_all), 1
+    n_tile_parts, n_panel_parts = min(n_threads, n_all), 1
     if kernel_bytes > _KERNEL_IN_CACHE:
-        n_tile_parts = min(max(1, n_all // _TILES_OF_A_THREAD), n_workers)
-        n_panel_parts = min(n_panels, n_workers // n_tile_parts)
-    return [
-        _Part(tiles, panels)
-        for tiles, panels in product(
-            ranges(n_all, n_tile_parts), ranges(n_panels, n_panel_parts)
-        )
-    ]
+        n_tile_parts = min(max(1, n_all // _TILES_OF_A_THREAD), n_threads)
+        n_panel_parts = min(n_panels, n_threads // n_tile_parts)
+    return divide(n_all, n_tile_parts, n_panels, n_panel_parts)
 
 
-def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> int:
+def _tiles_of_a_block(part: Part, n_in: int, n_out: int, kernel_bytes: int) -> int:
     """Return the number of tiles that go through all steps together, in full panels.
 
     Each block reads the whole kernel. A kernel that is too large for the caches comes
@@ -131,7 +118,7 @@ def _tiles_of_a_block(part: _Part, n_in: int, n_out: int, kernel_bytes: int) -> 
     is_large = kernel_bytes > _KERNEL_IN_CACHE
     most_bytes = kernel_bytes if is_large else _BLOCK_BYTES
     most = max(1, int(most_bytes / transformed_bytes(1, 1, n_in + n_out)))
-    n_of_part = part.tiles[1] - part.tiles[0] + 1  # other parts may have one more
+    n_of_part = part.rows[1] - part.rows[0] + 1  # other parts may have one more
     n_blocks = -(-n_of_part // most)
     n_panels = -(-n_of_part // (n_blocks * PANEL_ROWS))
     return n_panels * PANEL_ROWS

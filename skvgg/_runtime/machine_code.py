@@ -34,9 +34,9 @@ _C_TYPES = {_INT: ctypes.c_int64, _POINTER: ctypes.c_void_p}
 def empty(shape: Sequence[int]) -> np.ndarray:
     """Return an uninitialized float32 array that is aligned to a cache line."""
     n_numbers = int(np.prod(shape))
-    room = np.empty(n_numbers + 16, np.float32)
-    first = -room.ctypes.data % 64 // room.itemsize
-    return room[first : first + n_numbers].reshape(shape)
+    buffer = np.empty(n_numbers + 16, np.float32)
+    first = -buffer.ctypes.data % 64 // buffer.itemsize
+    return buffer[first : first + n_numbers].reshape(shape)
 
 
 class Code:

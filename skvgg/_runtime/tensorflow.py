@@ -29,9 +29,12 @@ _LOG_LINE = re.compile(
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
 )
 
+#: A tensor; TensorFlow has no types that a type checker could use.
+Tensor = Any
+
 _LOCK = threading.RLock()
 
-_begun = False
+_started = False
 _forked_too_late = False
 
 
@@ -43,7 +46,7 @@ def _after_fork_in_child() -> None:
 def _has_run() -> bool:
     """Return whether TensorFlow has started threads, for us or for user code."""
     context = _eager_context()
-    return _begun or bool(context is not None and context._initialized)
+    return _started or bool(context is not None and context._initialized)
 
 
 def _eager_context() -> Any:
@@ -71,18 +74,10 @@ def import_tensorflow() -> Any:
             "TensorFlow would hang. Use joblib's default backend 'loky', or the start "
             "method 'spawn' or 'forkserver' of multiprocessing."
         )
-    global _begun
-    _begun = True  # before the lock, so that a fork never waits for it
+    global _started
+    _started = True  # before the lock, so that a fork never waits for it
     with _LOCK:
         return _start()
-
-
-def import_keras() -> Any:
-    """Return the module ``keras`` that TensorFlow uses."""
-    import_tensorflow()
-    import keras
-
-    return keras
 
 
 @cache
@@ -231,13 +226,6 @@ def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
 
     ``tf.function`` counts traces by line of code. It would warn about frequent
     retracing if several graphs came from the same lines.
-
-    Parameters
-    ----------
-    function : callable
-        Takes tensors, or lists of tensors, and returns a tensor.
-    signature : sequence of tf.TensorSpec or list of tf.TensorSpec
-        Signature of the function.
     """
     tf = import_tensorflow()
     # Autograph is not needed here, and leaves files in the temporary folder.

@@ -48,16 +48,16 @@ class CacheInfo(NamedTuple):
     bytes: int
 
 
-def anchored(memory: Any) -> Any:
+def absolute(memory: Any) -> Any:
     """Return a memory that does not depend on the working directory.
 
     Relative paths become absolute. URLs and paths that start with "~" are unchanged.
     """
     if isinstance(memory, str | os.PathLike):
         path = os.fspath(memory)
-        return memory if _is_anchored(path) else os.path.abspath(path)
+        return memory if _is_absolute(path) else os.path.abspath(path)
     location = memory.location if type(memory) is joblib.Memory else None
-    if location is None or _is_anchored(location):
+    if location is None or _is_absolute(location):
         return memory
     folder = os.path.abspath(location)
     return joblib.Memory(
@@ -71,7 +71,7 @@ def anchored(memory: Any) -> Any:
     )
 
 
-def _is_anchored(path: str | os.PathLike[str]) -> bool:
+def _is_absolute(path: str | os.PathLike[str]) -> bool:
     return is_url(path) or os.path.isabs(os.path.expanduser(path))
 
 

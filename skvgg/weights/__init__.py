@@ -1,12 +1,10 @@
 """Weights of VGG19: sources, file formats and checks.
 
 Each source is a module with a subclass of :class:`Source`; :func:`as_source` chooses
-one. A file format is a module with two functions, ``matches(path)`` and
-``layers(path, names)``, listed in :data:`skvgg.weights._files.FORMATS`. If its
-preprocessing is not Caffe's, the module also has ``PREPROCESSING`` or
-``preprocessing_in(path)``; if there are several files, ``files(path)``. All formats go
-through the same checks. Formats are recognized by content, not by file name, and none
-of them is a pickle.
+one. A file format is a module with a ``READER``, listed in
+:data:`skvgg.weights._files.FORMATS`; :class:`skvgg.weights._base.Reader` describes it.
+All formats go through the same checks. Formats are recognized by content, not by file
+name, and none of them is a pickle.
 """
 
 from __future__ import annotations

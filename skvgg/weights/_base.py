@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Source(ABC):
     fits_any_size: bool = False
     takes_reading: bool = False
 
-    def anchored(self) -> Source:
+    def absolute(self) -> Source:
         """Return the source, independent of the working directory and not pinned."""
         return self
 
@@ -126,13 +126,25 @@ class FileArray(NamedTuple):
 FileArrays = Mapping[str, tuple[FileArray, FileArray]]
 
 
-class Reader(Protocol):
-    """A module that reads a file format."""
+class Reader(NamedTuple):
+    """What reads a file format.
 
-    def layers(
-        self, path: Path, names: list[str], /
-    ) -> AbstractContextManager[FileArrays]:
-        """Open a file, and find the layers in `names` that it has."""
+    Attributes
+    ----------
+    matches : callable
+        Returns whether a path is of this format, by its content.
+    layers : callable
+        Opens a file, and finds those of some layers that it has.
+    preprocessing_in : callable
+        Returns the preprocessing that the weights of a file were trained with.
+    files : callable
+        Returns the files that make up the weights at a path.
+    """
+
+    matches: Callable[[Path], bool]
+    layers: Callable[[Path, list[str]], AbstractContextManager[FileArrays]]
+    preprocessing_in: Callable[[Path], Preprocessing] = lambda path: CAFFE
+    files: Callable[[Path], list[Path]] = lambda path: [path]
 
 
 class RefusedError(ValueError):
@@ -162,17 +174,6 @@ def read_layers(
     """Return kernel and bias of the layers in `shapes` that a file has, as float32.
 
     Shapes and dtypes are checked before arrays are read.
-
-    Parameters
-    ----------
-    reader : Reader
-        The module of the file's format.
-    path : Path
-        The file.
-    shapes : mapping of str to tuple of int
-        Names of the layers, and the shapes of their kernels.
-    source : str
-        Name of the weights in error messages.
     """
     parameters = {}
     with ExitStack() as stack:

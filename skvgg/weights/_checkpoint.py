@@ -17,7 +17,7 @@ import numpy as np
 
 from skvgg._definition.architecture import DENSE_NAMES
 from skvgg._runtime.tensorflow import import_tensorflow
-from skvgg.weights._base import FileArray, FileArrays, last_bytes
+from skvgg.weights._base import FileArray, FileArrays, Reader, last_bytes
 
 #: The last bytes of an index, which is a table of LevelDB.
 _MAGIC = bytes.fromhex("57fb808b247547db")
@@ -83,3 +83,6 @@ def _prefix(path: Path) -> Path:
 def _index_file(path: Path) -> Path:
     prefix = _prefix(path)
     return prefix.with_name(f"{prefix.name}.index")
+
+
+READER = Reader(matches, layers, files=files)

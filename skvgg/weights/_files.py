@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from skvgg._definition.preprocessing import CAFFE, Preprocessing
 from skvgg._runtime.special_files import kind_of_special_file
 from skvgg.weights import _checkpoint, _hdf5, _keras, _matconvnet, _npz, _safetensors
 from skvgg.weights._base import (
     Identity,
+    Reader,
     Source,
     Weights,
     check_parameters,
@@ -29,12 +29,12 @@ _TICK = 20_000_000
 
 #: Readers of files by the name of their format, tried in this order.
 FORMATS = {
-    "Keras HDF5": _hdf5,
-    "Keras .keras": _keras,
-    "TensorFlow checkpoint": _checkpoint,
-    "safetensors": _safetensors,
-    "MatConvNet .mat": _matconvnet,
-    "skvgg .npz": _npz,
+    "Keras HDF5": _hdf5.READER,
+    "Keras .keras": _keras.READER,
+    "TensorFlow checkpoint": _checkpoint.READER,
+    "safetensors": _safetensors.READER,
+    "MatConvNet .mat": _matconvnet.READER,
+    "skvgg .npz": _npz.READER,
 }
 
 
@@ -66,7 +66,7 @@ class FileSource(Source):
         # A pickle may be loaded in another working directory.
         return {"_path": self._path.absolute(), "_identity": None}
 
-    def anchored(self) -> FileSource:
+    def absolute(self) -> FileSource:
         """Return the source with an absolute path, not pinned."""
         return FileSource(self._path.absolute())
 
@@ -92,7 +92,7 @@ class FileSource(Source):
             reader, source = _find_reader(self._path), repr(str(self._path))
             parameters = read_layers(reader, self._path, shapes, source)
             with naming_errors(source):
-                preprocessing = _preprocessing_of(reader, self._path)
+                preprocessing = reader.preprocessing_in(self._path)
         weights = Weights(parameters, source, preprocessing)
         check_parameters(weights, shapes)
         return weights
@@ -160,7 +160,7 @@ def fingerprint_of_file(path: Path, kind: bytes, identity: Identity) -> str:
 def _files(path: Path) -> list[Path]:
     """Return the files that make up the weights at `path`: those that are loaded."""
     reader = _reader_of(path)
-    return reader.files(path) if hasattr(reader, "files") else [path]
+    return reader.files(path) if reader is not None else [path]
 
 
 def _files_by_name(path: Path) -> list[Path]:
@@ -173,8 +173,8 @@ def _files_by_name(path: Path) -> list[Path]:
     return sorted(files)
 
 
-def _reader_of(path: Path) -> Any:
-    """Return the module of a file's format, or None if it is unknown."""
+def _reader_of(path: Path) -> Reader | None:
+    """Return the reader of a file's format, or None if it is unknown."""
     for reader in FORMATS.values():
         if reader.matches(path):
             return reader
@@ -193,7 +193,7 @@ def _reader_of(path: Path) -> Any:
     return None
 
 
-def _find_reader(path: Path) -> Any:
+def _find_reader(path: Path) -> Reader:
     reader = _reader_of(path)
     if reader is None:
         raise ValueError(
@@ -221,9 +221,3 @@ def _refuse_pickle(path: Path) -> str | None:
             "the layers with skvgg.weights.save('vgg19.npz', parameters)."
         )
     return None
-
-
-def _preprocessing_of(reader: Any, path: Path) -> Preprocessing:
-    if hasattr(reader, "preprocessing_in"):
-        return reader.preprocessing_in(path)
-    return getattr(reader, "PREPROCESSING", CAFFE)

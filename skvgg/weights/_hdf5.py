@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from skvgg._definition.architecture import CONV_NAMES, DENSE_NAMES
-from skvgg.weights._base import FileArray, FileArrays, RefusedError, first_bytes
+from skvgg.weights._base import FileArray, FileArrays, Reader, RefusedError, first_bytes
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -142,3 +142,6 @@ def _keras3_name(group: Any) -> str:
 
 def _basename(name: str) -> str:
     return name.rsplit("/", 1)[-1]
+
+
+READER = Reader(matches, layers)

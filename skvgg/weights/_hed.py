@@ -48,7 +48,7 @@ class HedSource(Source):
     def __getstate__(self) -> dict[str, Any]:
         return {"_identity": None}  # it is that of this machine
 
-    def anchored(self) -> HedSource:
+    def absolute(self) -> HedSource:
         """Return the source, not pinned."""
         return HedSource()
 
@@ -72,7 +72,7 @@ class HedSource(Source):
         """Return the convolutions of HED as those of a VGG19."""
         path = find_file()
         with unchanged(path, self.identify()[1:]):
-            parameters = read_layers(_hdf5, path, shapes, "'hed'")
+            parameters = read_layers(_hdf5.READER, path, shapes, "'hed'")
         for name in ADDED_LAYERS:
             if name in shapes:
                 parameters[name] = _identity(shapes[name])

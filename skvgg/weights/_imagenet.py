@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from skvgg._definition.architecture import DENSE_NAMES
@@ -43,9 +41,6 @@ _TIMEOUT, _CHUNK = 30, 2**20
 #: Seconds to wait for a download by another process.
 _LOCK_TIMEOUT = 3600
 
-#: Prefix of temporary folders, and seconds without a change before one is stale.
-_SCRATCH, _STALE_AFTER = ".skvgg-", 86_400
-
 
 class ImageNetSource(Source):
     """Keras' files, downloaded if they are missing."""
@@ -64,29 +59,25 @@ class ImageNetSource(Source):
     def load(self, shapes: Mapping[str, tuple[int, ...]], verbose: int = 0) -> Weights:
         """Read the layers in `shapes`."""
         include_top = any(name in DENSE_NAMES for name in shapes)
-        path, identity = _fetch(include_top, verbose)
+        path, identity = fetch(include_top, verbose)
         with unchanged(path, identity):
-            parameters = read_layers(_hdf5, path, shapes, "'imagenet'")
+            parameters = read_layers(_hdf5.READER, path, shapes, "'imagenet'")
         weights = Weights(parameters, source="'imagenet'")
         check_parameters(weights, shapes)
         return weights
 
 
-def fetch(include_top: bool, verbose: int = 0) -> Path:
-    """Return the path of Keras' file; download it if it is missing.
+def fetch(include_top: bool, verbose: int = 0) -> tuple[Path, Identity]:
+    """Return Keras' file and its identity before it was checked.
 
-    Keras' own ``get_file`` prints, and lets several processes write to one file.
+    A missing file is downloaded. Keras' own ``get_file`` prints, and lets several
+    processes write to one file.
 
     Raises
     ------
     ConnectionError
         If the file is missing and cannot be downloaded, or the download is corrupt.
     """
-    return _fetch(include_top, verbose)[0]
-
-
-def _fetch(include_top: bool, verbose: int) -> tuple[Path, Identity]:
-    """Return the path of Keras' file, and its identity before it was checked."""
     name, md5 = TOP if include_top else NO_TOP
     folders = _folders()
     for folder in folders:
@@ -147,10 +138,25 @@ def _identify_whole(path: Path, md5: str) -> Identity | None:
 
 
 def _download(path: Path, url: str, md5: str, verbose: int) -> Identity:
-    """Download a file beside `path` and rename it, unless another process has."""
+    """Download a file, unless another process has; return its identity.
+
+    A part that a killed process left is overwritten by the next download.
+    """
+    part = path.with_name(f"{path.name}.part")
     with _locked(Path(f"{path}.lock")):
-        _remove_stale(path.parent)
-        return _identify_whole(path, md5) or _download_alone(path, url, md5, verbose)
+        identity = _identify_whole(path, md5)
+        if identity:
+            return identity
+        try:
+            _copy(url, part, verbose)
+            if _identify_whole(part, md5) is None:
+                raise ValueError(
+                    f"the download is corrupt: its MD5 digest is not {md5}"
+                )
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return _identify_whole(path, md5) or ()
 
 
 @contextmanager
@@ -166,28 +172,6 @@ def _locked(lock: Path) -> Iterator[None]:
             "may still be downloading. Try again later, or end that process if it "
             "hangs. If there is no such process, delete the file"
         ) from None
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove temporary folders of killed downloads, but not of running ones."""
-    for scratch in folder.glob(f"{_SCRATCH}*"):
-        with suppress(OSError):  # another process may remove it too
-            changed = max(
-                path.stat().st_mtime for path in (scratch, *scratch.iterdir())
-            )
-            if time.time() - changed > _STALE_AFTER:
-                shutil.rmtree(scratch)
-
-
-def _download_alone(path: Path, url: str, md5: str, verbose: int) -> Identity:
-    """Download a file, and return its identity after it was renamed."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_SCRATCH) as scratch:
-        part = Path(scratch, path.name)
-        _copy(url, part, verbose)
-        if _identify_whole(part, md5) is None:
-            raise ValueError(f"the download is corrupt: its MD5 digest is not {md5}")
-        part.replace(path)
-    return _identify_whole(path, md5) or ()
 
 
 def _copy(url: str, path: Path, verbose: int) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skvgg.weights import _hdf5
-from skvgg.weights._base import FileArrays
+from skvgg.weights._base import FileArrays, Reader
 from skvgg.weights._npz import members
 
 _WEIGHTS = "model.weights.h5"
@@ -35,3 +35,6 @@ def layers(path: Path, names: list[str]) -> Iterator[FileArrays]:
             shutil.copyfileobj(member, target)
         with _hdf5.layers(copy, names) as found:
             yield found
+
+
+READER = Reader(matches, layers)

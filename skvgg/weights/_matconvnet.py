@@ -22,7 +22,7 @@ import numpy as np
 from skvgg._definition.architecture import CONV_NAMES
 from skvgg._definition.preprocessing import Preprocessing
 from skvgg.weights._apart import layers_apart
-from skvgg.weights._base import FileArray, FileArrays, RefusedError, first_bytes
+from skvgg.weights._base import FileArray, FileArrays, Reader, RefusedError, first_bytes
 
 #: Caffe's means in the order red, green, blue; ``meta.normalization.averageImage``.
 PREPROCESSING = Preprocessing("RGB", mean=(123.68, 116.779, 103.939))
@@ -89,3 +89,6 @@ def _weights_of(layer: Any) -> tuple[Any, Any]:
     if hasattr(layer, "weights"):
         return tuple(layer.weights)
     return layer.filters, layer.biases
+
+
+READER = Reader(matches, layers, lambda path: PREPROCESSING)

@@ -20,7 +20,14 @@ from skvgg._definition.architecture import (
     parameter_shapes,
 )
 from skvgg._definition.preprocessing import PREPROCESSINGS, Preprocessing
-from skvgg.weights._base import FileArray, FileArrays, LayerArrays, RefusedError, Source
+from skvgg.weights._base import (
+    FileArray,
+    FileArrays,
+    LayerArrays,
+    Reader,
+    RefusedError,
+    Source,
+)
 
 _PREPROCESSING = "preprocessing"
 
@@ -171,3 +178,6 @@ def _read_source(source: Source) -> tuple[LayerArrays, str]:
         if preprocessing == loaded.preprocessing:
             return loaded.parameters, name
     return loaded.parameters, json.dumps(asdict(loaded.preprocessing))
+
+
+READER = Reader(matches, layers, preprocessing_in)

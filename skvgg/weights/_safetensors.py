@@ -17,9 +17,7 @@ import numpy as np
 
 from skvgg._definition.architecture import BLOCKS, DENSE_NAMES, LAYERS
 from skvgg._definition.preprocessing import TORCH
-from skvgg.weights._base import FileArray, FileArrays, RefusedError, first_bytes
-
-PREPROCESSING = TORCH
+from skvgg.weights._base import FileArray, FileArrays, Reader, RefusedError, first_bytes
 
 _DENSE = {
     "fc1": ("classifier.0", "pre_logits.fc1"),
@@ -129,3 +127,6 @@ def _dense_kernel(weight: np.ndarray, name: str) -> np.ndarray:
         maps = weight.reshape(-1, _CHANNELS, side, side)
         weight = maps.transpose(0, 2, 3, 1).reshape(len(weight), -1)
     return np.ascontiguousarray(weight.T)
+
+
+READER = Reader(matches, layers, lambda path: TORCH)

@@ -108,9 +108,9 @@ class TunedWeights(Source):
         """Return these weights, with a base bound to its files as they are now."""
         return self._with_base(self.base.pinned())
 
-    def anchored(self) -> TunedWeights:
-        """Return these weights with an anchored base."""
-        return self._with_base(self.base.anchored())
+    def absolute(self) -> TunedWeights:
+        """Return these weights with an absolute base."""
+        return self._with_base(self.base.absolute())
 
     def _with_base(self, base: Source) -> TunedWeights:
         """Return these weights, which share their arrays, with another base."""

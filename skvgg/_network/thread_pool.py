@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
+from itertools import pairwise, product
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from skvgg._runtime.tensorflow import n_threads_of_network
 from skvgg._runtime.threads import InTurn
 
 
-class Workers:
+class ThreadPool:
     """Threads with reusable buffers.
 
     Use it in a ``with`` statement.
@@ -30,9 +30,9 @@ class Workers:
         self._executor: Executor = InTurn()
         if self.n > 1:
             self._executor = ThreadPoolExecutor(self.n, thread_name_prefix="skvgg")
-        self._rooms: dict[tuple[int, str], np.ndarray] = {}
+        self._buffers: dict[tuple[int, str], np.ndarray] = {}
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> ThreadPool:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -45,13 +45,26 @@ class Workers:
         else:
             list(self._executor.map(function, range(len(tasks)), tasks))
 
-    def room(self, worker: int, name: str, n: int) -> np.ndarray:
+    def buffer(self, thread: int, name: str, n: int) -> np.ndarray:
         """Return a buffer for `n` values; reuse that of an earlier call if possible."""
-        room = self._rooms.get((worker, name))
-        if room is None or len(room) < n:
-            room = self._rooms[worker, name] = empty([n])
-            room.fill(0)  # padding rows of panels are multiplied, too
-        return room
+        buffer = self._buffers.get((thread, name))
+        if buffer is None or len(buffer) < n:
+            buffer = self._buffers[thread, name] = empty([n])
+            buffer.fill(0)  # padding rows of panels are multiplied, too
+        return buffer
+
+
+class Part(NamedTuple):
+    """The work of a thread: ranges of tiles or strips, and of panels of channels."""
+
+    rows: tuple[int, int]
+    panels: tuple[int, int]
+
+
+def divide(n: int, n_parts: int, n_panels: int, n_panel_parts: int) -> list[Part]:
+    """Divide tiles or strips, and panels of channels; return all pairs of parts."""
+    pairs = product(ranges(n, n_parts), ranges(n_panels, n_panel_parts))
+    return [Part(*pair) for pair in pairs]
 
 
 def ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
