@@ -66,6 +66,21 @@ exit codes:
 #: First columns of the table of images.
 _COLUMNS = ("index", "path")
 
+#: Options that take one of several words.
+_WORDS = {
+    "--resize": (Resize, "how to resize images of another shape (default: stretch)"),
+    "--preprocessing": (
+        PreprocessingName,
+        "scale of the pixels (default: auto, as the weights were trained)",
+    ),
+    "--views": (Flips, "average over the mirror image, or over all flips"),
+    "--precision": (
+        Precision,
+        "fewer bits are faster on some processors (default: float32)",
+    ),
+    "--engine": (EngineName, "how to compute convolutions on a CPU (default: auto)"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
@@ -95,31 +110,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="height and width in pixels, or HEIGHTxWIDTH (default: 224)",
     )
-    network.add_argument(
-        "--resize",
-        choices=get_args(Resize),
-        help="how images of another shape are resized (default: stretch)",
-    )
-    network.add_argument(
-        "--preprocessing",
-        choices=get_args(PreprocessingName),
-        help="scale of the pixels (default: auto, as the weights were trained)",
-    )
-    network.add_argument(
-        "--views",
-        choices=get_args(Flips),
-        help="average over the mirror image, or over all flips",
-    )
-    network.add_argument(
-        "--precision",
-        choices=get_args(Precision),
-        help="fewer bits are faster on some processors (default: float32)",
-    )
-    network.add_argument(
-        "--engine",
-        choices=get_args(EngineName),
-        help="how convolutions are computed on a CPU (default: auto)",
-    )
+    for option, (words, meaning) in _WORDS.items():
+        network.add_argument(option, choices=get_args(words), help=meaning)
     network.add_argument(
         "--batch-size",
         type=positive,
