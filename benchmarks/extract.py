@@ -524,8 +524,8 @@ def measure(names, batch, rounds, expected):
     for name, rate in rates.items():
         pipes[name].send(False)
         low, median, high = np.percentile(rate, [25, 50, 75])
-        some = expected[: len(rows[name])]
-        error = np.abs(rows[name] - some).max() / np.abs(some).max()
+        reference = expected[: len(rows[name])]
+        error = np.abs(rows[name] - reference).max() / np.abs(reference).max()
         print(
             f"{name:22} {median / base:6.2f} {median:9.2f} {low:7.2f}-{high:7.2f} "
             f"{error:8.1e} {pipes[name].recv():6.0f}",
@@ -644,7 +644,7 @@ def photo_loops(n):
             paths,
             batch_size=32,
             num_workers=n_cores(),
-            collate_fn=lambda some: np.stack([pixels_of(p) for p in some]),
+            collate_fn=lambda paths: np.stack([pixels_of(p) for p in paths]),
         )
         return [run(prepare(batch)) for batch in loader]
 
@@ -716,7 +716,7 @@ def scale(arguments):
                 busy = sum(pipe.recv() for pipe in pipes[way])
                 seconds = time.perf_counter() - start
                 results.append((n / seconds, busy / seconds))
-        for pipe in (pipe for some in pipes.values() for pipe in some):
+        for pipe in (pipe for group in pipes.values() for pipe in group):
             pipe.send(False)
     print(f"\n{n} JPEG files of 500x375, {arguments.rounds} rounds")
     print(

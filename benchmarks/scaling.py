@@ -60,7 +60,7 @@ def workers(arguments):
         paths = write_photos(folder, arguments.photos, (500, 375))
         features = VGG19Features(None, random_state=0)
 
-        def alone():
+        def one_process():
             return features.set_params(n_jobs=1).transform(paths)
 
         def by_loky():
@@ -72,12 +72,12 @@ def workers(arguments):
                 return features.set_params(n_jobs=None).transform(paths)
 
         ways = {
-            f"one process, {n} threads": alone,
+            f"one process, {n} threads": one_process,
             f"loky, {n} workers of one": by_loky,
             f"Dask, {n} workers of one": by_dask,
         }
         seconds = {name: [] for name in ways}
-        expected = alone()
+        expected = one_process()
         for way in ways.values():  # loads the weights
             np.testing.assert_allclose(way(), expected, rtol=1e-3, atol=1e-3)
         for _ in range(arguments.rounds):
@@ -88,8 +88,8 @@ def workers(arguments):
     print(f"\n{len(paths)} JPEG files of 500x375, {arguments.rounds} rounds")
     print(f"{'':28} {'ratio':>6} {'images/s':>9}")
     base = np.median(next(iter(seconds.values())))
-    for name, some in seconds.items():
-        median = np.median(some)
+    for name, rounds in seconds.items():
+        median = np.median(rounds)
         print(f"{name:28} {base / median:6.2f} {len(paths) / median:9.2f}")
 
 

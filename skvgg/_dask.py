@@ -78,9 +78,9 @@ def transform_dask(transformer: Any, X: Any, names: np.ndarray) -> Any:
     """
     from dask.delayed import delayed
 
-    alone = copy.copy(transformer).set_params(n_jobs=1, verbose=0)
+    local = copy.copy(transformer).set_params(n_jobs=1, verbose=0)
     # With a key of its own, it is sent to each worker once.
-    shared = delayed(_OnWorker(alone, all_switches()), traverse=False)
+    shared = delayed(_OnWorker(local, all_switches()), traverse=False)
     kind, n_features = _kind(X), len(names)
     if kind == "array":
         whole = {axis: -1 for axis in range(1, X.ndim) if X.numblocks[axis] > 1}

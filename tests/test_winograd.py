@@ -342,7 +342,7 @@ def test_where_generated_code_may_not_run_tensorflow_computes(
 def test_a_refused_page_means_direct(monkeypatch):
     assert processor.may_run_generated_code()
     monkeypatch.setattr(processor, "may_run_generated_code", lambda: False)
-    monkeypatch.setattr(warn, "_told", set())
+    monkeypatch.setattr(warn, "_warned_of", set())
     with pytest.warns(UserWarning, match="does not permit"):
         assert engines.choose_method("auto", "float32") == "direct"
     with pytest.raises(ValueError, match="Use engine='direct'"):

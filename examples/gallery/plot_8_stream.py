@@ -53,8 +53,8 @@ def batches(indices, size=100):
     """Yield rows and labels of shuffled batches."""
     shuffled = rng.permutation(indices)
     for start in range(0, len(shuffled), size):
-        some = np.sort(shuffled[start : start + size])
-        yield rows[some], digits[some]
+        batch = np.sort(shuffled[start : start + size])
+        yield rows[batch], digits[batch]
 
 
 # %%

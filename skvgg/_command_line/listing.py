@@ -132,7 +132,7 @@ def _of_folder(folder: Path, files: ImageFiles, label: str) -> Listing:
             "files with the extension of an image format that Pillow reads."
         )
     parts = [image.relative_to(folder).parts for image in files.images]
-    labels = [some[0] if len(some) > 1 else label for some in parts]
+    labels = [names[0] if len(names) > 1 else label for names in parts]
     return Listing([str(image) for image in files.images], labels, files.lost)
 
 

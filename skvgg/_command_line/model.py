@@ -58,7 +58,7 @@ class Model:
             )
         self._final = model
         self._max_pixels = _max_pixels_of(self._steps or model)
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
         self.probability_names = _probability_names(model)
 
     def predict(self, paths: list[str], start: int, *, strict: bool) -> Predicted:
@@ -84,8 +84,8 @@ class Model:
             good = [i for i in range(len(paths)) if i not in bad]
             predicted = Predicted([self._nothing() for _ in paths], bad)
             if good:
-                some = self._predict([paths[i] for i in good], start)
-                for i, cells in zip(good, some.cells, strict=True):
+                predicted_good = self._predict([paths[i] for i in good], start)
+                for i, cells in zip(good, predicted_good.cells, strict=True):
                     predicted.cells[i] = cells
         if predicted.bad and strict:
             raise next(iter(predicted.bad.values())).shifted(start)
@@ -110,9 +110,9 @@ class Model:
             columns = self._columns(X)
         # Models other than pipelines read images only in predict.
         late = self._bad_in(held, start)
-        for i, some in zip(good, columns, strict=True):
+        for i, row in zip(good, columns, strict=True):
             if i not in late:
-                cells[i] = some
+                cells[i] = row
         return Predicted(cells, late)
 
     def _with_column(self, paths: list[str]) -> Any:
@@ -144,8 +144,8 @@ class Model:
                 continue
             if isinstance(warning, ImageWarning):
                 warning = warning.shifted(start)
-            if str(warning) not in self._told:
-                self._told.add(str(warning))
+            if str(warning) not in self._warned_of:
+                self._warned_of.add(str(warning))
                 say("warning", warning)
         return bad
 

@@ -99,11 +99,11 @@ def run(options: argparse.Namespace) -> int:
     ):
         write([*header, *model.probability_names, "error"])
         for start in range(0, len(paths), options.chunk_size):
-            some = paths[start : start + options.chunk_size]
-            with sharing(bar, len(some)):
-                predicted = model.predict(some, start, strict=options.strict)
+            part = paths[start : start + options.chunk_size]
+            with sharing(bar, len(part)):
+                predicted = model.predict(part, start, strict=options.strict)
             n_bad += len(predicted.bad)
-            for index, path in enumerate(some):
+            for index, path in enumerate(part):
                 bad = predicted.bad.get(index)
                 error = "" if bad is None else bad.explanation
                 write([place(path), *predicted.cells[index], error])

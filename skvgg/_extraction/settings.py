@@ -99,8 +99,8 @@ class Settings:
         memory_layers = _check_memory_layers(estimator.memory_layers)
         check_engine(estimator.engine, estimator.precision)
         image_size = _check_image_size(estimator.image_size)
-        for parameter, some in (("layer", layers), ("memory_layers", memory_layers)):
-            _check_layers_fit(parameter, some, image_size, source)
+        for parameter, names in (("layer", layers), ("memory_layers", memory_layers)):
+            _check_layers_fit(parameter, names, image_size, source)
         flattened_shape = check_flattened_shape(estimator.flattened_shape)
         framing = Framing(image_size, estimator.resize, estimator.interpolation)
         fill_value = _check_fill_value(estimator.fill_value)
@@ -189,7 +189,7 @@ def _check_poolings(pooling: PoolingLike) -> tuple[Pooling, ...]:
     if pooling is None or isinstance(pooling, str):
         return (pooling,)
     poolings = tuple(pooling)
-    unknown = [some for some in poolings if some not in POOLINGS]
+    unknown = [name for name in poolings if name not in POOLINGS]
     if unknown or not poolings or len({*poolings}) < len(poolings):
         raise ValueError(
             f"pooling={pooling!r}; expected None, 'avg', 'max', or several different "

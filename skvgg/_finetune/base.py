@@ -207,13 +207,13 @@ class BaseVGG19(BaseEstimator, metaclass=ABCMeta):
             with opened_cache(self.memory) as cache, self._progress(len(y)):
                 features = self._make_features(continues)
                 network = open_network(self, features, cache)
-                goes_on = continues and self.trainable is not None
-                targets = targets_of(self) if goes_on else learn_targets(self, y)
+                keeps_head = continues and self.trainable is not None
+                targets = targets_of(self) if keeps_head else learn_targets(self, y)
                 views = self._views()
                 data = prepare(
                     self, network, X, y, sample_weight, targets, views, cache
                 )
-                if not goes_on:
+                if not keeps_head:
                     self._fit_head(data)
                 self._tune(data)
             self.__dict__ |= targets.attributes()

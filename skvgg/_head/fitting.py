@@ -294,8 +294,8 @@ def _finish(
         _warn_if_nothing_learned(head, network, rows, targets)
     # The optimizer state takes up to twice the size of the weights, and only continued
     # training needs it.
-    goes_on = one_epoch or head.warm_start
-    head._optimizer_slots = network.get_slots() if goes_on else {}
+    may_continue = one_epoch or head.warm_start
+    head._optimizer_slots = network.get_slots() if may_continue else {}
     return learned
 
 

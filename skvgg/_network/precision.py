@@ -50,7 +50,7 @@ def tensor_float_32(enabled: bool) -> Iterator[None]:
         config.enable_tensor_float_32_execution(before)
 
 
-_said: set[tuple[Precision, str]] = set()
+_warned_of: set[tuple[Precision, str]] = set()
 
 
 @contextmanager
@@ -59,9 +59,9 @@ def quiet_at_first(precision: Precision, what: str) -> Iterator[None]:
 
     On CPUs without instructions for fewer bits, oneDNN logs once that it uses others.
     """
-    if precision not in REDUCED or (precision, what) in _said or has_gpu():
+    if precision not in REDUCED or (precision, what) in _warned_of or has_gpu():
         yield
         return
     with quiet_log():
         yield
-    _said.add((precision, what))
+    _warned_of.add((precision, what))

@@ -51,14 +51,14 @@ class _Strip(NamedTuple):
         First row.
     n_rows : integer
         Number of rows; the last strip of an image may have fewer than the others.
-    room : pointer
+    buffer : pointer
         Its copy of the input.
     """
 
     image: Any
     top: Any
     n_rows: Any
-    room: Any
+    buffer: Any
 
 
 def write_tile_convolve(module: ir.Module, width: int, *, first_layer: bool) -> None:
@@ -84,7 +84,7 @@ def write_tile_convolve(module: ir.Module, width: int, *, first_layer: bool) -> 
         module,
         "tile_convolve_first" if first_layer else "tile_convolve",
         (
-            *("x", "kernel", "bias", "y", "room", "whole", "sums"),
+            *("x", "kernel", "bias", "y", "buffer", "whole", "sums"),
             *("places", "zeros", "settings"),
         ),
         (
@@ -126,7 +126,7 @@ def _each_strip(code: TileCode, first: Any, last: Any) -> Iterator[_Strip]:
         top = code.multiply(in_image, strip_rows)
         n_rows = code.smaller(strip_rows, code.subtract(height, top))
         place = code.multiply(code.subtract(index, first), of_room)
-        yield _Strip(image, top, n_rows, code.at(a["room"], place))
+        yield _Strip(image, top, n_rows, code.at(a["buffer"], place))
 
 
 def _copy_inputs(code: TileCode, strip: _Strip) -> None:
@@ -146,17 +146,17 @@ def _copy_inputs(code: TileCode, strip: _Strip) -> None:
         line = code.at(a["x"], code.multiply(pixel, to_next_pixel))
         line = code.choose(is_inside, line, a["zeros"])
         step = code.choose(is_inside, to_next_pixel, code.integer(0))
-        room = code.at(strip.room, code.multiply(code.multiply(i, row_step), LINE))
-        after = code.at(room, code.multiply(row_step, LINE))
+        buffer = code.at(strip.buffer, code.multiply(code.multiply(i, row_step), LINE))
+        after = code.at(buffer, code.multiply(row_step, LINE))
         with code.loop(0, n_blocks) as block:
             to_block = code.multiply(block, to_next_block)
-            for side in (room, after):
+            for side in (buffer, after):
                 for value in range(0, LINE, code.width):
                     code.store(zero, code.at(code.at(side, to_block), value))
         with code.loop(0, width) as column, code.loop(0, n_blocks) as block:
             source = code.at(line, code.multiply(column, step))
             source = code.at(source, code.multiply(block, LINE))
-            place = code.at(room, code.multiply(code.add(column, 1), LINE))
+            place = code.at(buffer, code.multiply(code.add(column, 1), LINE))
             place = code.at(place, code.multiply(block, to_next_block))
             for value in range(0, LINE, code.width):
                 code.store(code.load(code.at(source, value)), code.at(place, value))
@@ -176,10 +176,12 @@ def _copy_patches(code: TileCode, strip: _Strip) -> None:
     n_numbers = 2 * code.width
     with code.loop(0, strip.n_rows) as i:
         row = code.at_half(image, code.multiply(code.add(strip.top, i), line))
-        room = code.at(strip.room, code.multiply(code.multiply(i, a["row_step"]), LINE))
+        buffer = code.at(
+            strip.buffer, code.multiply(code.multiply(i, a["row_step"]), LINE)
+        )
         with code.loop(0, a["width"]) as column:
             source = code.at_half(row, code.multiply(column, n_channels))
-            place = code.at(room, code.multiply(column, LINE))
+            place = code.at(buffer, code.multiply(column, LINE))
             for j in range(KERNEL):
                 of_row = code.at_half(source, code.multiply(line, j))
                 to_row = code.at_half(place, PATCH_STEP * j)
@@ -210,7 +212,7 @@ def _convolve_strip(code: TileCode, strip: _Strip, panel: Any, side: int) -> Non
     with code.loop(0, code.multiply(strip.n_rows, row_step), BLOCK) as position:
         for tile in _SUMS[0] + _SUMS[1]:
             code.clear_tile(tile)
-        inputs = code.at(strip.room, code.multiply(position, LINE))
+        inputs = code.at(strip.buffer, code.multiply(position, LINE))
         with (
             code.loop(0, n_blocks) as block,
             code.loop(0, side) as row,

@@ -135,8 +135,8 @@ class TileCode(Code):
         turns = [i // 2 + n * (i % 2) for i in range(2 * n)]
         indices = ir.VectorType(ir.IntType(32), n)
         first, second = (
-            self._builder.shuffle_vector(a, b, ir.Constant(indices, some))
-            for some in (turns[:n], turns[n:])
+            self._builder.shuffle_vector(a, b, ir.Constant(indices, order))
+            for order in (turns[:n], turns[n:])
         )
         return (
             self._builder.bitcast(first, self._vector),

@@ -13,7 +13,7 @@ from types import FrameType, ModuleType
 #: Packages between user code and ours on the call stack.
 _PACKAGES = ("skvgg", "sklearn", "joblib", "contextlib")
 
-_told: set[tuple[str, str]] = set()
+_warned_of: set[tuple[str, str]] = set()
 _held: ContextVar[list[Warning] | None] = ContextVar("held", default=None)
 
 
@@ -34,10 +34,10 @@ def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def warn_once(place: str, trouble: str, message: str) -> None:
-    """Warn, unless this process has already warned of this trouble at this place."""
-    if (place, trouble) not in _told:
-        _told.add((place, trouble))
+def warn_once(place: str, problem: str, message: str) -> None:
+    """Warn, unless this process has already warned of this problem at this place."""
+    if (place, problem) not in _warned_of:
+        _warned_of.add((place, problem))
         warn(message)
 
 
