@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skvgg._network.registry import release_networks
     from skvgg.exceptions import BadImageWarning
     from skvgg.features import VGG19Features
-    from skvgg.files import check_rows_file, transform_to_file
+    from skvgg.files import check_feature_file, transform_to_file
     from skvgg.finetune import VGG19Classifier, VGG19Regressor
     from skvgg.mlp import TFLearnMLPClassifier, TFLearnMLPRegressor
 
@@ -27,7 +27,7 @@ __all__ = [
     "VGG19Classifier",
     "VGG19Features",
     "VGG19Regressor",
-    "check_rows_file",
+    "check_feature_file",
     "datasets",
     "import_tflearn",
     "plotting",
@@ -43,7 +43,7 @@ _HOME = {
     "VGG19Classifier": "skvgg.finetune",
     "VGG19Features": "skvgg.features",
     "VGG19Regressor": "skvgg.finetune",
-    "check_rows_file": "skvgg.files",
+    "check_feature_file": "skvgg.files",
     "import_tflearn": "skvgg._head.tflearn",
     "release_networks": "skvgg._network.registry",
     "transform_to_file": "skvgg.files",

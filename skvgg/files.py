@@ -10,10 +10,10 @@ from typing import Any
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples
 
-from skvgg._rows_file import Checked, Places, Run, alone, check, format_of
+from skvgg._feature_file import Checked, Paths, Writer, check, format_of, locked
 from skvgg._typing import checked_params
 
-__all__ = ["check_rows_file", "transform_to_file"]
+__all__ = ["check_feature_file", "transform_to_file"]
 
 
 @checked_params(
@@ -44,7 +44,7 @@ def transform_to_file(
     While incomplete, the file is named ``rows.npy.part``. A journal beside it,
     ``rows.npy.journal``, records which rows are written and a checksum for each chunk.
     Both are flushed to disk after each chunk. The journal is kept for later calls and
-    for :func:`check_rows_file`.
+    for :func:`check_feature_file`.
 
     Parameters
     ----------
@@ -113,21 +113,18 @@ def transform_to_file(
 
     See Also
     --------
-    check_rows_file : Reads a whole file and compares its checksums.
+    check_feature_file : Reads a whole file and compares its checksums.
 
     Notes
     -----
     A run is identified by the names of the images (or their content, if they are not
     files) and by all parameters and fitted attributes of the transformer except
     `memory`, `n_jobs`, `verbose` and other parameters of :class:`VGG19Features` that do
-    not affect rows. Of the class of an estimator, only its name is compared, so a
-    change of its code is not noticed. Functions of your own, and classes whose objects
-    or methods are parameters, are identified by their code, their attributes and the
-    values they use, including those of your other modules. Python and installed
-    packages are identified by name, not by version. Local classes, and whatever cannot
-    be pickled, raise an error. If the size or modification time of an image file has
-    changed, its chunk is recomputed. To repair a bad image, replace the file and repeat
-    the call.
+    not affect rows. Classes and functions are identified by their names, so a change of
+    their code is not noticed. Lambdas, functions and classes that are defined within
+    functions, and whatever else cannot be pickled, raise an error. If the size or
+    modification time of an image file has changed, its chunk is recomputed. To repair a
+    bad image, replace the file and repeat the call.
 
     Examples
     --------
@@ -148,21 +145,21 @@ def transform_to_file(
     path = Path(path)
     format_of(path)
     n = _length_of(X)
-    places = Places(path)
-    with alone(places):
-        Run(
+    paths = Paths(path)
+    with locked(paths):
+        Writer(
             transformer,
             X,
             n,
-            places,
+            paths,
             chunk_size=int(chunk_size),
             verify=bool(verify),
             verbose=int(verbose),
-        ).run()
+        ).write()
     return path
 
 
-def check_rows_file(path: str | os.PathLike[str]) -> Checked:
+def check_feature_file(path: str | os.PathLike[str]) -> Checked:
     """Check that a file of :func:`transform_to_file` is complete and undamaged.
 
     This reads the whole file, one chunk at a time.
@@ -194,10 +191,10 @@ def check_rows_file(path: str | os.PathLike[str]) -> Checked:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from sklearn.preprocessing import Normalizer
-    >>> from skvgg import check_rows_file, transform_to_file
+    >>> from skvgg import check_feature_file, transform_to_file
     >>> path = Path(tempfile.mkdtemp()) / "rows.npy"
     >>> path = transform_to_file(Normalizer(), np.eye(3), path)
-    >>> check_rows_file(path)
+    >>> check_feature_file(path)
     Checked(n_rows=3, n_features=3, dtype=dtype('float64'), bad_images={})
     """
     return check(Path(path))

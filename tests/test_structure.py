@@ -11,7 +11,7 @@ FLOORS = [
     ["finetune"],
     ["_finetune", "plotting"],
     ["mlp", "features", "datasets", "files"],
-    ["_head", "_rows_file", "_dask"],
+    ["_head", "_feature_file", "_dask"],
     ["_extraction"],
     ["_store", "_network", "_images"],
     ["weights"],

@@ -1,4 +1,4 @@
-"""``skvgg check``: check that a file of rows is complete and undamaged."""
+"""``skvgg check``: check that a feature file is complete and undamaged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from skvgg._command_line.say import OK, SOME_BAD
 
-HELP = "check that a file of rows is complete and undamaged"
+HELP = "check that a feature file is complete and undamaged"
 
 DESCRIPTION = """\
 Read all rows of a file written by 'skvgg extract', and compare their checksums
@@ -27,17 +27,14 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("file", metavar="FILE", help="file of rows")
+    parser.add_argument("file", metavar="FILE", help="feature file")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from skvgg._rows_file import Writer, check
+    from skvgg._feature_file import check
 
-    command = Writer(
-        "'skvgg extract'", "Run the same 'skvgg extract' again", "with --verify"
-    )
-    found = check(Path(options.file), command)
+    found = check(Path(options.file))
     n_bad = len(found.bad_images)
     nan = f"; NaN for {n_bad} bad image(s)" if n_bad else ""
     print(

@@ -156,7 +156,7 @@ def _add_arguments_of_the_run(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from skvgg._rows_file import check_folder
+    from skvgg._feature_file import check_folder
     from skvgg._runtime.warn import holding_warnings
     from skvgg.exceptions import BadImageWarning
     from skvgg.files import transform_to_file

@@ -35,10 +35,10 @@ def check_output(target: Path, header: Sequence[str], images: Iterable[str]) -> 
     FileExistsError
         If the target is one of the tables of images, or not a table with this header.
     """
-    from skvgg._rows_file import Places, check_folder
+    from skvgg._feature_file import Paths, check_folder
 
     check_folder(target)
-    for path in (target, Places(target).part):
+    for path in (target, Paths(target).part):
         _check_ours(path, header, images)
 
 
@@ -106,18 +106,18 @@ def opened(output: str) -> Iterator[Callable[[Iterable[object]], object]]:
         with _open_text(path) as file:
             yield lambda cells: file.write(table_line(cells))
         return
-    from skvgg._rows_file import Places, alone
+    from skvgg._feature_file import Paths, locked
 
-    places = Places(path)
-    with alone(places):
+    paths = Paths(path)
+    with locked(paths):
         try:
-            with _open_text(places.part) as file:
+            with _open_text(paths.part) as file:
                 yield lambda cells: file.write(table_line(cells))
         except BaseException as error:
-            if places.part.exists():
-                error.add_note(f"The predictions so far are in {str(places.part)!r}.")
+            if paths.part.exists():
+                error.add_note(f"The predictions so far are in {str(paths.part)!r}.")
             raise
-        os.replace(places.part, path)
+        os.replace(paths.part, path)
 
 
 def _open_text(path: Path) -> TextIO:

@@ -13,9 +13,9 @@ import numpy as np
 
 #: The class for each suffix. Modules are imported when they are used.
 FORMATS = {
-    ".npy": ("skvgg._rows_file.npy", "NpyFormat"),
-    ".parquet": ("skvgg._rows_file.parquet", "ParquetFormat"),
-    ".zarr": ("skvgg._rows_file.zarr", "ZarrFormat"),
+    ".npy": ("skvgg._feature_file.npy", "NpyFormat"),
+    ".parquet": ("skvgg._feature_file.parquet", "ParquetFormat"),
+    ".zarr": ("skvgg._feature_file.zarr", "ZarrFormat"),
 }
 
 
@@ -58,7 +58,7 @@ class Layout:
         return len(self.rows_of(index)), self.n_features
 
 
-class RowsFormat(ABC):
+class FileFormat(ABC):
     """Rows on the disk, read and written one chunk at a time.
 
     Parameters
@@ -109,7 +109,7 @@ class RowsFormat(ABC):
         """
 
 
-def format_of(path: Path) -> type[RowsFormat]:
+def format_of(path: Path) -> type[FileFormat]:
     """Return the class for the suffix of a path.
 
     Raises

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from skvgg._rows_file.durable import sync_file, sync_folder
-from skvgg._rows_file.formats import RowsFormat
+from skvgg._feature_file.durable import sync_file, sync_folder
+from skvgg._feature_file.formats import FileFormat
 
 #: Otherwise Zarr omits chunks of zeros, and they would seem to be missing.
 _CONFIG = {"array.write_empty_chunks": True}
 
 
-class ZarrFormat(RowsFormat):
+class ZarrFormat(FileFormat):
     """An array whose chunks are whole rows; ``feature_names`` is an attribute."""
 
     package = "zarr"

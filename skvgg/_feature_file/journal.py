@@ -1,4 +1,4 @@
-"""The journal of a file of rows: one line with a checksum for each finished chunk."""
+"""The journal of a feature file: one line with a checksum for each finished chunk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skvgg._rows_file.durable import sync, write_whole
+from skvgg._feature_file.durable import sync, write_whole
 from skvgg.exceptions import ImageError
 
 #: Increase it when older versions could not read the journal correctly.
@@ -28,7 +28,7 @@ class Chunk:
         Checksum of the rows; "" if the chunk no longer exists.
     state : str
         State of the image files when they were read; see
-        :func:`skvgg._rows_file.identity.state_of`.
+        :func:`skvgg._feature_file.identity.digest_file_states`.
     bad : dict of int to ImageError
         The error of each image whose row is NaN, by index in X.
     """
@@ -40,7 +40,7 @@ class Chunk:
 
 
 class Journal:
-    """The journal of one file of rows.
+    """The journal of one feature file.
 
     Parameters
     ----------

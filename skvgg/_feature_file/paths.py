@@ -1,4 +1,4 @@
-"""The paths that belong to a file of rows, and exclusive access to them."""
+"""The paths that belong to a feature file, and exclusive access to them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skvgg._rows_file.durable import sync_folder
+from skvgg._feature_file.durable import sync_folder
 
 #: Errors for a full disk, an exceeded quota, or the maximum file size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 
 
-class Places:
-    """The paths that belong to one file of rows.
+class Paths:
+    """The paths that belong to one feature file.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def check_folder(path: Path) -> None:
 
 
 @contextmanager
-def alone(places: Places) -> Iterator[None]:
+def locked(paths: Paths) -> Iterator[None]:
     """Lock the file against other processes, and check that it can be written.
 
     Raises
@@ -105,44 +105,34 @@ def alone(places: Places) -> Iterator[None]:
     import filelock
 
     # filelock would mistake missing permission for another process.
-    check_folder(places.path)
-    lock = filelock.FileLock(places.lock)
+    check_folder(paths.path)
+    lock = filelock.FileLock(paths.lock)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise RuntimeError(
-            f"{str(places.path)!r} is being written by another process. Wait for it, "
+            f"{str(paths.path)!r} is being written by another process. Wait for it, "
             "or choose another path."
         ) from None
     try:
         yield
     finally:
-        places.lock.unlink(missing_ok=True)  # while this process holds it
+        paths.lock.unlink(missing_ok=True)  # while this process holds it
         lock.release()
 
 
 @contextmanager
-def telling_of_disk(places: Places, kept: str, n_needed: int = 0) -> Iterator[None]:
-    """Explain what to do when the disk is full.
-
-    Parameters
-    ----------
-    places : Places
-        The paths that were written.
-    kept : str
-        A sentence that says which rows are kept.
-    n_needed : int
-        Size of the file in bytes; 0 if it is unknown.
-    """
+def explaining_full_disk(paths: Paths, n_needed: int = 0) -> Iterator[None]:
+    """Explain what to do when the disk is full; `n_needed` is 0 if it is unknown."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        free = shutil.disk_usage(places.path.parent).free
+        free = shutil.disk_usage(paths.path.parent).free
         need = f"it needs {n_needed:,} bytes, and " if n_needed else ""
         raise OSError(
-            f"{str(places.path)!r}: the disk is full: {need}{free:,} bytes are free "
-            f"({os.strerror(error.errno)}). {kept} Free disk space and repeat the "
-            "call, or choose another path."
+            f"{str(paths.path)!r}: the disk is full: {need}{free:,} bytes are free "
+            f"({os.strerror(error.errno)}). Free disk space and repeat the call, or "
+            "choose another path."
         ) from error

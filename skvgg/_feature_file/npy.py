@@ -9,14 +9,14 @@ import os
 import numpy as np
 from numpy.lib import format as npy
 
-from skvgg._rows_file.durable import sync
-from skvgg._rows_file.formats import RowsFormat
+from skvgg._feature_file.durable import sync
+from skvgg._feature_file.formats import FileFormat
 
 #: Errors of systems that cannot reserve disk space.
 _CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-class NpyFormat(RowsFormat):
+class NpyFormat(FileFormat):
     """One file. Its disk space is reserved at the start."""
 
     reserves = True

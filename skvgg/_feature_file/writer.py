@@ -1,4 +1,4 @@
-"""One call: check the existing chunks, and compute the missing ones."""
+"""Write a feature file: check the existing chunks, and compute the missing ones."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from skvgg._extraction.run import warn_of_bad
-from skvgg._rows_file import identity
-from skvgg._rows_file.checking import check_container, is_sound, open_rows
-from skvgg._rows_file.durable import sync_folder
-from skvgg._rows_file.elsewhere import bad_elsewhere
-from skvgg._rows_file.formats import Layout, RowsFormat, format_of
-from skvgg._rows_file.journal import Chunk, Journal
-from skvgg._rows_file.places import Places, telling_of_disk
+from skvgg._feature_file import identity
+from skvgg._feature_file.bad_images import find_unnamed
+from skvgg._feature_file.check import check_container, is_sound, open_rows
+from skvgg._feature_file.durable import sync_folder
+from skvgg._feature_file.formats import FileFormat, Layout, format_of
+from skvgg._feature_file.journal import Chunk, Journal
+from skvgg._feature_file.paths import Paths, explaining_full_disk
 from skvgg._runtime.progress import progress_bar, sharing
 from skvgg._runtime.warn import holding_warnings, warn
 from skvgg.exceptions import BadImageWarning, ImageError, ImageWarning
 
 
-class Run:
-    """One call that writes the rows of a file.
+class Writer:
+    """One call: finds the chunks that a file lacks, and computes and writes them.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Run:
         Input of ``transform``.
     n : int
         Number of rows.
-    places : Places
+    paths : Paths
         Paths of the file.
     chunk_size : int
         Number of rows per chunk, if the file is new.
@@ -48,7 +48,7 @@ class Run:
         transformer: Any,
         X: Any,
         n: int,
-        places: Places,
+        paths: Paths,
         *,
         chunk_size: int,
         verify: bool,
@@ -56,21 +56,21 @@ class Run:
     ) -> None:
         self._transformer = transformer
         self._X = X
-        self._places = places
+        self._paths = paths
         self._verify = verify
         self._verbose = verbose
         self._weights = identity.identities_of_weights(transformer)
         self._work: dict[str, Any] = {
             "n_rows": n,
-            "images": identity.images_of(X, n),
-            "transformer": identity.transformer_of(transformer),
+            "images": identity.digest_images(X, n),
+            "transformer": identity.describe_transformer(transformer),
         }
         self._chunk_size = chunk_size
-        self._journal = Journal(places.journal)
-        self._rows: RowsFormat | None = None
-        self._told: set[str] = set()
+        self._journal = Journal(paths.journal)
+        self._rows: FileFormat | None = None
+        self._warned_of: set[str] = set()
 
-    def run(self) -> None:
+    def write(self) -> None:
         """Compute the missing chunks, and give the file its final name."""
         self._look()
         layout = self._layout_or_guess()
@@ -80,21 +80,19 @@ class Run:
             total=layout.n_rows,
             initial=layout.n_rows - n_left,
             unit="image",
-            desc=self._places.path.name + ("" if to_do else " is already complete"),
+            desc=self._paths.path.name + ("" if to_do else " is already complete"),
             disable=not self._verbose,
         ) as bar:
             for index in to_do:
                 rows = layout.rows_of(index)
                 try:
                     with sharing(bar, len(rows)):
-                        self._do(index, rows)
+                        self._write_chunk(index, rows)
                 except BaseException as error:
-                    kept = self._kept()
-                    if kept not in str(error):
-                        error.add_note(kept)
+                    error.add_note(self._describe_saved())
                     raise
-        if not self._places.path.exists():
-            self._places.publish()
+        if not self._paths.path.exists():
+            self._paths.publish()
         bad = self._journal.bad()
         if bad:
             warn_of_bad(bad, layout.n_rows)
@@ -103,49 +101,49 @@ class Run:
 
     def _look(self) -> None:
         """Find existing chunks, and check that they have the same X and transformer."""
-        places, header = self._places, self._journal.header
+        paths, header = self._paths, self._journal.header
         if header is None:
             self._check_that_nothing_exists()
-        if header is None or not (places.path.exists() or places.part.exists()):
-            self._check_room()
+        if header is None or not (paths.path.exists() or paths.part.exists()):
+            self._check_disk()
             return
         differences = self._differences(header)
         if differences:
-            found = places.path if places.path.exists() else places.part
+            found = paths.path if paths.path.exists() else paths.part
             raise ValueError(
-                f"{str(places.path)!r} was written for other images or with another "
+                f"{str(paths.path)!r} was written for other images or with another "
                 f"transformer: {'; '.join(differences)}. Choose another path, or "
-                f"delete {found.name!r} and {places.journal.name!r}."
+                f"delete {found.name!r} and {paths.journal.name!r}."
             )
-        rows = open_rows(places, header, self._names(header["n_features"]))
-        has_rows = places.path.exists() or self._journal.chunks or self._journal.is_torn
+        rows = open_rows(paths, header, self._names(header["n_features"]))
+        has_rows = paths.path.exists() or self._journal.chunks or self._journal.is_torn
         if not has_rows and rows.problem() is not None:  # ended while it was created
-            self._check_room()
+            self._check_disk()
             return
-        check_container(rows, places)
+        check_container(rows, paths)
         self._rows = rows
 
     def _check_that_nothing_exists(self) -> None:
-        places = self._places
-        for path in (places.path, places.part, places.journal):
+        paths = self._paths
+        for path in (paths.path, paths.part, paths.journal):
             if os.path.lexists(path):
                 raise FileExistsError(
-                    f"{str(path)!r} exists, but the journal {places.journal.name!r} is "
+                    f"{str(path)!r} exists, but the journal {paths.journal.name!r} is "
                     "missing, damaged, or not one of skvgg, so the rows cannot be "
                     "identified. Nothing was changed. Choose another path, or delete "
                     f"{path.name!r}."
                 )
 
-    def _check_room(self) -> None:
+    def _check_disk(self) -> None:
         """Raise an OSError if the disk space for a new file is not sufficient."""
         names = identity.feature_names(self._transformer)
-        if names is None or not format_of(self._places.path).reserves:
+        if names is None or not format_of(self._paths.path).reserves:
             return
         # The dtype is not known yet; VGG19 returns float32.
         n_bytes = self._work["n_rows"] * len(names) * np.dtype(np.float32).itemsize
-        free = shutil.disk_usage(self._places.path.parent).free
+        free = shutil.disk_usage(self._paths.path.parent).free
         if n_bytes > free:
-            with telling_of_disk(self._places, "Nothing was computed.", n_bytes):
+            with explaining_full_disk(self._paths, n_bytes):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _differences(self, header: dict[str, Any]) -> list[str]:
@@ -178,12 +176,12 @@ class Run:
             return False
         if chunk.state:
             part = identity.part_of(self._X, self._rows.layout.rows_of(index))
-            if chunk.state != identity.state_of(part):
+            if chunk.state != identity.digest_file_states(part):
                 return False  # a file has changed since
         if chunk.bad and self._raises_errors():
             return False
         is_last = index == next(reversed(self._journal.chunks))
-        is_doubtful = is_last and not self._places.path.exists()
+        is_doubtful = is_last and not self._paths.path.exists()
         if (self._verify or is_doubtful) and not is_sound(self._rows, chunk):
             self._journal.withdraw(index)  # now: the call may end before it gets there
             return False
@@ -208,27 +206,27 @@ class Run:
 
     # New chunks
 
-    def _do(self, index: int, rows: range) -> None:
+    def _write_chunk(self, index: int, rows: range) -> None:
         part = identity.part_of(self._X, rows)
-        state = identity.state_of(part)  # before the files are read
+        state = identity.digest_file_states(part)  # before the files are read
         computed, bad = self._transform(part, rows.start)
         while self._has_new_weights():  # of the same content: only touched, or copied
             computed, bad = self._transform(part, rows.start)
         self._check_shape(computed, len(rows))
         named = {bad_index - rows.start for bad_index in bad}
-        more = bad_elsewhere(self._transformer, part, computed, named)
+        more = find_unnamed(self._transformer, part, computed, named)
         bad |= {rows.start + i: why.shifted(rows.start) for i, why in more.items()}
         if self._rows is None:
             self._create(computed)
         assert self._rows is not None
-        with telling_of_disk(self._places, self._kept()):
-            if self._places.path.exists():  # but this chunk is damaged or outdated
-                self._places.reopen()
-                self._rows.path = self._places.part
+        with explaining_full_disk(self._paths):
+            if self._paths.path.exists():  # but this chunk is damaged or outdated
+                self._paths.reopen()
+                self._rows.path = self._paths.part
             self._journal.withdraw(index)
             self._rows.write(index, computed)
             self._journal.append(
-                Chunk(index, identity.checksum_of(computed), state, bad)
+                Chunk(index, identity.digest_rows(computed), state, bad)
             )
 
     def _transform(
@@ -248,19 +246,19 @@ class Run:
                     for index, why in warning.bad_images.items()
                 }
             else:
-                self._tell(warning, start)
+                self._warn_once(warning, start)
         if hasattr(rows, "toarray"):
             rows = rows.toarray()
         rows = np.asarray(rows)
         return rows.astype(rows.dtype.newbyteorder("="), copy=False), bad
 
-    def _tell(self, warning: Warning, start: int) -> None:
+    def _warn_once(self, warning: Warning, start: int) -> None:
         """Issue a warning of a chunk, but only once per call."""
         kind = str(warning)
         if isinstance(warning, ImageWarning):
             kind, warning = "about an image", warning.shifted(start)
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._warned_of:
+            self._warned_of.add(kind)
             warn(warning)
 
     def _has_new_weights(self) -> bool:
@@ -274,7 +272,10 @@ class Run:
         )
         if self._weights == before:
             return False
-        if identity.transformer_of(self._transformer) != self._work["transformer"]:
+        if (
+            identity.describe_transformer(self._transformer)
+            != self._work["transformer"]
+        ):
             raise ValueError(
                 "The weights were replaced by others while rows were computed. The "
                 "last rows are not saved: all rows of a file are of the same weights. "
@@ -297,12 +298,12 @@ class Run:
 
     def _create(self, first: np.ndarray) -> None:
         """Create the file and its journal, once the shape of rows is known."""
-        places, n_features = self._places, first.shape[1]
+        paths, n_features = self._paths, first.shape[1]
         layout = Layout(self._work["n_rows"], n_features, first.dtype, self._chunk_size)
-        form = format_of(places.path)
-        rows = form(places.part, layout, self._names(n_features))
+        form = format_of(paths.path)
+        rows = form(paths.part, layout, self._names(n_features))
         n_needed = layout.nbytes if form.reserves else 0
-        with telling_of_disk(places, "No rows are saved.", n_needed):
+        with explaining_full_disk(paths, n_needed):
             # First: a file without a journal would be taken for one of the user's.
             self._journal.start(
                 {
@@ -315,12 +316,12 @@ class Run:
             try:
                 rows.create()
             except OSError:
-                places.journal.unlink()  # it lists no rows
+                paths.journal.unlink()  # it lists no rows
                 raise
-            sync_folder(places.part.parent)
+            sync_folder(paths.part.parent)
         self._rows = rows
 
-    def _kept(self) -> str:
+    def _describe_saved(self) -> str:
         """Return a sentence for error messages that says which rows are saved."""
         if self._rows is None or not self._journal.chunks:
             return "No rows are saved."

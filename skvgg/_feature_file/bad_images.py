@@ -13,7 +13,7 @@ from skvgg._runtime.warn import holding_warnings
 from skvgg.exceptions import BadImageWarning, ImageError
 
 
-def bad_elsewhere(
+def find_unnamed(
     transformer: Any, part: Any, rows: np.ndarray, named: Container[int]
 ) -> dict[int, ImageError]:
     """Return the errors of bad images without a warning, by index in `rows`.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from skvgg._rows_file.durable import sync_folder, write_whole
-from skvgg._rows_file.formats import RowsFormat
+from skvgg._feature_file.durable import sync_folder, write_whole
+from skvgg._feature_file.formats import FileFormat
 
 
-class ParquetFormat(RowsFormat):
+class ParquetFormat(FileFormat):
     """A folder of files whose names sort in the order of the rows."""
 
     package = "pyarrow.parquet"

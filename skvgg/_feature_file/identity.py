@@ -1,29 +1,16 @@
-"""Identify the images and the transformer that a file of rows belongs to."""
+"""Digests by which a later call recognizes the same images and transformer."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import site
+import pickle
 import sys
-import sysconfig
-from abc import ABC
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, cached_property
-from pathlib import Path
-from types import (
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    MethodType,
-    ModuleType,
-)
 from typing import Any
 
 import joblib
 import numpy as np
-from joblib.hashing import NumpyHasher
 from PIL import Image
 from sklearn.base import BaseEstimator
 
@@ -35,28 +22,17 @@ _WITHOUT_EFFECT = {"memory", "n_jobs", "verbose", "verbose_feature_names_out"}
 #: Parameters with named steps; get_params uses the names as prefixes.
 _STEPS = {"steps", "transformer_list", "transformers"}
 
-#: What holds functions in classes, and the names under which.
-_HOLDERS: dict[type, str] = {
-    staticmethod: "__func__",
-    classmethod: "__func__",
-    property: "fget",
-    cached_property: "func",
-}
-
-#: What Python adds to classes: slots, and the caches of abstract classes.
-_OF_PYTHON = (GetSetDescriptorType, MemberDescriptorType, type(ABC._abc_impl))  # type: ignore[attr-defined]
-
 #: Number of images that are digested together.
 _BLOCK = 1024
 
 
 def part_of(X: Any, rows: range) -> Any:
     """Return consecutive rows of X, in the same type of container."""
-    some = slice(rows.start, rows.stop)
-    return X.iloc[some] if hasattr(X, "iloc") else X[some]
+    part = slice(rows.start, rows.stop)
+    return X.iloc[part] if hasattr(X, "iloc") else X[part]
 
 
-def images_of(X: Any, n: int) -> str:
+def digest_images(X: Any, n: int) -> str:
     """Return a digest of all images.
 
     Paths are identified by name, so that a file can be repaired; all other images by
@@ -77,7 +53,7 @@ def images_of(X: Any, n: int) -> str:
     return digest.hexdigest()
 
 
-def state_of(part: Any) -> str:
+def digest_file_states(part: Any) -> str:
     """Return a digest of file sizes and modification times; "" without files."""
     if _numbers_of(part) is not None:
         return ""
@@ -97,13 +73,13 @@ def _paths_in(items: Sequence[Any]) -> Iterator[str | os.PathLike[str]]:
             yield item
 
 
-def checksum_of(rows: np.ndarray) -> str:
+def digest_rows(rows: np.ndarray) -> str:
     """Return the checksum of rows, which does not depend on the file format."""
     data = np.ascontiguousarray(rows).data
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def transformer_of(transformer: Any) -> dict[str, str]:
+def describe_transformer(transformer: Any) -> dict[str, str]:
     """Return everything that the output of a transformer depends on, by name.
 
     Parameters are named as in ``get_params``. A class may override this with a method
@@ -203,108 +179,23 @@ def _text_of(thing: Any, name: str) -> str:
         if len(text) <= 80:
             return text
     try:
-        return _Hasher().hash(thing)
+        # joblib.hash ignores that something in a dictionary cannot be pickled.
+        pickle.Pickler(_Nowhere()).dump(thing)
+        return joblib.hash(thing)
     except Exception as error:  # pickling can raise any error
         raise ValueError(
             f"{_owner(name)} is, or holds, something that cannot be pickled "
             f"({type(error).__name__}: {error}). So a later call could not recognize "
-            "it. Use a function, or an object of a class, that is defined in a module "
-            "and holds only what can be pickled."
+            "it. Define functions and classes in a module, outside of functions, and "
+            "let objects hold only what can be pickled."
         ) from error
 
 
-class _Hasher(NumpyHasher):
-    """joblib's hash, with the user's functions and classes by what they do.
+class _Nowhere:
+    """A file that keeps nothing."""
 
-    Everything else is identified by its pickle, which has the names of functions and
-    classes of Python and of installed packages. What cannot be pickled raises an error.
-    """
-
-    def save(self, obj: Any) -> None:
-        if isinstance(obj, MethodType):
-            obj = obj.__func__, obj.__self__
-        elif type(obj) in _HOLDERS:
-            obj = getattr(obj, _HOLDERS[type(obj)])
-        if id(obj) in self.memo:  # functions and classes may refer to themselves
-            super().save(obj)
-        elif isinstance(obj, FunctionType) and (
-            _may_be_edited(obj.__module__) or not _is_found(obj)
-        ):
-            self.memoize(obj)
-            super().save(_parts_of_function(obj))
-        else:
-            super().save(obj)
-            kind = obj if isinstance(obj, type) else type(obj)
-            if _may_be_edited(kind.__module__):
-                held = vars(obj) if hasattr(obj, "__dict__") else None
-                # __getstate__ may hide something.
-                super().save(_parts_of_class(obj) if kind is obj else held)
-
-
-@cache
-def _may_be_edited(module: str) -> bool:
-    """Return whether a module belongs neither to Python nor to an installed package."""
-    if module in sys.builtin_module_names or module.partition(".")[0] == "skvgg":
-        return False
-    file = getattr(sys.modules.get(module), "__file__", None)
-    packages = [*site.getsitepackages(), site.getusersitepackages()]
-    folders = [*packages, *sysconfig.get_paths().values()]
-    return file is None or not any(map(Path(file).is_relative_to, folders))
-
-
-def _parts_of_function(function: FunctionType) -> tuple[Any, ...]:
-    """Return the name of a function, its code, and the values it uses."""
-    names = (function.__module__, function.__qualname__)
-    code, values = function.__code__, function.__globals__
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    held = [function.__defaults__, function.__kwdefaults__, cells, vars(function)]
-    looked_up = sorted(_names_in(code))
-    used = [_global_of(values[name], looked_up) for name in looked_up if name in values]
-    return names, _code_of(code), held, used
-
-
-def _global_of(value: Any, looked_up: list[str]) -> Any:
-    """Return a global variable as part of a function; of modules, what it looks up."""
-    if not isinstance(value, ModuleType):
-        return value
-    name, of_module = value.__name__, vars(value)
-    if not _may_be_edited(name):
-        return name
-    return name, [of_module[some] for some in looked_up if some in of_module]
-
-
-def _parts_of_class(kind: type) -> tuple[Any, ...]:
-    """Return the bases of a class, its methods and its other attributes."""
-    attributes = {
-        name: _parts_of_function(value) if isinstance(value, FunctionType) else value
-        for name, value in vars(kind).items()
-        if isinstance(value, FunctionType | staticmethod | classmethod)
-        or not (name.startswith("__") or isinstance(value, _OF_PYTHON))
-    }
-    return kind.__bases__, attributes
-
-
-def _names_in(code: CodeType) -> set[str]:
-    """Return the names that the code of a function, and of those in it, may look up."""
-    inner = [_names_in(some) for some in code.co_consts if isinstance(some, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _code_of(code: CodeType) -> tuple[Any, ...]:
-    """Return the instructions, names and constants of a function."""
-    constants = [_constant_of(constant) for constant in code.co_consts]
-    return code.co_code, code.co_names, tuple(constants)
-
-
-def _constant_of(constant: Any) -> Any:
-    """Return a value that is equal in all processes; the order of sets is not."""
-    if isinstance(constant, CodeType):
-        return _code_of(constant)
-    if isinstance(constant, frozenset):
-        return sorted(repr(_constant_of(some)) for some in constant)
-    if isinstance(constant, tuple):
-        return [_constant_of(some) for some in constant]
-    return repr(constant)
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 def _numbers_of(block: Any) -> np.ndarray | None:
