@@ -52,7 +52,7 @@ from skvgg.plotting import (
     HistoryDisplay,
     LayerScoreDisplay,
     MistakesDisplay,
-    NeighboursDisplay,
+    NeighborsDisplay,
     SaliencyDisplay,
     _duplicates,
 )
@@ -656,8 +656,8 @@ def test_without_matplotlib_or_pandas_the_error_says_how_to_install_it(
         lambda: display.plot(),
         lambda: MistakesDisplay.from_estimator(linear(), X, y),
         lambda: MistakesDisplay.from_predictions(X, y, display.y_proba),
-        lambda: NeighboursDisplay.from_estimator(small(), X),
-        lambda: NeighboursDisplay.from_features(X, np.eye(40)),
+        lambda: NeighborsDisplay.from_estimator(small(), X),
+        lambda: NeighborsDisplay.from_features(X, np.eye(40)),
         lambda: HistoryDisplay.from_estimator(TFLearnMLPClassifier()),
         lambda: HistoryDisplay({"head": {"loss": [1]}}).plot(),
         lambda: EmbeddingDisplay.from_estimator(small(), X),
@@ -719,7 +719,7 @@ def test_near_duplicates_are_those_of_cleanlab(name, threshold):
         assert len(pairs) >= 4
 
 
-# NeighboursDisplay
+# NeighborsDisplay
 
 
 @pytest.fixture
@@ -732,9 +732,9 @@ def parts(tiles):
     return X, X_test
 
 
-def test_neighbours_are_those_of_scikit_learn(parts):
+def test_neighbors_are_those_of_scikit_learn(parts):
     X, X_test = parts
-    display = NeighboursDisplay.from_estimator(small(), X, X_test, n_neighbors=4)
+    display = NeighborsDisplay.from_estimator(small(), X, X_test, n_neighbors=4)
     rows = small().transform(np.concatenate(parts)).astype(np.float64)
     search = NearestNeighbors(n_neighbors=4, metric="cosine").fit(rows)
     distances, neighbors = search.kneighbors()
@@ -808,7 +808,7 @@ def test_each_row_is_hashed_once(parts, monkeypatch):
     monkeypatch.setattr(
         _duplicates, "sha256", lambda row: hashed.append(row) or sha256(row)
     )
-    display = NeighboursDisplay.from_estimator(small(), *parts)
+    display = NeighborsDisplay.from_estimator(small(), *parts)
     assert [5, 26] in display.pairs.tolist()
     assert len(hashed) == len(parts[0]) + len(parts[1])
 
@@ -822,7 +822,7 @@ def test_features_far_from_zero_are_no_copies(metric, scale):
     np.testing.assert_array_equal(pairs, [(i, i + 14) for i in range(14)])
 
 
-def test_copies_beyond_the_number_of_neighbours_are_cut_off():
+def test_copies_beyond_the_number_of_neighbors_are_cut_off():
     rows = np.random.default_rng(0).random((8, 4))
     rows[:4] = 0
     distances, neighbors = find_neighbors(rows, 2, "cosine", find_copies(rows))
@@ -842,7 +842,7 @@ def test_duplicates_across_the_parts_come_first(parts, tmp_path):
     for path, pixels in zip(test_paths, X_test, strict=True):
         Image.fromarray(pixels).save(path)
     y, y_test = ["a"] * len(X), ["b"] * len(X_test)
-    display = NeighboursDisplay.from_estimator(
+    display = NeighborsDisplay.from_estimator(
         small(), X, test_paths, y=y, y_test=y_test
     )
     table = display.to_frame()
@@ -885,29 +885,29 @@ def test_features_of_every_model_are_computed_once(parts, tiles, passes, kind):
     if kind in ("search", "tuned"):
         model.fit(X, y)
     passes.clear()
-    display = NeighboursDisplay.from_estimator(model, X, X_test)
+    display = NeighborsDisplay.from_estimator(model, X, X_test)
     assert sum(passes) == len(X) + len(X_test)
     rows, test_rows = small().transform(X), small().transform(X_test)
     if kind == "search":
         scaler = model.best_estimator_[1]
         rows, test_rows = scaler.transform(rows), scaler.transform(test_rows)
-    expected = NeighboursDisplay.from_features(X, rows, X_test, test_rows)
+    expected = NeighborsDisplay.from_features(X, rows, X_test, test_rows)
     np.testing.assert_allclose(display.distances, expected.distances, atol=1e-6)
 
 
 def test_a_transformer_that_is_not_fitted_is_fitted_on_a_copy(some):
     X, _ = some
     model = linear()
-    display = NeighboursDisplay.from_estimator(model, X)
+    display = NeighborsDisplay.from_estimator(model, X)
     assert not hasattr(model[1], "mean_")
     rows = StandardScaler().fit_transform(small().transform(X))
-    expected = NeighboursDisplay.from_features(X, rows)
+    expected = NeighborsDisplay.from_features(X, rows)
     np.testing.assert_allclose(display.distances, expected.distances, atol=1e-6)
 
 
 def test_tables_of_nothing_have_their_columns(photos):
     X = np.stack([photos[0][:32, :32], photos[1][:32, :32], photos[0][200:232, :32]])
-    display = NeighboursDisplay.from_features(X, np.eye(3), y=[0, 1, 2])
+    display = NeighborsDisplay.from_features(X, np.eye(3), y=[0, 1, 2])
     table = display.to_frame()
     assert len(table) == len(display.pairs) == 0
     assert {"part", "index", "distance", "is_across", "label", "path"} <= set(table)
@@ -917,9 +917,9 @@ def test_tables_of_nothing_have_their_columns(photos):
     assert display.ax_.get_legend() is None
 
 
-def test_the_neighbours_of_a_chosen_image_are_drawn(parts):
+def test_the_neighbors_of_a_chosen_image_are_drawn(parts):
     X, X_test = parts
-    display = NeighboursDisplay.from_estimator(small(), X, X_test, indices=[26])
+    display = NeighborsDisplay.from_estimator(small(), X, X_test, indices=[26])
     _, ax = plt.subplots()
     display.plot(ax, indices=3)
     assert display.indices_.tolist() == [3]
@@ -931,9 +931,9 @@ def test_the_neighbours_of_a_chosen_image_are_drawn(parts):
     np.testing.assert_array_equal(display.ims_[0].get_array(), expected)
 
 
-def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
+def test_neighbors_refuse_what_they_cannot_use(parts, tmp_path):
     X, X_test = parts
-    make = NeighboursDisplay.from_estimator
+    make = NeighborsDisplay.from_estimator
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"X_test\[1\] \('.*bad\.png'\): not an image"):
@@ -953,23 +953,23 @@ def test_neighbours_refuse_what_they_cannot_use(parts, tmp_path):
     with pytest.raises(ValueError, match=r"a transformer of images.*got LinearSVC"):
         make(LinearSVC(), X)
     with pytest.raises(ValueError, match="24 images and there are 3 rows"):
-        NeighboursDisplay.from_features(X, np.eye(3))
+        NeighborsDisplay.from_features(X, np.eye(3))
     rows = np.eye(24)
     rows[4, 2] = np.nan
     with pytest.raises(ValueError, match=r"X\[4\] has features that are NaN"):
-        NeighboursDisplay.from_features(X, rows)
+        NeighborsDisplay.from_features(X, rows)
     with pytest.raises(ValueError, match="features_test has 3 columns; expected 24"):
-        NeighboursDisplay.from_features(X, np.eye(24), X_test, np.ones((10, 3)))
+        NeighborsDisplay.from_features(X, np.eye(24), X_test, np.ones((10, 3)))
 
 
 def test_no_images_of_the_second_part_are_named(parts):
     with pytest.raises(ValueError, match="X_test has no images"):
-        NeighboursDisplay.from_estimator(small(), parts[0], [])
+        NeighborsDisplay.from_estimator(small(), parts[0], [])
     with pytest.raises(ValueError, match=": X has no images"):
-        NeighboursDisplay.from_estimator(small(), [], parts[1])
+        NeighborsDisplay.from_estimator(small(), [], parts[1])
 
 
-@pytest.mark.parametrize("display", [NeighboursDisplay, EmbeddingDisplay])
+@pytest.mark.parametrize("display", [NeighborsDisplay, EmbeddingDisplay])
 def test_a_search_without_a_best_estimator_says_why(some, display):
     X, y = some
     grid = {"logisticregression__C": [1.0]}
@@ -984,9 +984,9 @@ def test_a_search_without_a_best_estimator_says_why(some, display):
         display.from_estimator(search.fit(X, y), X)
 
 
-def test_labels_of_neighbours_may_be_a_column(parts):
+def test_labels_of_neighbors_may_be_a_column(parts):
     X, X_test = parts
-    display = NeighboursDisplay.from_features(
+    display = NeighborsDisplay.from_features(
         X,
         np.eye(24),
         X_test,
@@ -1013,7 +1013,7 @@ def test_tables_of_several_columns_say_what_can_be_done(some, paths):
         "PCA": PCA,
         "cross_val_predict": cross_val_predict,
     }
-    for display in (MistakesDisplay, NeighboursDisplay, EmbeddingDisplay):
+    for display in (MistakesDisplay, NeighborsDisplay, EmbeddingDisplay):
         names[display.__name__] = display
         for estimator in (model, GridSearchCV(model, {}, cv=2).fit(X, y)):
             with pytest.raises(ValueError, match="DataFrame of 2 columns") as raised:
@@ -1284,12 +1284,12 @@ def test_a_map_that_cannot_be_drawn_leaves_no_figure(some):
 BAD_PARAMETERS = [
     (MistakesDisplay, {"n_images": 0}, "n_images=0"),
     (MistakesDisplay, {"n_columns": 1.5}, "n_columns=1.5"),
-    (NeighboursDisplay, {"n_images": 0}, "n_images=0"),
-    (NeighboursDisplay, {"n_neighbors": 0}, "n_neighbors=0"),
-    (NeighboursDisplay, {"threshold": -1}, "threshold=-1"),
-    (NeighboursDisplay, {"metric": "nonsense"}, "'metric' parameter .*'nonsense'"),
-    (NeighboursDisplay, {"metric": "precomputed"}, "expected a metric of features"),
-    (NeighboursDisplay, {"indices": [40]}, "40 is invalid"),
+    (NeighborsDisplay, {"n_images": 0}, "n_images=0"),
+    (NeighborsDisplay, {"n_neighbors": 0}, "n_neighbors=0"),
+    (NeighborsDisplay, {"threshold": -1}, "threshold=-1"),
+    (NeighborsDisplay, {"metric": "nonsense"}, "'metric' parameter .*'nonsense'"),
+    (NeighborsDisplay, {"metric": "precomputed"}, "expected a metric of features"),
+    (NeighborsDisplay, {"indices": [40]}, "40 is invalid"),
     (EmbeddingDisplay, {"max_images": 0}, "max_images=0"),
     (EmbeddingDisplay, {"thumbnail_size": -1}, "thumbnail_size=-1"),
     (EmbeddingDisplay, {"thumbnail_size": np.inf}, "thumbnail_size=inf"),
@@ -1308,7 +1308,7 @@ BAD_PARAMETERS = [
         )
         for display in (
             MistakesDisplay,
-            NeighboursDisplay,
+            NeighborsDisplay,
             EmbeddingDisplay,
             LayerScoreDisplay,
             SaliencyDisplay,
@@ -1323,7 +1323,7 @@ def test_parameters_are_checked_before_images_pass_the_network(
 ):
     X, y = some
     model = linear()
-    args = {NeighboursDisplay: (X,), SaliencyDisplay: (X[0],)}.get(display, (X, y))
+    args = {NeighborsDisplay: (X,), SaliencyDisplay: (X[0],)}.get(display, (X, y))
     if display is SaliencyDisplay:
         model.fit(X, y)
         options = {"layer": "block2_pool", **options}
@@ -1416,9 +1416,9 @@ def test_samplers_in_a_pipeline_are_skipped_where_nothing_is_fitted(some, n_befo
     display = SaliencyDisplay.from_estimator(model, X[0])
     expected = SaliencyDisplay.from_estimator(plain, X[0])
     np.testing.assert_array_equal(display.saliency, expected.saliency)
-    found = NeighboursDisplay.from_estimator(model, X[:8])
+    found = NeighborsDisplay.from_estimator(model, X[:8])
     np.testing.assert_array_equal(
-        found.neighbors, NeighboursDisplay.from_estimator(plain, X[:8]).neighbors
+        found.neighbors, NeighborsDisplay.from_estimator(plain, X[:8]).neighbors
     )
 
 

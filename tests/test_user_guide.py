@@ -157,8 +157,8 @@ def test_images_are_looked_at_as_the_guide_shows(tiles, tmp_path, monkeypatch, c
     exec(mistakes, names)
     assert 4 in names["display"].label_errors
     assert "given_label" in capsys.readouterr().out
-    (neighbours,) = code_of("Duplicates and neighbors")
-    exec(neighbours, names)
+    (neighbors,) = code_of("Duplicates and neighbors")
+    exec(neighbors, names)
     assert len(names["pairs"]) == len(names["display"].pairs) >= 1
     (drawn,) = code_of("A map of the images")
     exec(drawn, names)

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvgg import VGG19Features
-from skvgg.plotting import MistakesDisplay, NeighboursDisplay
+from skvgg.plotting import MistakesDisplay, NeighborsDisplay
 
 # %%
 # Photos with planted faults
@@ -79,12 +79,12 @@ print(f"{len(mistakes.label_errors)} suspected labels; {found} of the 5 are amon
 # %%
 # Photos that are in both parts
 # -----------------------------
-# :class:`~skvgg.plotting.NeighboursDisplay` finds them by the distance of their
+# :class:`~skvgg.plotting.NeighborsDisplay` finds them by the distance of their
 # features, which the compression hardly changes. Nothing goes through the network
 # twice.
 
-neighbours = NeighboursDisplay.from_estimator(features, train, test, n_neighbors=4)
-across = neighbours.pairs[neighbours.is_across]
+neighbors = NeighborsDisplay.from_estimator(features, train, test, n_neighbors=4)
+across = neighbors.pairs[neighbors.is_across]
 found = np.isin(copied, across[:, 0]).sum()
 print(f"{len(across)} pairs across the parts; {found} of the 4 are among them")
 cache.cleanup()

@@ -11,7 +11,7 @@ from skvgg.plotting._embedding import EmbeddingDisplay
 from skvgg.plotting._history import HistoryDisplay
 from skvgg.plotting._layer_scores import LayerScoreDisplay
 from skvgg.plotting._mistakes import MistakesDisplay
-from skvgg.plotting._neighbors import NeighboursDisplay
+from skvgg.plotting._neighbors import NeighborsDisplay
 from skvgg.plotting._saliency import SaliencyDisplay
 
 __all__ = [
@@ -19,6 +19,6 @@ __all__ = [
     "HistoryDisplay",
     "LayerScoreDisplay",
     "MistakesDisplay",
-    "NeighboursDisplay",
+    "NeighborsDisplay",
     "SaliencyDisplay",
 ]

@@ -82,7 +82,7 @@ class EmbeddingDisplay:
 
     See Also
     --------
-    skvgg.plotting.NeighboursDisplay : Nearest images in all dimensions.
+    skvgg.plotting.NeighborsDisplay : Nearest images in all dimensions.
     sklearn.manifold.TSNE : An alternative to PCA.
 
     Notes

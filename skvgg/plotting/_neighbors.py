@@ -27,12 +27,12 @@ _QUERY, _NEAR, _ACROSS = "black", "tab:orange", "tab:red"
 
 #: What to do with a table of several columns.
 _INSTEAD = (
-    "NeighboursDisplay.from_features(X['path'], model[:-1].transform(X)), for a fitted "
+    "NeighborsDisplay.from_features(X['path'], model[:-1].transform(X)), for a fitted "
     "pipeline."
 )
 
 
-class NeighboursDisplay:
+class NeighborsDisplay:
     """Nearest images by features, and pairs of near duplicates.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_features` to create a
@@ -111,7 +111,7 @@ class NeighboursDisplay:
     >>> import numpy as np
     >>> import matplotlib.pyplot as plt
     >>> from skvgg import VGG19Features
-    >>> from skvgg.plotting import NeighboursDisplay
+    >>> from skvgg.plotting import NeighborsDisplay
     >>> rng = np.random.default_rng(0)
     >>> images = rng.integers(0, 256, (12, 32, 32, 3), dtype="uint8")
     >>> train, test = images[:8], images[8:]
@@ -119,7 +119,7 @@ class NeighboursDisplay:
     >>> features = VGG19Features(
     ...     None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
     ... )
-    >>> display = NeighboursDisplay.from_estimator(features, train, test)
+    >>> display = NeighborsDisplay.from_estimator(features, train, test)
     >>> table = display.to_frame()
     >>> table[["part", "index", "other_part", "other_index", "is_across"]]
       part  index other_part  other_index  is_across
@@ -168,7 +168,7 @@ class NeighboursDisplay:
         indices: Sequence[int] | None = None,
         n_images: int = 5,
         ax: Any = None,
-    ) -> NeighboursDisplay:
+    ) -> NeighborsDisplay:
         """Compute features, find the nearest images and plot them.
 
         Each image goes through the network at most once. Features in the `memory` of
@@ -201,7 +201,7 @@ class NeighboursDisplay:
 
         Returns
         -------
-        NeighboursDisplay
+        NeighborsDisplay
 
         Raises
         ------
@@ -222,22 +222,29 @@ class NeighboursDisplay:
         if X_test is not None:
             with naming("X_test"):
                 images_test, _ = read_as(estimator, X_test, _INSTEAD)
-        labels = join_labels(images, images_test, y, y_test)
+        # Before the features, which take long.
+        join_labels(images, images_test, y, y_test)
         _check_places(indices, _count(images, images_test))
-        rows, transform = rows_of(estimator, X, y)
+        features, transform = rows_of(estimator, X, y)
+        features_test = None
         if X_test is not None:
             with naming("X_test"):
-                rows = np.vstack([rows, transform(X_test)])
-        return cls._of(
+                features_test = transform(X_test)
+        return cls.from_features(
             images,
-            images_test,
-            rows,
-            labels,
-            n_neighbors,
-            metric,
-            threshold,
-            max_pixels,
-        ).plot(ax, indices=indices, n_images=n_images)
+            features,
+            None if X_test is None else images_test,
+            features_test,
+            y=y,
+            y_test=y_test,
+            n_neighbors=n_neighbors,
+            metric=metric,
+            threshold=threshold,
+            max_pixels=max_pixels,
+            indices=indices,
+            n_images=n_images,
+            ax=ax,
+        )
 
     @classmethod
     def from_features(
@@ -252,10 +259,11 @@ class NeighboursDisplay:
         n_neighbors: int = 5,
         metric: Any = "cosine",
         threshold: float = 0.13,
+        max_pixels: int | None = MAX_PIXELS,
         indices: Sequence[int] | None = None,
         n_images: int = 5,
         ax: Any = None,
-    ) -> NeighboursDisplay:
+    ) -> NeighborsDisplay:
         """Find the nearest images from precomputed features, and plot them.
 
         Parameters
@@ -270,12 +278,14 @@ class NeighboursDisplay:
             Features of `X_test`.
         y, y_test, n_neighbors, metric, threshold
             As in :meth:`from_estimator`.
+        max_pixels : int or None, default=89478485
+            Larger images raise an error.
         indices, n_images, ax
             As in :meth:`plot`.
 
         Returns
         -------
-        NeighboursDisplay
+        NeighborsDisplay
 
         Raises
         ------
@@ -291,7 +301,7 @@ class NeighboursDisplay:
         check_axes(ax, f"{cls.__name__}.from_features")
         _check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
-        images, max_pixels = read_as(None, X)
+        images, _ = read_as(None, X)
         rows = check_features(features, images, "X")
         images_test: Images = ()
         if (X_test is None) != (features_test is None):
@@ -308,30 +318,7 @@ class NeighboursDisplay:
             rows = np.vstack([rows, test_rows])
         labels = join_labels(images, images_test, y, y_test)
         _check_places(indices, _count(images, images_test))
-        return cls._of(
-            images,
-            images_test,
-            rows,
-            labels,
-            n_neighbors,
-            metric,
-            threshold,
-            max_pixels,
-        ).plot(ax, indices=indices, n_images=n_images)
-
-    @classmethod
-    def _of(
-        cls,
-        images: Images,
-        images_test: Images,
-        rows: np.ndarray,
-        labels: list[Any] | None,
-        n_neighbors: int,
-        metric: Any,
-        threshold: float,
-        max_pixels: int | None,
-    ) -> NeighboursDisplay:
-        copies = find_copies(rows)  # hashes all rows
+        copies = find_copies(rows)
         distances, neighbors = find_neighbors(rows, int(n_neighbors), metric, copies)
         pairs, pair_distances = find_near_duplicates(
             rows, float(threshold), metric, copies
@@ -346,7 +333,7 @@ class NeighboursDisplay:
             labels=labels,
             metric=metric,
             max_pixels=max_pixels,
-        )
+        ).plot(ax, indices=indices, n_images=n_images)
 
     @property
     def is_across(self) -> np.ndarray:
@@ -395,7 +382,7 @@ class NeighboursDisplay:
         *,
         indices: Sequence[int] | None = None,
         n_images: int = 5,
-    ) -> NeighboursDisplay:
+    ) -> NeighborsDisplay:
         """Plot images with their nearest images to the right.
 
         The text below each image shows its part and index, its distance and its label.
@@ -415,7 +402,7 @@ class NeighboursDisplay:
 
         Returns
         -------
-        NeighboursDisplay
+        NeighborsDisplay
             The display itself.
 
         Raises
