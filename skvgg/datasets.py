@@ -29,6 +29,7 @@ from skvgg._images import (
     image_files,
     is_whole,
 )
+from skvgg._runtime.missing import is_missing
 from skvgg._runtime.progress import progress_bar
 from skvgg._runtime.special_files import kind_of_special_file
 from skvgg._runtime.warn import warn
@@ -383,19 +384,11 @@ def _to_numbers(texts: list[str]) -> np.ndarray | None:
 
 def _check_labels(labels: list[Any], column: str) -> None:
     for row, label in enumerate(labels):
-        if _is_missing(label):
+        if is_missing(label) or label == "":
             raise ValueError(
                 f"Row {row} of the table has no label in column {column!r}. Label it, "
                 "or drop it."
             )
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        # NaN and NaT are not equal to themselves.
-        return label is None or bool(label == "") or bool(label != label)
-    except TypeError:  # pandas' NA has no truth value
-        return True
 
 
 def _find_image(path: Any, root: Path, row: int) -> str:

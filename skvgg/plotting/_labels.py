@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from skvgg._images import Images
+from skvgg._runtime.missing import is_missing
 
 
 def check_labels(y: Any, name: str) -> np.ndarray:
@@ -30,20 +31,13 @@ def check_targets(y: Any, name: str) -> np.ndarray:
     y = column_or_1d(y)
     if y.dtype == object and all(isinstance(label, Real) for label in y.tolist()):
         y = np.array(y.tolist())
-    missing = [i for i, label in enumerate(y.tolist()) if _is_missing(label)]
+    missing = [i for i, label in enumerate(y.tolist()) if is_missing(label)]
     if missing:
         raise ValueError(
             f"{name}[{missing[0]}] is {y.tolist()[missing[0]]!r}; expected a label. "
             "Drop the image, or add a label."
         )
     return y
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas.NA
-        return True
 
 
 def check_classes(labels: Any) -> np.ndarray:
@@ -79,17 +73,17 @@ def encode_labels(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
     return np.array(codes)
 
 
-def check_same_length(images: Images, y: Any, name: str) -> None:
+def check_same_length(images: Images, y: Any, name: str, input_name: str = "X") -> None:
     """Raise an error unless there is one label per image."""
     if y is None:
         raise ValueError(
-            f"{name} is None; pass the labels of X, one for each of its {len(images)} "
-            "images."
+            f"{name} is None; pass the labels of {input_name}, one for each of its "
+            f"{len(images)} images."
         )
     try:
         check_consistent_length(images, y)
     except ValueError as error:
         raise ValueError(
-            f"X has {len(images)} images and {name} has {len(y)} labels; expected one "
-            "label per image."
+            f"{input_name} has {len(images)} images and {name} has {len(y)} labels; "
+            "expected one label per image."
         ) from error

@@ -59,8 +59,7 @@ def join_labels(
     check_same_length(images, y, "y")
     labels = _to_list(y)
     if y_test is not None:
-        with naming("X_test"):
-            check_same_length(images_test, y_test, "y_test")
+        check_same_length(images_test, y_test, "y_test", "X_test")
         labels += _to_list(y_test)
     return labels
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sklearn import get_config
-from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -72,10 +71,5 @@ def route(
             method_mapping=MethodMapping().add(caller="fit", callee="fit"),
         )
     )
-    try:
-        routed = process_routing(router, "fit", **params)
-    except (TypeError, UnsetMetadataPassedError) as error:
-        # The router knows no other name of the caller's method than fit.
-        error.args = (str(error).replace(f"{caller}.fit", caller),)
-        raise
+    routed = process_routing(router, "fit", **params)
     return routed.splitter.split, routed.estimator.fit
