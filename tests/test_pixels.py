@@ -947,12 +947,12 @@ def test_workers_read_truncated_files_if_the_main_process_does(cut, switches):
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     expected = small().transform([cut])
     tasks = tasks_of(small(n_jobs=2, batch_size=1), [cut, cut])
-    work, items = pickle.loads(pickle.dumps(tasks[0]))
+    work, task = pickle.loads(pickle.dumps(tasks[0]))
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # as in a new process
-    done = work(items)
+    done = work(*task)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert done.bad == {}
-    (key,) = done.keys[0]
+    (key,) = done.keys[0, 0]
     np.testing.assert_array_equal([done.arrays[key]], expected)
 
 
