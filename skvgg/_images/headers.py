@@ -35,7 +35,7 @@ _BITS = {"L;2": 2, "L;4": 4, "L": 8, "RGB": 8}
 #: What Pillow keeps in ``info`` under the same names as the texts of a PNG.
 _NO_TEXTS = ("bbox", "default_image", "icc_profile", "transparency")
 
-#: The attribute that keeps what the header said after an image has been decoded.
+#: The attribute that keeps what the header declared after an image has been decoded.
 _NOTE = "_skvgg_header"
 
 Box = tuple[int, int, int, int]
@@ -99,8 +99,8 @@ def _read(image: Image.Image) -> Header:
     """Return what the header says; less is known if an image is decoded."""
     read = _READERS.get(str(getattr(image, "format", None)))
     was_pickled = "fp" not in vars(image)  # which keeps only pixels and info
-    said = {} if read is None or was_pickled else read(image)
-    return Header(**said, raw=raw_mode(image))
+    declared = {} if read is None or was_pickled else read(image)
+    return Header(**declared, raw=raw_mode(image))
 
 
 def _digest(image: Image.Image) -> bytes:
@@ -132,17 +132,17 @@ def _read_tiff(image: Any) -> dict[str, Any]:
 
 
 def _read_png(image: Any) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    declared: dict[str, Any] = {}
     raw, info = raw_mode(image), image.info
     if "transparency" in info:
-        said["n_bits"] = 16 if raw == "RGB;16B" else _BITS.get(raw, 0)
-    if said.get("n_bits") == 16:
+        declared["n_bits"] = 16 if raw == "RGB;16B" else _BITS.get(raw, 0)
+    if declared.get("n_bits") == 16:
         # Read in the other order of bytes, the high byte is the low one.
         with Image.open(io.BytesIO(file_of(image)), formats=["PNG"]) as low:
             read_as(low, {raw: "RGB;16L"})
-            said["low_bytes"] = np.asarray(low)
+            declared["low_bytes"] = np.asarray(low)
     box = None if info.get("default_image") else info.get("bbox")
-    return {**said, "box": _smaller(box, image)}
+    return {**declared, "box": _smaller(box, image)}
 
 
 def _read_gif(image: Any) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def to_srgb(image: Image.Image, notes: Notes) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if profile:
-        with _noting(profile, notes):
+        with _warning_of_errors(profile, notes):
             image = _apply(profile, image)
     if image.mode == "LA":
         return image.convert("RGBA")
@@ -64,14 +64,14 @@ def curve_to_srgb(profile: bytes, notes: Notes) -> np.ndarray | None:
     -------
     ndarray of shape (256,), float64, or None
     """
-    with _noting(profile, notes):
+    with _warning_of_errors(profile, notes):
         _check_fits(profile, "L")
         return _curve(profile)
     return None
 
 
 @contextmanager
-def _noting(profile: bytes, notes: Notes) -> Iterator[None]:
+def _warning_of_errors(profile: bytes, notes: Notes) -> Iterator[None]:
     """Note errors of a profile instead of raising."""
     try:
         yield

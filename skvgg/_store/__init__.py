@@ -24,6 +24,7 @@ The file with the highest number is the store; files with lower numbers are neve
 again.
 """
 
-from skvgg._store.array_store import ArrayStore, Entry
+from skvgg._store.array_store import ArrayStore
+from skvgg._store.store import Entry, Store
 
-__all__ = ["ArrayStore", "Entry"]
+__all__ = ["ArrayStore", "Entry", "Store"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from skvgg._store import sqlite
 from skvgg._store.arrays import DamagedError, checksum, decode, encode, row_id
 from skvgg._store.salvage import all_int
 from skvgg._store.shared_file import SharedFile
+from skvgg._store.store import Entry
 
 _ENTRIES = "SELECT id, size, used, stored FROM entries"
 #: Approximate size of an entry without its data, in bytes.
@@ -20,27 +21,8 @@ _OVERHEAD = 80
 _USED_PRECISION = 24 * 3600
 
 
-class Entry(NamedTuple):
-    """Metadata of a stored array.
-
-    Parameters
-    ----------
-    id : int or bytes
-        Identifier for the `delete` method of the store.
-    size : int
-        Size in bytes.
-    used, stored : int
-        Times in seconds since 1970; 0 if the store does not know.
-    """
-
-    id: Any
-    size: int
-    used: int
-    stored: int = 0
-
-
 class ArrayStore:
-    """Arrays by key, in a folder.
+    """A :class:`Store` in a folder.
 
     Parameters
     ----------
@@ -64,14 +46,8 @@ class ArrayStore:
     # Arrays
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """Return the stored arrays among `keys`, read-only, by key.
-
-        Parameters
-        ----------
-        keys : iterable of bytes
-            Hash digests of at least 16 bytes each.
-        """
-        return self._file.again_if_mended(self._get, list(keys))
+        """Return the stored arrays among `keys`, read-only, by key."""
+        return self._file.retry_if_repaired(self._get, list(keys))
 
     def _get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         found: dict[bytes, np.ndarray] = {}
@@ -99,27 +75,14 @@ class ArrayStore:
             finally:
                 sqlite.roll_back(connection)
             if broken is not None:
-                self._file.mend(broken)
+                self._file.repair(broken)
             elif stale and self._file.writable:
                 sqlite.touch(connection, stale, int(time.time()))
         return found
 
     def put(self, arrays: Mapping[bytes, np.ndarray], group: str = "") -> None:
-        """Store arrays in one transaction: all of them or none.
-
-        Parameters
-        ----------
-        arrays : mapping of bytes to ndarray
-            Arrays of numbers, booleans or fixed-length text, by key as in :meth:`get`.
-        group : str
-            Group name for :meth:`delete_group`.
-
-        Raises
-        ------
-        TypeError
-            If an array holds Python objects.
-        """
-        self._file.again_if_mended(self._put, arrays, group)
+        """Store arrays in one transaction: all of them or none."""
+        self._file.retry_if_repaired(self._put, arrays, group)
 
     def _put(self, arrays: Mapping[bytes, np.ndarray], group: str) -> None:
         if not arrays:
@@ -142,13 +105,7 @@ class ArrayStore:
         return entries[0] if entries else None
 
     def entries(self) -> list[Entry]:
-        """Return the metadata of all arrays.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        """
+        """Return the metadata of all arrays."""
         rows = self._file.insist(lambda file: file.execute(_ENTRIES).fetchall())
         return _to_entries(rows or [])
 

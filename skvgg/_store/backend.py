@@ -14,6 +14,7 @@ from joblib._store_backends import CacheItemInfo, StoreBackendBase, StoreBackend
 
 from skvgg._store import ArrayStore
 from skvgg._store.redis_store import RedisStore
+from skvgg._store.store import Store
 from skvgg._store.urls import is_url, one_folder, without_joblib
 
 #: Name of the backend in ``joblib.Memory``.
@@ -30,7 +31,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
     ----------
     location : str
         A folder, or the URL of a server.
-    store : ArrayStore or RedisStore
+    store : Store
         The store, for callers that handle many arrays at once.
     """
 
@@ -44,7 +45,7 @@ class ArrayStoreBackend(StoreBackendMixin, StoreBackendBase):
         # joblib reads these from any backend. Arrays are not compressed or mapped.
         self.compress, self.mmap_mode = False, None
         store_class = RedisStore if is_url(location) else ArrayStore
-        self.store: ArrayStore | RedisStore = store_class(self.location)
+        self.store: Store = store_class(self.location)
 
     # Items
 

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 
-from skvgg._store import ArrayStore
 from skvgg._store.backend import NAME, ArrayStoreBackend
-from skvgg._store.redis_store import RedisStore
+from skvgg._store.store import Store
 from skvgg._store.urls import is_url
 
 #: Increase it when rows from older versions in joblib's own store must not be used.
@@ -88,7 +87,7 @@ class Cache:
 
     def __init__(self, memory: Any) -> None:
         self._backend: Any = None
-        self._store: ArrayStore | RedisStore | None = None
+        self._store: Store | None = None
         self._call: Any = None
         if memory is None:
             return

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from skvgg._runtime.warn import warn_once
-from skvgg._store.array_store import Entry
 from skvgg._store.arrays import DamagedError, checksum, decode, encode
 from skvgg._store.pause import is_paused, pause
+from skvgg._store.store import Entry
 from skvgg._store.urls import PASSWORD_VARIABLE, check_url, with_lower_scheme
 
 #: Prefix of all keys, with the version of the layout. Increase the version when the
@@ -56,11 +56,7 @@ _PATIENCE = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}
 
 
 class RedisStore:
-    """Arrays by key, at a URL, with the methods of :class:`ArrayStore`.
-
-    Failures of the server never reach the caller: unreadable arrays count as missing,
-    arrays that cannot be written are not kept, and one warning says so. Only deletions
-    and :meth:`entries` raise an OSError.
+    """A :class:`Store` at a URL.
 
     Parameters
     ----------
@@ -95,12 +91,12 @@ class RedisStore:
     def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
         """Return the stored arrays among `keys`, read-only, by key."""
         found = {}
-        for some in _in_parts(list(keys), _ROWS_TOGETHER):
+        for part in _in_parts(list(keys), _ROWS_TOGETHER):
             values: dict[bytes, Any] = {}
-            with self._lent() as client:
+            with self._connected() as client:
                 if client is not None:
-                    answer = client.mget([_ROW + key for key in some])
-                    values = dict(zip(some, answer, strict=True))
+                    answer = client.mget([_ROW + key for key in part])
+                    values = dict(zip(part, answer, strict=True))
             for key, value in values.items():
                 try:
                     if value is not None:
@@ -110,23 +106,10 @@ class RedisStore:
         return found
 
     def put(self, arrays: Mapping[bytes, np.ndarray], group: str = "") -> None:
-        """Store arrays, each of them completely or not at all.
-
-        Parameters
-        ----------
-        arrays : mapping of bytes to ndarray
-            Arrays of numbers, booleans or fixed-length text, by key.
-        group : str
-            Group name for :meth:`delete_group`.
-
-        Raises
-        ------
-        TypeError
-            If an array holds Python objects.
-        """
-        for some in _in_parts(list(arrays), _ROWS_TOGETHER):
-            values = {_ROW + key: _pack(key, arrays[key], group) for key in some}
-            with self._lent(writing=True) as client:
+        """Store arrays, each of them completely or not at all."""
+        for part in _in_parts(list(arrays), _ROWS_TOGETHER):
+            values = {_ROW + key: _pack(key, arrays[key], group) for key in part}
+            with self._connected(writing=True) as client:
                 if client is not None:
                     with client.pipeline(transaction=False) as pipeline:
                         for name, value in values.items():
@@ -140,7 +123,7 @@ class RedisStore:
     def entry(self, key: bytes) -> Entry | None:
         """Return the metadata of an array, without reading its data."""
         name = _ROW + key
-        with self._lent() as client:
+        with self._connected() as client:
             if client is not None:
                 for entry in _entries(client, [name]):
                     header = client.getrange(name, 0, _HEADER.size - 1)
@@ -153,19 +136,19 @@ class RedisStore:
 
         Reading that time would make the server count all arrays as used.
         """
-        with self._insisting() as client:
+        with self._connected_or_raising() as client:
             return _all_entries(client)
 
     def __len__(self) -> int:
-        with self._lent() as client:
+        with self._connected() as client:
             if client is not None:
-                return len({name for some in _names(client, _ROW) for name in some})
+                return len({name for names in _names(client, _ROW) for name in names})
         return 0
 
     def usage(self) -> tuple[int, int]:
         """Return the number of arrays, and their size on the server in bytes."""
         entries: list[Entry] = []
-        with self._lent() as client:
+        with self._connected() as client:
             if client is not None:
                 entries = _all_entries(client)
         return len(entries), sum(entry.size for entry in entries)
@@ -174,9 +157,9 @@ class RedisStore:
 
     def delete(self, ids: Sequence[bytes]) -> None:
         """Delete arrays by the ids of their entries."""
-        with self._insisting() as client:
-            for some in _in_parts(ids, _NAMES_TOGETHER):
-                client.unlink(*some)
+        with self._connected_or_raising() as client:
+            for part in _in_parts(ids, _NAMES_TOGETHER):
+                client.unlink(*part)
 
     def delete_keys(self, keys: Iterable[bytes]) -> None:
         """Delete arrays by key."""
@@ -184,7 +167,7 @@ class RedisStore:
 
     def delete_group(self, group: str) -> None:
         """Delete the arrays of a group and its code."""
-        with self._insisting() as client:
+        with self._connected_or_raising() as client:
             for names in _names(client, _ROW):
                 with client.pipeline(transaction=False) as pipeline:
                     for name in names:
@@ -200,7 +183,7 @@ class RedisStore:
 
     def clear(self) -> None:
         """Delete everything that skvgg stored."""
-        with self._insisting() as client:
+        with self._connected_or_raising() as client:
             for names in _names(client, PREFIX):
                 client.unlink(*names)
 
@@ -208,7 +191,7 @@ class RedisStore:
 
     def get_code(self, group: str) -> str | None:
         """Return the text stored by :meth:`put_code`, or None."""
-        with self._lent() as client:
+        with self._connected() as client:
             if client is not None:
                 code = client.get(_CODE + group.encode())
                 return None if code is None else code.decode(errors="replace")
@@ -216,7 +199,7 @@ class RedisStore:
 
     def put_code(self, group: str, code: str) -> None:
         """Store a text for a group."""
-        with self._lent(writing=True) as client:
+        with self._connected(writing=True) as client:
             if client is not None:
                 client.set(_CODE + group.encode(), code.encode())
 
@@ -228,10 +211,9 @@ class RedisStore:
             pool = self._client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # does not connect
         except (TypeError, ValueError) as error:
-            reason = str(error).rpartition("__init__() ")[2].rstrip(".")
             raise ValueError(
                 "memory is a URL with an option that redis-py does not accept "
-                f"({reason}). After '?', expected connection options, such as "
+                f"({error}). After '?', expected connection options, such as "
                 "redis://host:6379/0?socket_timeout=20"
             ) from error
         if pool.connection_kwargs.get("decode_responses"):
@@ -256,7 +238,7 @@ class RedisStore:
         )
 
     @contextlib.contextmanager
-    def _lent(self, *, writing: bool = False) -> Iterator[Any]:
+    def _connected(self, *, writing: bool = False) -> Iterator[Any]:
         """Yield the client, or None while the server is paused after a failure.
 
         Failures of the server end the block and become a warning.
@@ -270,12 +252,12 @@ class RedisStore:
                 new_ones = "Results are correct, but new rows are not stored"
                 self._warn("no longer accepts rows", error, new_ones)
             else:
-                self._leave_alone(error, start)
+                self._pause_access(error, start)
         except Exception as error:  # redis-py does not check what a server answers
-            self._leave_alone(error, start)
+            self._pause_access(error, start)
 
     @contextlib.contextmanager
-    def _insisting(self) -> Iterator[Any]:
+    def _connected_or_raising(self) -> Iterator[Any]:
         """Yield the client, also during a pause; failures become an OSError."""
         try:
             yield self._client
@@ -285,7 +267,7 @@ class RedisStore:
                 "were deleted. Try again when the server works."
             ) from error
 
-    def _leave_alone(self, error: Exception, start: float) -> None:
+    def _pause_access(self, error: Exception, start: float) -> None:
         pause(self._url, start)
         none = (
             "Results are correct, but rows are neither read nor stored. The server is "
@@ -293,9 +275,9 @@ class RedisStore:
         )
         self._warn("cannot be used", error, none)
 
-    def _warn(self, trouble: str, error: Exception, consequence: str) -> None:
-        message = f"The store at {self._url!r} {trouble} ({error}). {consequence}."
-        warn_once(self._url, trouble, message)
+    def _warn(self, problem: str, error: Exception, consequence: str) -> None:
+        message = f"The store at {self._url!r} {problem} ({error}). {consequence}."
+        warn_once(self._url, problem, message)
 
 
 def _import_redis() -> Any:
@@ -375,5 +357,5 @@ def _sizes_and_seconds(client: Any, names: Sequence[bytes]) -> list[int]:
     ]
 
 
-def _in_parts(some: Sequence[Any], n: int) -> Iterator[Sequence[Any]]:
-    return (some[start : start + n] for start in range(0, len(some), n))
+def _in_parts(items: Sequence[Any], n: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + n] for start in range(0, len(items), n))

@@ -45,7 +45,7 @@ class SharedFile:
         self._owner = 0
         self._generation = -1
         self._close: Any = None
-        self._n_mended = 0
+        self._n_repaired = 0
 
     @contextlib.contextmanager
     def opened(self, *, writing: bool) -> Iterator[sqlite3.Connection | None]:
@@ -63,10 +63,10 @@ class SharedFile:
             connection = None
             places = self._places(writing)
             if self._readable and (self.writable or not writing):
-                with self._forgiving(writing):
+                with self._warning_of_failures(writing):
                     patient = not any(map(is_paused, places))
                     connection = self._connect(writing, patient)
-            with self._forgiving(writing):
+            with self._warning_of_failures(writing):
                 yield connection
                 if connection is not None:
                     for place in places:
@@ -94,10 +94,10 @@ class SharedFile:
                     return None
                 raise OSError("it is not a store of this version of skvgg")
             except (OSError, *sqlite.FAILURES) as error:
-                n_mended = self._n_mended
+                n_repaired = self._n_repaired
                 if not isinstance(error, OSError | sqlite3.OperationalError):
-                    self.mend(error)
-                if self._n_mended > n_mended:
+                    self.repair(error)
+                if self._n_repaired > n_repaired:
                     return self.insist(action)
                 raise OSError(
                     f"The store in {self.folder!r} cannot be changed ({error}). "
@@ -105,25 +105,25 @@ class SharedFile:
                 ) from error
 
     @contextlib.contextmanager
-    def _forgiving(self, writing: bool) -> Iterator[None]:
+    def _warning_of_failures(self, writing: bool) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
             if sqlite.is_locked(error):
-                self._leave_alone(error, start, writing)
+                self._pause_access(error, start, writing)
             elif writing:
                 self._stop_writing(str(error))
             else:
                 self._stop_reading(error)
         except sqlite.FAILURES as error:
-            self.mend(error)
+            self.repair(error)
 
-    def again_if_mended(self, method: Callable[..., Any], *args: Any) -> Any:
+    def retry_if_repaired(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method, and call it again if the file was repaired meanwhile."""
-        before = self._n_mended
+        before = self._n_repaired
         result = method(*args)
-        return method(*args) if self._n_mended > before else result
+        return method(*args) if self._n_repaired > before else result
 
     def close(self) -> None:
         """Close the file. The next call opens it again."""
@@ -202,7 +202,7 @@ class SharedFile:
 
     # Failures
 
-    def mend(self, damage: Exception) -> None:
+    def repair(self, damage: Exception) -> None:
         """Replace a damaged file with a new one that holds its readable rows."""
         if not self.writable or self._generation < 0:
             self.warn_of_damage(damage)
@@ -223,7 +223,7 @@ class SharedFile:
                         salvage.items(),
                     )
             self.close()
-            self._n_mended += 1
+            self._n_repaired += 1
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(OSError):
                     os.rename(damaged + suffix, f"{damaged}{_DAMAGED}{suffix}")
@@ -251,7 +251,7 @@ class SharedFile:
             "correct, but all rows are recomputed."
         )
 
-    def _leave_alone(self, error: Exception, start: float, writing: bool) -> None:
+    def _pause_access(self, error: Exception, start: float, writing: bool) -> None:
         places = self._places(writing)
         if any(map(is_paused, places)):
             return
@@ -261,11 +261,11 @@ class SharedFile:
             f"{time.monotonic() - start:.0f} seconds ({error}). Results are correct, "
             f"but rows are {'not stored' if writing else 'neither read nor stored'} "
             "until it is free.",
-            trouble=f"locked, {writing=}",
+            problem=f"locked, {writing=}",
         )
 
-    def _warn(self, message: str, trouble: str | None = None) -> None:
-        warn_once(self.folder, trouble or message, message)
+    def _warn(self, message: str, problem: str | None = None) -> None:
+        warn_once(self.folder, problem or message, message)
 
 
 def _keep_out_of_git(folder: str) -> None:

@@ -323,11 +323,11 @@ class EmbeddingDisplay:
         self.figure_.canvas.figure.draw_without_rendering()
         dpi = self.figure_.canvas.figure.dpi
         places = self.ax_.transData.transform(self.embedding) * 72 / dpi
-        room = thumbnail_size + 2 * _FRAME + _GAP
+        margin = thumbnail_size + 2 * _FRAME + _GAP
         chosen: list[int] = []
         free = np.full(len(places), np.inf)
         index = int(np.abs(places - places.mean(axis=0)).max(axis=1).argmin())
-        while len(chosen) < max_images and free[index] >= room:
+        while len(chosen) < max_images and free[index] >= margin:
             chosen.append(index)
             apart = np.abs(places - places[index]).max(axis=1)
             free = np.minimum(free, apart)

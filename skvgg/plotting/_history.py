@@ -97,8 +97,8 @@ class HistoryDisplay:
         _check_histories(histories)
         self.histories = {
             str(stage): {
-                name: np.asarray(figures, dtype=np.float64)
-                for name, figures in history.items()
+                name: np.asarray(values, dtype=np.float64)
+                for name, values in history.items()
             }
             for stage, history in histories.items()
         }
@@ -235,11 +235,11 @@ class HistoryDisplay:
                 self._starts, self.histories.values(), strict=True
             ):
                 if name_of_line in history:
-                    figures = history[name_of_line]
-                    epochs = np.arange(start + 1, start + len(figures) + 1)
+                    values = history[name_of_line]
+                    epochs = np.arange(start + 1, start + len(values) + 1)
                     lines += ax.plot(
                         epochs,
-                        figures,
+                        values,
                         style,
                         color=color,
                         marker="o",
