@@ -1,10 +1,12 @@
 """What several test files need; whatever is large is made once a session."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits, load_iris, load_sample_images
 
 from skvgg import VGG19Features
@@ -14,6 +16,9 @@ from skvgg._runtime.tensorflow import import_tensorflow
 
 from .emulated_tiles import emulate_tiles
 from .finetuning import small
+
+#: Matplotlib opens no window.
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 def run_python(code, *args, cwd=None):
@@ -181,3 +186,40 @@ def passes(monkeypatch):
 
     monkeypatch.setattr(vgg19.VGG19, "features", count)
     return counted
+
+
+# Displays
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def mislabeled(tiles):
+    """Forty images, two of which have the other's label."""
+    X, y = tiles[0][:40], tiles[1][:40].copy()
+    y[[4, 7]] = y[[7, 4]]
+    return X, y
+
+
+@pytest.fixture
+def mislabeled_paths(mislabeled, tmp_path):
+    """The paths of these images."""
+    paths = [str(tmp_path / f"{i:02}.png") for i in range(len(mislabeled[0]))]
+    for path, pixels in zip(paths, mislabeled[0], strict=True):
+        Image.fromarray(pixels).save(path)
+    return paths
+
+
+@pytest.fixture
+def parts(tiles):
+    """Two parts; X_test[2] is a copy of X[5], and X[9] all but one of X[8]."""
+    X, X_test = tiles[0][:24].copy(), tiles[0][24:34].copy()
+    X_test[2] = X[5]
+    X[9] = X[8]
+    X[9, 0, 0] ^= 1
+    return X, X_test
