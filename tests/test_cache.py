@@ -128,7 +128,9 @@ def test_a_weights_file_is_known_by_its_content(keras_notop, tiles, tmp_path, pa
     assert sum(passes) == 3
 
 
-@pytest.mark.parametrize("weights", [None, "file", "hed"])
+@pytest.mark.parametrize(
+    "weights", [pytest.param(None, marks=pytest.mark.slow), "file", "hed"]
+)
 def test_stored_rows_need_neither_tensorflow_nor_weights(
     keras_notop, tiles, tmp_path, weights
 ):

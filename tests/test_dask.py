@@ -150,17 +150,6 @@ print(rows.shape, rows.chunks[0][:2], "tensorflow" in sys.modules)
     assert run_python(code).stdout.strip() == "(100, 64) (10, 10) False"
 
 
-def test_without_dask_nothing_of_it_is_imported():
-    code = f"""
-import sys
-import numpy as np
-from skvgg import VGG19Features
-VGG19Features(None, **{SMALL!r}).transform(np.zeros((1, 32, 32, 3), "uint8"))
-print([name for name in sys.modules if name.startswith(("dask", "distributed"))])
-"""
-    assert run_python(code).stdout.strip() == "[]"
-
-
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # Dask's use of pandas
 def test_rows_go_to_zarr_and_parquet(images, paths, expected, tmp_path):
     zarr = pytest.importorskip("zarr")

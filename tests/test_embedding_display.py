@@ -31,7 +31,7 @@ def test_the_map_is_that_of_scikit_learn(mislabeled, passes):
 def test_the_map_is_made_by_another_method_which_stays_as_it_was(mislabeled):
     X, y = mislabeled
     flat = FunctionTransformer(lambda images: images.reshape(len(images), -1))
-    method = TSNE(perplexity=5, random_state=0)
+    method = TSNE(perplexity=5, max_iter=250, random_state=0)
     display = EmbeddingDisplay.from_estimator(flat, X, y, method=method)
     assert not hasattr(method, "embedding_")
     expected = clone(method).fit_transform(X.reshape(40, -1).astype(np.float64))

@@ -30,7 +30,7 @@ def test_damaged_images(number):
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=60, deadline=60_000, derandomize=True)  # starts processes
+@settings(max_examples=30, deadline=60_000, derandomize=True)  # starts processes
 @given(st.integers(0, 2**32 - 1))
 def test_damaged_weights(number):
     outcome = fuzz_images.attempt("weights", number, FILES["weights"])

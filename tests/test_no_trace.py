@@ -37,6 +37,7 @@ def state():
         "files": sorted(os.listdir(tempfile.gettempdir())),
         "logs": os.path.exists("/tmp/tflearn_logs"),
         "pil": hasattr(PIL.Image, "ANTIALIAS"),
+        "dask": any(name.startswith(("dask", "distributed")) for name in sys.modules),
     }
 
 if "tensorflow first" in sys.argv:
@@ -111,7 +112,9 @@ def test_tensorflow_has_no_new_names_and_all_of_its_own(used):
     assert told["default graph"] == 0
 
 
-@pytest.mark.parametrize("what", ["numpy", "random", "threshold", "files", "logs"])
+@pytest.mark.parametrize(
+    "what", ["numpy", "random", "threshold", "files", "logs", "dask"]
+)
 def test_state_is_as_before(used, what):
     told, _ = used
     assert told["after"][what] == told["before"][what]

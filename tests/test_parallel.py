@@ -271,7 +271,7 @@ with parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
 
 
 @needs_schedstat
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("begun", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_limit_that_the_user_set_in_tensorflow_stays(monkeypatch, begun):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # A machine with much else to do may give one thread most of the time, once.

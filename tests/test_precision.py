@@ -34,7 +34,9 @@ def test_rows_are_near_those_of_float32(tiles, precision, tolerance):
         assert not np.array_equal(actual, expected)
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16"]
+)
 def test_what_onednn_says_once_of_fewer_bits_is_kept_back(precision):
     """CPUs that have instructions for them say nothing, so the line is written here."""
     code = f"""
@@ -65,7 +67,9 @@ features.transform(np.zeros((2, 32, 32), np.uint8))
 
 @pytest.mark.usefixtures("with_instructions")
 @pytest.mark.parametrize("with_memory", [False, True])
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16"]
+)
 def test_a_row_does_not_depend_on_how_many_images_there_are(
     precision, with_memory, tmp_path
 ):

@@ -183,7 +183,7 @@ print(*seen)
 """
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_every_thread_computes_on_the_device_of_the_caller(n_threads):
     devices = run_python(DEVICES, n_threads).stdout.split()
     assert devices == ["CPU:0", "CPU:1", "CPU:0"]

@@ -78,7 +78,9 @@ def test_the_head_as_it_comes_learns_on_the_networks_raw_outputs(stages):
     assert expected.mean() > 0.8
 
 
-@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+@pytest.mark.parametrize(
+    "load", [load_wine, pytest.param(load_breast_cancer, marks=pytest.mark.slow)]
+)
 def test_the_head_as_it_comes_learns_on_tables_of_any_scale(load):
     X, y = load(return_X_y=True)
     scores = cross_val_score(TFLearnMLPClassifier(random_state=0), X, y, cv=3)

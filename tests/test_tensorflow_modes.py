@@ -87,7 +87,7 @@ import tensorflow as tf
 tf.compat.v1.disable_v2_behavior()
 from skvgg import TFLearnMLPClassifier, VGG19Features
 TFLearnMLPClassifier((4,), max_iter=1).fit(np.eye(4), [0, 0, 1, 1])
-features = VGG19Features("hed", layer="block1_pool", image_size=32)
+features = VGG19Features(None, layer="block1_pool", image_size=32, random_state=0)
 images = np.zeros((1, 32, 32, 3), np.uint8)
 try:
     features.fit_transform(images)

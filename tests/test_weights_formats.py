@@ -109,7 +109,13 @@ def check(path, images, expected):
         assert relative_error(actual, rows) <= 1e-5
 
 
-@pytest.mark.parametrize("names", [TORCHVISION, TIMM], ids=["torchvision", "timm"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(TORCHVISION, id="torchvision"),
+        pytest.param(TIMM, id="timm", marks=pytest.mark.slow),
+    ],
+)
 def test_safetensors_are_put_into_our_order(
     parameters, images, expected, tmp_path, names
 ):
@@ -118,7 +124,7 @@ def test_safetensors_are_put_into_our_order(
     check(path, images, expected["torch"])
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_matconvnet(parameters, images, expected, tmp_path, old):
     path = tmp_path / "imagenet-vgg-verydeep-19.mat"
     scipy.io.savemat(path, matconvnet(parameters, old))
