@@ -487,11 +487,11 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _identify_weights(self) -> Identity:
+    def __skvgg_identify_weights__(self) -> Identity:
         """Return the identity of the weights, without reading them."""
         return source_of(self).identify()
 
-    def _rows_depend_on(self) -> dict[str, Any]:
+    def __skvgg_rows_depend_on__(self) -> dict[str, Any]:
         """Return everything that rows depend on, besides the images."""
         source = checked_source(self)
         settings = Settings.of(self, source)

@@ -99,7 +99,10 @@ def break_off(X, path, at=30.0, chunk_size=4):
 def the_same_work(monkeypatch):
     """Let a transformer that fails be the same work as one that does not."""
     monkeypatch.setattr(
-        Counting, "_rows_depend_on", lambda self: {"factor": self.factor}, raising=False
+        Counting,
+        "__skvgg_rows_depend_on__",
+        lambda self: {"factor": self.factor},
+        raising=False,
     )
 
 

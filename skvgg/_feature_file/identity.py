@@ -83,7 +83,7 @@ def describe_transformer(transformer: Any) -> dict[str, str]:
     """Return everything that the output of a transformer depends on, by name.
 
     Parameters are named as in ``get_params``. A class may override this with a method
-    ``_rows_depend_on`` that returns a dict.
+    ``__skvgg_rows_depend_on__`` that returns a dict.
     """
     return dict(_describe("", transformer))
 
@@ -91,13 +91,13 @@ def describe_transformer(transformer: Any) -> dict[str, str]:
 def identities_of_weights(thing: Any) -> list[Any]:
     """Return the identities of all weights that a transformer uses, without reading.
 
-    A class takes part with a method ``_identify_weights``.
+    A class takes part with a method ``__skvgg_identify_weights__``.
     """
     parts: Iterable[Any] = ()
     if isinstance(thing, list | tuple):
         parts = thing if _holds_estimators(thing) else ()
-    elif hasattr(thing, "_identify_weights"):
-        return [thing._identify_weights()]
+    elif hasattr(thing, "__skvgg_identify_weights__"):
+        return [thing.__skvgg_identify_weights__()]
     elif isinstance(thing, BaseEstimator):
         parts = _parts_of(thing).values()
     return [identity for part in parts for identity in identities_of_weights(part)]
@@ -137,8 +137,8 @@ def _holds_estimators(thing: Any) -> bool:
 
 
 def _parts_of(estimator: Any) -> dict[str, Any]:
-    if hasattr(estimator, "_rows_depend_on"):
-        return estimator._rows_depend_on()
+    if hasattr(estimator, "__skvgg_rows_depend_on__"):
+        return estimator.__skvgg_rows_depend_on__()
     # Fitted attributes count as well.
     parts = {**estimator.get_params(deep=False), **getattr(estimator, "__dict__", {})}
     return {key: parts[key] for key in sorted(parts) if key not in _WITHOUT_EFFECT}
