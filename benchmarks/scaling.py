@@ -115,7 +115,7 @@ def work(items, units):
 def plumbing(arguments):
     cache = Cache(None)
     ways = {
-        "here": lambda r: LocalPasses(RECIPE, cache, r, compute, 32, None),
+        "here": lambda r: LocalPasses(RECIPE, cache, r, compute, 32),
         "to loky": lambda r: WorkerPasses(work, r, n_cores(), 256),
     }
     print(f"\n{'images':>9} " + " ".join(f"{name + ', us':>12}" for name in ways))
@@ -133,7 +133,7 @@ def plumbing(arguments):
                 warn=print,
             )
             start = time.perf_counter()
-            run(images, RECIPE, cache, results, make_passes(results), None)
+            run(images, RECIPE, cache, results, make_passes(results))
             found.append((time.perf_counter() - start) / n * 1e6)
         print(f"{n:9} " + " ".join(f"{us:12.0f}" for us in found), flush=True)
 

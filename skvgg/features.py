@@ -505,7 +505,6 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             "flattened_shape": settings.flattened_shape,
             "preprocessing": settings.preprocessing,
             "views": self.views,
-            "max_pixels": settings.max_pixels,
             "arithmetic": arithmetic(settings.engine, computed_in(settings.precision)),
         }
 

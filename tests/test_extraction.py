@@ -52,8 +52,8 @@ def run(images, memory=None, outputs=(MEAN,), also=(), batch_size=4, **settings)
     results = Results(
         recipe, cache, rows, skips_bad=skips_bad, report=report, warn=warn
     )
-    passes = LocalPasses(recipe, cache, results, network, batch_size, None)
-    run_images(images, recipe, cache, results, passes, None)
+    passes = LocalPasses(recipe, cache, results, network, batch_size)
+    run_images(images, recipe, cache, results, passes)
     cache.close()
     if results.bad:
         warn_of_bad(results.bad, len(images))

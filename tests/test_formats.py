@@ -6,6 +6,7 @@ import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,8 @@ SIZE = (16, 24)  # height, width
 def read(item, framing=None, max_pixels=None):
     (image,) = as_images([item])
     content = load(image, 0, max_pixels)
-    return decode(content, framing or Framing(SIZE, "stretch"), max_pixels)
+    framing = framing or Framing(SIZE, "stretch")
+    return decode(content, replace(framing, max_pixels=max_pixels))
 
 
 def encode(image, form, **options):
@@ -640,8 +642,8 @@ def compute(pixels):
 cache = Cache(None)
 results = Results(recipe, cache, Rows(60, 3), skips_bad=False,
                   report=lambda *_: None, warn=print)
-passes = LocalPasses(recipe, cache, results, compute, 32, None)
-run(paths, recipe, cache, results, passes, None)
+passes = LocalPasses(recipe, cache, results, compute, 32)
+run(paths, recipe, cache, results, passes)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((after - before) / 1e3)
 """

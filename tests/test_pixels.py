@@ -33,7 +33,7 @@ WHITE = (255, 255, 255)
 def read(item, size=SIZE, max_pixels=None):
     """Return the pixels of an image and its warnings."""
     content = load(item, 7, max_pixels)
-    pixels = decode(content, Framing(size, "stretch"), max_pixels)
+    pixels = decode(content, Framing(size, "stretch", max_pixels=max_pixels))
     return pixels, [str(warning) for warning in content.warnings]
 
 

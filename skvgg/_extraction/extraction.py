@@ -169,7 +169,7 @@ class Extraction:
                 if uses_workers(settings.n_jobs)
                 else self._local_passes(cache, results, network)
             )
-            run(images, recipe, cache, results, passes, settings.max_pixels, units)
+            run(images, recipe, cache, results, passes, units)
         if network.warning is not None:
             warn(network.warning)
         return results
@@ -200,7 +200,6 @@ class Extraction:
             results,
             at_device_of_this_thread(network.from_pixels),
             self.settings.batch_size,
-            self.settings.max_pixels,
             shortcut,
         )
 

@@ -84,8 +84,6 @@ class LocalPasses:
         through it, from another thread, one batch at a time.
     batch_size : int
         Number of images that go through the network together.
-    max_pixels : int or None
-        See :func:`skvgg._images.decode`.
     shortcut : Shortcut or None
         A faster pass for images with cached outputs.
     """
@@ -97,14 +95,12 @@ class LocalPasses:
         results: Results,
         compute: Callable[[np.ndarray], list[np.ndarray]],
         batch_size: int,
-        max_pixels: int | None,
         shortcut: Shortcut | None = None,
     ) -> None:
         self._recipe = recipe
         self._cache = cache
         self._results = results
         self._batch_size = batch_size
-        self._max_pixels = max_pixels
         self._shortcut = shortcut
         self._decoded = _Queue(compute, np.stack)
         self._stored = _Queue(
@@ -145,7 +141,7 @@ class LocalPasses:
             views.setdefault(index, []).append(view)
         needed = {index: contents[index] for index in views}
         framing = self._recipe.framing
-        decoded = decode_together(needed, framing, self._max_pixels, readers)
+        decoded = decode_together(needed, framing, readers)
         for index, content in needed.items():
             with self._results.recording_errors():
                 pixels = decoded.pop(index).result()

@@ -47,7 +47,6 @@ def run(
     cache: Cache,
     results: Results,
     passes: Passes,
-    max_pixels: int | None,
     units: Collection[Unit] | None = None,
 ) -> None:
     """Find or compute the outputs of images.
@@ -66,8 +65,6 @@ def run(
         Receives the outputs.
     passes : Passes
         How images without cached outputs go through the network.
-    max_pixels : int or None
-        See :func:`skvgg._images.load`.
     units : collection of (int, int) or None
         The images and views that are wanted; None for all.
 
@@ -85,7 +82,7 @@ def run(
         with threads() as readers, passes:
             while indices := list(islice(left, n_together)):
                 items = {index: images[index] for index in indices}
-                contents = _load(items, max_pixels, results, readers)
+                contents = _load(items, recipe.framing.max_pixels, results, readers)
                 for index, content in [*contents.items()]:
                     first = first_of.setdefault(content.digest, index)
                     if first != index:
@@ -133,7 +130,8 @@ def find_bad(
     returns empty rows.
     """
     side = (PRETRAINED_IMAGE_SIZE, PRETRAINED_IMAGE_SIZE)
-    framing, cache = Framing(side, "stretch"), Cache(None)
+    framing = Framing(side, "stretch", max_pixels=max_pixels)
+    cache = Cache(None)
     recipe = Recipe((Output("nothing", None),), (), framing, None)
     rows = Rows(len(images), 0)
     results = Results(recipe, cache, rows, skips_bad=True, report=report, warn=warn)
@@ -141,8 +139,8 @@ def find_bad(
     def compute(pixels: np.ndarray) -> list[np.ndarray]:
         return [np.empty((len(pixels), 0), np.float32)]
 
-    passes = LocalPasses(recipe, cache, results, compute, _READ_TOGETHER, max_pixels)
-    run(images, recipe, cache, results, passes, max_pixels)
+    passes = LocalPasses(recipe, cache, results, compute, _READ_TOGETHER)
+    run(images, recipe, cache, results, passes)
     return results.bad
 
 

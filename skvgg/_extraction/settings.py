@@ -70,10 +70,10 @@ class Settings:
     also_stored : tuple of Output
         Outputs that a pass stores besides the row.
     framing : Framing
-        How images are resized.
+        How images are resized, and how large they may be.
     flattened_shape : tuple of int or None
         Shape of flattened images.
-    preprocessing, precision, engine, batch_size, max_pixels, n_jobs, verbose
+    preprocessing, precision, engine, batch_size, n_jobs, verbose
         Parameters of the estimator.
     skips_bad : bool
         Whether images that cannot be used get rows of NaN.
@@ -87,7 +87,6 @@ class Settings:
     precision: Precision
     engine: EngineName
     batch_size: int
-    max_pixels: int | None
     skips_bad: bool
     n_jobs: int | None
     verbose: int
@@ -102,7 +101,12 @@ class Settings:
         for parameter, names in (("layer", layers), ("memory_layers", memory_layers)):
             _check_layers_fit(parameter, names, image_size, source)
         flattened_shape = check_flattened_shape(estimator.flattened_shape)
-        framing = Framing(image_size, estimator.resize, estimator.interpolation)
+        framing = Framing(
+            image_size,
+            estimator.resize,
+            estimator.interpolation,
+            max_pixels=estimator.max_pixels,
+        )
         fill_value = _check_fill_value(estimator.fill_value)
         if estimator.resize == "pad":  # otherwise rows do not depend on it
             framing = replace(framing, fill_value=fill_value)
@@ -121,7 +125,6 @@ class Settings:
             precision=estimator.precision,
             engine=estimator.engine,
             batch_size=estimator.batch_size,
-            max_pixels=estimator.max_pixels,
             skips_bad=estimator.on_error == "nan",
             n_jobs=estimator.n_jobs,
             verbose=estimator.verbose,

@@ -100,9 +100,7 @@ def load(item: Any, index: int, max_pixels: int | None = None) -> Content:
     return Content(data, digest, index, path, file, notes)
 
 
-def decode(
-    content: Content, framing: Framing, max_pixels: int | None = None
-) -> np.ndarray:
+def decode(content: Content, framing: Framing) -> np.ndarray:
     """Return the pixels of an image, resized.
 
     Parameters
@@ -110,9 +108,7 @@ def decode(
     content : Content
         The image.
     framing : Framing
-        How to resize it.
-    max_pixels : int or None
-        Larger files are rejected before they are decoded. Has no effect on arrays.
+        How to resize it, and how large it may be.
 
     Returns
     -------
@@ -127,7 +123,7 @@ def decode(
     values, notes = content.data, content.notes
     with naming(content.index, content.path):
         if not isinstance(values, np.ndarray):
-            values = decode_file(values, framing, max_pixels, notes)
+            values = decode_file(values, framing, notes)
         return resize_array(to_pixels(values, framing.background, notes), framing)
 
 

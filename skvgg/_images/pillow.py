@@ -37,9 +37,10 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class Framing:
-    """How an image is resized to the input size of the network.
+    """Which images are accepted, and how they are resized to the size of the network.
 
-    Its ``repr`` is part of the key of every stored row.
+    Its ``repr`` is part of the key of every stored row; it does not have `max_pixels`,
+    which changes no row.
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ class Framing:
         RGB color of the padding.
     switches : tuple of Switch
         Pillow's switches that change pixels, if they are not as usual.
+    max_pixels : int or None
+        Larger files are rejected before they are decoded. Has no effect on arrays.
     """
 
     image_size: tuple[int, int]
@@ -64,6 +67,7 @@ class Framing:
     draft_margin: int = DRAFT_MARGIN
     fill_value: tuple[int, int, int] = (0, 0, 0)
     switches: tuple[Switch, ...] = field(default_factory=changed_switches)
+    max_pixels: int | None = field(default=MAX_PIXELS, repr=False)
 
     @property
     def resampling(self) -> Image.Resampling:
@@ -71,13 +75,11 @@ class Framing:
         return Image.Resampling[self.interpolation.upper()]
 
 
-def decode_file(
-    data: bytes, framing: Framing, max_pixels: int | None, notes: Notes
-) -> np.ndarray:
+def decode_file(data: bytes, framing: Framing, notes: Notes) -> np.ndarray:
     """Return the pixels of an encoded image: resized 8-bit RGB, or gray values."""
     formats = _formats()  # first: it imports modules that SILENCE must patch
     with SILENCE, _open(data, formats) as image:
-        check_size(image, max_pixels)
+        check_size(image, framing.max_pixels)
         _draft(image, framing)
         whole = upright(image, notes)
         if isinstance(whole, np.ndarray):

@@ -61,7 +61,6 @@ def _n_bytes(item: Any) -> int:
 def decode_together(
     contents: Mapping[int, Content],
     framing: Framing,
-    max_pixels: int | None,
     executor: Executor,
 ) -> dict[int, Future[Any]]:
     """Decode images, given by index, as :func:`decode` does.
@@ -72,7 +71,7 @@ def decode_together(
         By index; the future holds what :func:`decode` returned or raised.
     """
     decoded = {
-        index: executor.submit(decode, content, framing, max_pixels)
+        index: executor.submit(decode, content, framing)
         for index, content in contents.items()
     }
     wait(decoded.values())

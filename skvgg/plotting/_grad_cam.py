@@ -71,7 +71,7 @@ def read_image(features: VGG19Features, image: Any) -> tuple[np.ndarray, bytes]:
     settings = _settings_of(features)
     images = as_images([image], settings.flattened_shape)
     content = load(images[0], 0, features.max_pixels)
-    pixels = decode(content, settings.framing, features.max_pixels)
+    pixels = decode(content, settings.framing)
     return pixels, content.digest
 
 

@@ -49,11 +49,17 @@ def make_thumbnails(
         If an image can be used but is odd: nearly black, transparent everywhere, or
         with a color profile that cannot be applied.
     """
-    framing = Framing((side, side), "pad", "lanczos", fill_value=(255, 255, 255))
+    framing = Framing(
+        (side, side),
+        "pad",
+        "lanczos",
+        fill_value=(255, 255, 255),
+        max_pixels=max_pixels,
+    )
     thumbnails, warnings = [], dict[str, ImageWarning]()
     for index in indices:
         content = load(images[index], int(index), max_pixels)
-        pixels = decode(content, framing, max_pixels)
+        pixels = decode(content, framing)
         for warning in content.warnings:
             warnings.setdefault(warning.reason, warning)
         thumbnails.append(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
