@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skvgg._feature_file.formats import FileFormat, Layout, format_of
+from skvgg._feature_file.base import FileFormat, Layout
+from skvgg._feature_file.formats import format_of
 from skvgg._feature_file.identity import digest_rows
 from skvgg._feature_file.journal import Chunk, Journal
 from skvgg._feature_file.paths import Paths

@@ -9,8 +9,8 @@ import os
 import numpy as np
 from numpy.lib import format as npy
 
+from skvgg._feature_file.base import FileFormat
 from skvgg._feature_file.durable import sync
-from skvgg._feature_file.formats import FileFormat
 
 #: Errors of systems that cannot reserve disk space.
 _CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}

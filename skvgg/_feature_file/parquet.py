@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skvgg._feature_file.base import FileFormat
 from skvgg._feature_file.durable import sync_folder, write_whole
-from skvgg._feature_file.formats import FileFormat
 
 
 class ParquetFormat(FileFormat):

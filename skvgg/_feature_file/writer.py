@@ -12,9 +12,10 @@ import numpy as np
 from skvgg._extraction.run import warn_of_bad
 from skvgg._feature_file import identity
 from skvgg._feature_file.bad_images import find_unnamed
+from skvgg._feature_file.base import FileFormat, Layout
 from skvgg._feature_file.check import check_container, is_sound, open_rows
 from skvgg._feature_file.durable import sync_folder
-from skvgg._feature_file.formats import FileFormat, Layout, format_of
+from skvgg._feature_file.formats import format_of
 from skvgg._feature_file.journal import Chunk, Journal
 from skvgg._feature_file.paths import Paths, explaining_full_disk
 from skvgg._runtime.progress import progress_bar, sharing

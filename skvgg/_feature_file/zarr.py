@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skvgg._feature_file.base import FileFormat
 from skvgg._feature_file.durable import sync_file, sync_folder
-from skvgg._feature_file.formats import FileFormat
 
 #: Otherwise Zarr omits chunks of zeros, and they would seem to be missing.
 _CONFIG = {"array.write_empty_chunks": True}
