@@ -29,7 +29,7 @@ from skvgg import weights
 from skvgg._images import MAX_PIXELS, Framing, decode, load
 
 SECONDS = 20
-FRAMING = Framing((16, 24), "stretch")
+FRAMING = Framing((16, 24), "stretch", max_pixels=MAX_PIXELS)
 SHAPES = {"block1_conv1": (3, 3, 3, 64), "block1_conv2": (3, 3, 64, 64)}
 
 
@@ -160,7 +160,7 @@ def mutate(data, rng):
 def try_image(data):
     """Return the result of reading an image."""
     try:
-        pixels = decode(load(data, 7), FRAMING, MAX_PIXELS)
+        pixels = decode(load(data, 7), FRAMING)
     except ValueError as error:
         return "named" if str(error).startswith("X[7]") else f"unnamed: {error}"
     # Float images keep their fractions.

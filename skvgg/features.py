@@ -35,7 +35,6 @@ from skvgg._extraction.fitted_weights import (
 from skvgg._extraction.settings import Settings, check_memory
 from skvgg._extraction.views import FLIPS, View
 from skvgg._images import MAX_PIXELS, Images, as_images
-from skvgg._network.engines import arithmetic
 from skvgg._network.precision import computed_in
 from skvgg._network.registry import share
 from skvgg._network.vgg19 import FORWARD_VERSION
@@ -142,10 +141,9 @@ class VGG19Features(TransformerMixin, BaseEstimator):
         How convolutions are computed on a CPU. In float32, "winograd" takes about half
         the time of "direct", TensorFlow's own convolution, and is as accurate. The
         features differ only by rounding, so `memory` does not distinguish them. "auto"
-        means "winograd" if the network computes in float32 on a CPU, machine code for
-        AMX if it computes in bfloat16 on a CPU under Linux, and "direct" otherwise.
-        (`memory` does distinguish "auto" from "direct" in bfloat16.) "winograd" raises
-        an error with the precisions "bfloat16" and "float16".
+        means "winograd" if the network computes in float32 on a CPU, and "direct"
+        otherwise. "winograd" raises an error with the precisions "bfloat16" and
+        "float16".
     memory : str, path-like, :class:`joblib.Memory` or None, default=None
         Where to cache the rows of images, so that an image goes through the network
         only once across cross-validation, grid search and later sessions. Rows are
@@ -505,7 +503,7 @@ class VGG19Features(TransformerMixin, BaseEstimator):
             "flattened_shape": settings.flattened_shape,
             "preprocessing": settings.preprocessing,
             "views": self.views,
-            "arithmetic": arithmetic(settings.engine, computed_in(settings.precision)),
+            "computed_in": computed_in(settings.precision),
         }
 
     def _as_images(self, X: ImagesLike, settings: Settings) -> Images:

@@ -14,7 +14,6 @@ from skvgg._network import vgg19
 from skvgg._runtime import processor
 from skvgg._runtime.tensorflow import import_tensorflow
 
-from .emulated_tiles import emulate_tiles
 from .finetuning import small
 
 #: Matplotlib opens no window.
@@ -164,14 +163,7 @@ def with_instructions(monkeypatch):
     """Compute in fewer bits, with whatever instructions this processor has."""
     found = processor.features() | {"amx-bf16", "amx-fp16"}
     monkeypatch.setattr(processor, "features", lambda: found)
-    monkeypatch.setattr(processor, "may_use_tiles", lambda: True)
-
-
-@pytest.fixture
-def with_tiles(monkeypatch):
-    """Compute with the tiles of AMX: in memory, if this processor has none."""
-    if not processor.has_tiles():
-        emulate_tiles(monkeypatch)
+    monkeypatch.setattr(processor, "may_use_amx", lambda: True)
 
 
 @pytest.fixture

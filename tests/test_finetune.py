@@ -310,9 +310,8 @@ def test_a_gpu_rounds_products_in_training_only_if_asked(cuts, monkeypatch, prec
     assert switches == [precision == "tensorfloat32"]
 
 
-@pytest.mark.parametrize("processor_of", ["with_instructions", "with_tiles"])
-def test_reduced_precision_learns_the_same(processor_of, cuts, request):
-    request.getfixturevalue(processor_of)
+@pytest.mark.usefixtures("with_instructions")
+def test_reduced_precision_learns_the_same(cuts):
     X, y = cuts
     for precision in ("bfloat16", "float32"):
         assert small(precision=precision).fit(X, y).score(X, y) > 0.9

@@ -425,9 +425,8 @@ def test_the_default_is_the_last_convolution_of_the_features(some):
         assert SaliencyDisplay.from_estimator(model, X[0]).layer == expected
 
 
-@pytest.mark.parametrize("processor_of", ["with_instructions", "with_tiles"])
-def test_lower_precision_gives_nearly_the_same_map(processor_of, some, request):
-    request.getfixturevalue(processor_of)
+@pytest.mark.usefixtures("with_instructions")
+def test_lower_precision_gives_nearly_the_same_map(some):
     X, y = some
     model = linear(layer="block4_pool", pooling="avg").fit(X, y)
     maps = {}

@@ -47,7 +47,7 @@ from skvgg._network.vgg19 import ForwardPass
 from skvgg._runtime import processor
 
 processor.features = lambda: {{"amx-bf16", "amx-fp16"}}
-processor.may_use_tiles = lambda: True
+processor.may_use_amx = lambda: True
 
 run = ForwardPass.__call__
 def say_and_run(self, inputs):
@@ -126,7 +126,7 @@ def test_without_permission_for_the_instructions_rows_are_those_of_float32(
     tiles, monkeypatch
 ):
     X = tiles[0][:2]
-    monkeypatch.setattr(processor, "may_use_tiles", lambda: False)
+    monkeypatch.setattr(processor, "may_use_amx", lambda: False)
     rows = small(precision="bfloat16").transform(X)
     np.testing.assert_array_equal(rows, small().transform(X))
 

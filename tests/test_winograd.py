@@ -266,8 +266,7 @@ def test_a_row_does_not_depend_on_how_many_images_there_are(layer):
         ("winograd", "float32", "winograd"),
     ],
 )
-def test_the_engine_depends_on_the_settings(engine, precision, expected, monkeypatch):
-    monkeypatch.setattr(processor, "has_tiles", lambda: False)
+def test_the_engine_depends_on_the_settings(engine, precision, expected):
     assert engines.choose_method(engine, precision) == expected
 
 

@@ -16,7 +16,6 @@ from PIL import Image
 from skvgg import VGG19Classifier, VGG19Features
 from skvgg._definition.preprocessing import CAFFE
 from skvgg._extraction import extraction, workers
-from skvgg._runtime import processor
 from skvgg.exceptions import BadImageWarning
 from skvgg.weights import Source, TunedWeights, as_source
 
@@ -286,18 +285,6 @@ def test_a_worker_of_another_version_is_refused(paths, monkeypatch):
     )
     with pytest.raises(RuntimeError, match=r"Worker '.*' .* version -1; .*Install"):
         small().transform(paths)
-
-
-@pytest.mark.usefixtures("in_threads", "with_instructions")
-def test_a_worker_with_another_processor_is_refused(paths, monkeypatch):
-    def meet_tiles():
-        monkeypatch.setattr(processor, "has_tiles", lambda: True)
-
-    monkeypatch.setattr(processor, "has_tiles", lambda: False)
-    meanwhile(monkeypatch, meet_tiles)
-    expected = r"Worker '.*' .* 'bfloat16, tiles' instead of 'bfloat16', .*'direct'"
-    with pytest.raises(RuntimeError, match=expected):
-        small(precision="bfloat16").transform(paths)
 
 
 @pytest.mark.usefixtures("in_threads")

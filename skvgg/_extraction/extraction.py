@@ -38,7 +38,6 @@ from skvgg._extraction.workers import (
     worker_name,
 )
 from skvgg._images import Images, Switch, all_switches, using_switches
-from skvgg._network.engines import arithmetic
 from skvgg._network.precision import computed_in
 from skvgg._network.vgg19 import FORWARD_VERSION
 from skvgg._runtime.progress import progress_bar
@@ -179,7 +178,6 @@ class Extraction:
         task = WorkerTask(
             replace(self, settings=settings, source=self.source.absolute()),
             FORWARD_VERSION,
-            self._arithmetic,
             all_switches(),
         )
         return WorkerPasses(
@@ -204,10 +202,6 @@ class Extraction:
         )
 
     @cached_property
-    def _arithmetic(self) -> str:
-        return arithmetic(self.settings.engine, self.precision)
-
-    @cached_property
     def _recipe(self) -> Recipe:
         settings, key = self.settings, None
         if self.fingerprint is not None:
@@ -225,10 +219,9 @@ class Extraction:
 
     def _network_key(self, fingerprint: str) -> tuple[Any, ...]:
         # "auto" preprocessing follows from the weights, so it is not resolved. Other
-        # arithmetic than float32 has its own keys.
+        # precisions than float32 have their own keys.
         key = (FORWARD_VERSION, fingerprint, self.settings.preprocessing)
-        name = self._arithmetic
-        return key if name == "float32" else (*key, name)
+        return key if self.precision == "float32" else (*key, self.precision)
 
     # Fine-tuned weights
 
@@ -297,15 +290,12 @@ class WorkerTask:
         The extraction of the main process; its source is absolute.
     forward_version : int
         :data:`FORWARD_VERSION` of the main process.
-    arithmetic : str
-        :func:`skvgg._network.engines.arithmetic` of the main process.
     switches : tuple of Switch
         Pillow's switches in the main process.
     """
 
     extraction: Extraction
     forward_version: int
-    arithmetic: str
     switches: tuple[Switch, ...]
 
     def __call__(self, items: dict[int, Any], units: Collection[Unit]) -> Done:
@@ -314,11 +304,9 @@ class WorkerTask:
         Raises
         ------
         RuntimeError
-            If this worker has another version of the forward pass, another arithmetic,
-            or other weights.
+            If this worker has another version of the forward pass, or other weights.
         """
         self._check_version()
-        self._check_arithmetic()
         extraction = replace(self.extraction, source=self._checked_source())
         seen, unseen = split_unseen(items)
         cache, warnings = InMemory(), list[Warning | str]()
@@ -340,16 +328,6 @@ class WorkerTask:
                 f"have version {FORWARD_VERSION}; those of the main process have "
                 f"version {self.forward_version}. Install the same version of skvgg "
                 "on both."
-            )
-
-    def _check_arithmetic(self) -> None:
-        found = arithmetic(self.extraction.settings.engine, self.extraction.precision)
-        if found != self.arithmetic:
-            raise RuntimeError(
-                f"Worker {worker_name()} has another processor than the main process: "
-                f"it computes in {found!r} instead of {self.arithmetic!r}, so its "
-                "features differ. Set precision='float32' or engine='direct', or use "
-                "workers with the same kind of processor."
             )
 
     def _checked_source(self) -> Source:

@@ -1,4 +1,4 @@
-"""Three engines that compute the layers with weights, and the choice between them.
+"""Two engines that compute the layers with weights, and the choice between them.
 
 An :class:`Engine` takes and returns tensors. Compiled functions are shared by all
 networks of a process, because weights are arguments.
@@ -14,14 +14,13 @@ import numpy as np
 
 from skvgg._definition.architecture import CONV_NAMES, get_layer
 from skvgg._definition.vocabulary import EngineName, Precision
-from skvgg._network import layers, tile_forward
+from skvgg._network import layers
 from skvgg._network.dense_forward import multiply
 from skvgg._network.kernels import kernels
 from skvgg._network.layers import apply_layer
 from skvgg._network.overflow import may_leave_float32
 from skvgg._network.precision import REDUCED
 from skvgg._network.thread_pool import ThreadPool
-from skvgg._network.tile_forward import TiledKernel
 from skvgg._network.winograd import KERNEL, SIDE, n_tiles
 from skvgg._network.winograd_forward import PackedKernel, convolve
 from skvgg._runtime import processor
@@ -36,7 +35,7 @@ from skvgg._runtime.tensorflow import (
 from skvgg._runtime.warn import warn_once
 
 #: How convolutions are actually computed.
-Method = Literal["direct", "winograd", "tiles"]
+Method = Literal["direct", "winograd"]
 
 #: Kernel and bias of each convolution, as tensors.
 LayerTensors = dict[str, tuple[Tensor, Tensor]]
@@ -53,18 +52,14 @@ _REDUCED_ROWS = 16
 #: block 1. More are not faster, and 16 raise the peak memory of the process by 300 MB.
 _DIRECT_BYTES = 52e6
 
-#: The same for the other engines. At 224x224 in float32, these are 2 images in block 1,
-#: so that a map is still in the shared cache when the next layer reads it, and 16
-#: images in block 4, so that its large kernels are read less often.
+#: The same for the Winograd engine. At 224x224, these are 2 images in block 1, so that
+#: a map is still in the shared cache when the next layer reads it, and 16 images in
+#: block 4, so that its large kernels are read less often.
 _TOGETHER_BYTES = 26e6
 
 #: Rows per call of a fully connected layer. With more, the output would not stay in the
 #: cache of a core while the kernel is read.
 _ROWS_TOGETHER = 48
-
-#: The same for the tiles engine, in full blocks of 32 rows. Processors with tiles have
-#: caches of 2 MB.
-_ROWS_OF_TILES = 64
 
 #: Maximum ratio of the multiplications of the Winograd engine to those of the direct
 #: convolution. On small maps, parts of the 4x4 tiles lie outside of the map, and the
@@ -91,14 +86,11 @@ def check_engine(engine: EngineName, precision: Precision) -> None:
 def choose_method(engine: EngineName, precision: Precision) -> Method:
     """Return how the convolutions of a network are computed.
 
-    The choice depends on these settings and on the processor, never on the images.
+    The choice depends on these settings and on the system, never on the images.
     """
-    if engine == "direct":
+    if engine == "direct" or precision in REDUCED or not _may_generate_code():
         return "direct"
-    if precision not in REDUCED:
-        return "winograd" if _may_generate_code() else "direct"
-    with_tiles = precision == "bfloat16" and not has_gpu() and processor.has_tiles()
-    return "tiles" if with_tiles else "direct"
+    return "winograd"
 
 
 def _may_generate_code() -> bool:
@@ -112,16 +104,6 @@ def _may_generate_code() -> bool:
         "computes the convolutions (engine='direct'), which is slower.",
     )
     return False
-
-
-def arithmetic(engine: EngineName, precision: Precision) -> str:
-    """Return a name that is different if rows differ by more than float32 rounding.
-
-    Part of the key of cached rows. TensorFlow and the tiles engine add up in different
-    orders, and rounding to bfloat16 enlarges the differences.
-    """
-    method = choose_method(engine, precision)
-    return f"{precision}, tiles" if method == "tiles" else precision
 
 
 class Engine(Protocol):
@@ -251,58 +233,10 @@ class Winograd:
         return self._packed[layer]
 
 
-class Tiles:
-    """Bfloat16 on a CPU with AMX; see :mod:`skvgg._network.tile_kernels`."""
-
-    def __init__(self, parameters: LayerTensors) -> None:
-        self._parameters = parameters
-        self._packed: dict[str, TiledKernel] = {}
-        self._packing = threading.Lock()
-
-    def n_together(self, layer: str, height: int, width: int) -> int | None:
-        kernel = self._parameters[layer][0]
-        return max(1, int(_TOGETHER_BYTES / _bytes_of_one(kernel, height, width)))
-
-    def convolve(
-        self, x: Tensor, layer: str, pool: ThreadPool, *, pools: bool
-    ) -> Tensor:
-        packed = self._pack(layer)
-        return _from_bits(tile_forward.convolve(_bits(x), packed, pool, pools=pools))
-
-    def n_rows_together(self) -> int | None:
-        return _ROWS_OF_TILES
-
-    def multiply(self, x: Tensor, layer: str, pool: ThreadPool) -> Tensor:
-        kernel, bias = self._parameters[layer]
-        tf = import_tensorflow()
-        sums = as_tensor(tile_forward.multiply(_bits(x), _bits(kernel), pool))
-        return tf.cast(tf.nn.relu(sums + tf.cast(bias, tf.float32)), x.dtype)
-
-    def _pack(self, layer: str) -> TiledKernel:
-        with self._packing:
-            if layer not in self._packed:
-                tf = import_tensorflow()
-                kernel, bias = self._parameters[layer]
-                bias = tf.cast(bias, tf.float32).numpy()
-                self._packed[layer] = TiledKernel.of(_bits(kernel), bias)
-        return self._packed[layer]
-
-
 def _bytes_of_one(kernel: Tensor, height: int, width: int) -> int:
     """Return the size of the larger of the input and output maps of an image."""
     channels: int = max(kernel.shape[2:])
     return height * width * channels * int(kernel.dtype.size)
-
-
-def _bits(x: Tensor) -> np.ndarray:
-    """Return a view of a bfloat16 tensor as an array of uint16."""
-    tf = import_tensorflow()
-    return as_array(tf.bitcast(x, tf.uint16))
-
-
-def _from_bits(bits: np.ndarray) -> Tensor:
-    tf = import_tensorflow()
-    return tf.bitcast(as_tensor(bits), tf.bfloat16)
 
 
 @cache

@@ -11,7 +11,6 @@ from llvmlite import ir
 
 from skvgg._network.dense_kernel import write_multiply
 from skvgg._network.panels import panel_columns
-from skvgg._network.tile_kernels import write_tile_convolve, write_tile_multiply
 from skvgg._network.winograd_kernels import write_convolve, write_pack
 from skvgg._runtime.machine_code import compile_functions
 from skvgg._runtime.processor import vectors
@@ -54,35 +53,3 @@ def compile_kernels() -> Kernels:
     write_convolve(module, width, n_columns)
     write_multiply(module, width, n_columns)
     return Kernels(n_columns, **compile_functions(module))
-
-
-class TileFunctions(NamedTuple):
-    """The compiled functions for bfloat16, on processors with tiles.
-
-    Attributes
-    ----------
-    convolve, convolve_first, multiply : callable
-        See :func:`skvgg._network.tile_kernels.write_tile_convolve` and
-        :func:`skvgg._network.tile_kernels.write_tile_multiply`.
-    """
-
-    convolve: Callable[..., None]
-    convolve_first: Callable[..., None]
-    multiply: Callable[..., None]
-
-
-def tile_functions() -> TileFunctions:
-    """Return the functions for a processor that :func:`has_tiles`."""
-    with _LOCK:
-        return compile_tile_functions()
-
-
-@cache
-def compile_tile_functions() -> TileFunctions:
-    """Compile the functions for tiles; used by :func:`tile_functions`."""
-    module, width = ir.Module(), vectors().width
-    write_tile_convolve(module, width, first_layer=False)
-    write_tile_convolve(module, width, first_layer=True)
-    write_tile_multiply(module, width)
-    found = compile_functions(module)
-    return TileFunctions(**{name.removeprefix("tile_"): f for name, f in found.items()})

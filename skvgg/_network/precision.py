@@ -22,7 +22,7 @@ def computed_in(precision: Precision) -> Precision:
     if precision not in REDUCED or has_gpu():
         return precision
     has_instructions = _INSTRUCTIONS[precision] in processor.features()
-    is_faster = has_instructions and processor.may_use_tiles()
+    is_faster = has_instructions and processor.may_use_amx()
     return precision if is_faster else "float32"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from skvgg._definition.architecture import Output
 from skvgg._definition.preprocessing import NONE, Preprocessing
 from skvgg._definition.vocabulary import Precision
-from skvgg._network.engines import Direct, Engine, Method, Tiles, Winograd
+from skvgg._network.engines import Direct, Engine, Method, Winograd
 from skvgg._network.forward import ForwardPass
 from skvgg._network.precision import dtype_of, quiet_at_first, tensor_float_32
 from skvgg._runtime.tensorflow import eagerly, import_tensorflow
@@ -45,7 +45,6 @@ class VGG19:
         self._engines: dict[Method, Engine] = {
             "direct": direct,
             "winograd": Winograd(self.parameters, direct),
-            "tiles": Tiles(self.parameters),
         }
         #: Preprocessing of the weights, known once some layers are loaded.
         self.preprocessing = NONE
@@ -110,7 +109,7 @@ class VGG19:
             pooling keeps all values, in the order (height, width, channel).
         preprocessing : Preprocessing
             Preprocessing of the images.
-        method : {"direct", "winograd", "tiles"}
+        method : {"direct", "winograd"}
             Result of :func:`skvgg._network.engines.choose_method`.
         warn : callable
             Called with a message if the device runs out of memory. The batch size is

@@ -74,7 +74,7 @@ _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 
 @cache
-def may_use_tiles() -> bool:
+def may_use_amx() -> bool:
     """Return whether this process has the permission to use Intel's AMX.
 
     Linux grants it to a process that asks, if the processor has AMX; other systems do
@@ -86,10 +86,3 @@ def may_use_tiles() -> bool:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     return libc.syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
-
-
-def has_tiles() -> bool:
-    """Return whether machine code for AMX with bfloat16 numbers runs here."""
-    has_instructions = {"amx-tile", "amx-bf16", "avx512bf16"} <= features()
-    may_run = sys.platform == "linux" and may_run_generated_code()
-    return has_instructions and may_run and may_use_tiles()
