@@ -39,7 +39,7 @@ def test_the_map_is_made_by_another_method_which_stays_as_it_was(mislabeled):
     assert display.ax_.get_ylabel() == "TSNE 2"
 
 
-def test_frames_points_and_legend_have_the_colour_of_the_class(mislabeled):
+def test_frames_points_and_legend_have_the_color_of_the_class(mislabeled):
     X, y = mislabeled
     display = EmbeddingDisplay.from_estimator(small(), X, y)
     legend = display.ax_.get_legend()

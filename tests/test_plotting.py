@@ -596,8 +596,8 @@ def test_models_that_cannot_be_explained_are_refused(some):
 def three_classes(n_features=6):
     rng = np.random.default_rng(0)
     y = np.repeat(["a", "b", "c"], 20)
-    centres = np.repeat(rng.normal(0, 2, (3, n_features)), 20, axis=0)
-    return centres + rng.normal(0, 1, centres.shape), y
+    centers = np.repeat(rng.normal(0, 2, (3, n_features)), 20, axis=0)
+    return centers + rng.normal(0, 1, centers.shape), y
 
 
 def measured(score, row):
