@@ -223,9 +223,13 @@ class MistakesDisplay:
             params=params,
             caller=caller,
         )
-        return cls._of(images, y, y_proba, classes, max_pixels).plot(
-            ax, n_images=n_images, balanced=balanced, n_columns=n_columns
-        )
+        return cls(
+            images=images,
+            y_true=y,
+            y_proba=y_proba,
+            classes=classes,
+            max_pixels=max_pixels,
+        ).plot(ax, n_images=n_images, balanced=balanced, n_columns=n_columns)
 
     @classmethod
     def from_predictions(
@@ -276,33 +280,17 @@ class MistakesDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_predictions")
-        images, max_pixels = read_as(None, X)
+        images, _ = read_as(None, X)
         check_same_length(images, y_true, "y_true")
         y_true = check_labels(y_true, "y_true")
         classes = np.unique(y_true) if labels is None else check_classes(labels)
         classes = classes_of_columns(y_proba, classes, is_ordered=labels is not None)
-        return cls._of(images, y_true, y_proba, classes, max_pixels).plot(
-            ax, n_images=n_images, balanced=balanced, n_columns=n_columns
-        )
-
-    @classmethod
-    def _of(
-        cls,
-        images: Images,
-        y_true: ArrayLike,
-        y_proba: ArrayLike,
-        classes: np.ndarray,
-        max_pixels: int | None,
-    ) -> MistakesDisplay:
-        display = cls(
+        return cls(
             images=images,
             y_true=y_true,
             y_proba=check_proba(y_proba, len(images), len(classes)),
             classes=classes,
-            max_pixels=max_pixels,
-        )
-        encode_labels(display.y_true, display.classes, "y_true")
-        return display
+        ).plot(ax, n_images=n_images, balanced=balanced, n_columns=n_columns)
 
     @property
     def y_pred(self) -> np.ndarray:

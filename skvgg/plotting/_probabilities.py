@@ -92,7 +92,7 @@ def cross_val_proba(
                 )
             proba = model.predict_proba(_safe_indexing(rows, test))
             y_proba[np.ix_(test, columns)] = proba
-    return y_proba, classes
+    return check_proba(y_proba, len(y), len(classes)), classes
 
 
 def check_has_proba(estimator: Any) -> None:
