@@ -18,8 +18,8 @@ from skvgg.plotting._duplicates import (
     find_neighbors,
 )
 from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
-from skvgg.plotting._parts import Parts, check_features, join_labels, naming
-from skvgg.plotting._pipeline import read_as, rows_of
+from skvgg.plotting._parts import Parts, check_features, join_labels, naming, read_parts
+from skvgg.plotting._pipeline import rows_of
 from skvgg.plotting._tables import check_count, import_pandas
 
 #: Colors of frames: query image, near duplicate, and near duplicate across parts.
@@ -36,17 +36,18 @@ class NeighborsDisplay:
     """Nearest images by features, and pairs of near duplicates.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_features` to create a
-    display. All parameters are stored as attributes.
+    display. All parameters are stored as attributes, arrays as float64 or int.
 
     Parameters
     ----------
     images : sequence of images
         Paths, bytes, open binary files, PIL images or arrays; or one array of all
-        images.
+        images. They are decoded when they are drawn.
     distances, neighbors : array-like of shape (n_samples, n_neighbors)
         Distances and indices of the nearest other images, nearest first.
     pairs : array-like of shape (n_pairs, 2)
-        Indices of near duplicates, the smaller index first.
+        Indices of near duplicates, the smaller index first. They are sorted such that
+        pairs across the parts come first.
     pair_distances : array-like of shape (n_pairs,)
         Distances of the pairs.
     images_test : sequence of images, default=()
@@ -61,23 +62,8 @@ class NeighborsDisplay:
 
     Attributes
     ----------
-    images, images_test : sequence of images
-        The images, which are decoded when they are drawn.
-    distances : ndarray of shape (n_samples, n_neighbors), float64
-        Distances to the nearest other images, nearest first.
-    neighbors : ndarray of shape (n_samples, n_neighbors), int
-        Indices of the nearest other images.
-    pairs : ndarray of shape (n_pairs, 2), int
-        Indices of near duplicates, the smaller index first. Pairs across the parts come
-        first. Within each group, pairs are sorted by distance.
-    pair_distances : ndarray of shape (n_pairs,), float64
-        Distances of the pairs.
     is_across : ndarray of shape (n_pairs,), bool
         Whether the images of a pair are in different parts.
-    labels : list or None
-        Labels of the images of both parts.
-    metric : str or callable
-        The distance metric.
     indices_ : ndarray of shape (n_drawn,), int
         Indices of the images whose neighbors are drawn.
     ax_ : matplotlib Axes
@@ -217,23 +203,19 @@ class NeighborsDisplay:
         check_axes(ax, f"{cls.__name__}.from_estimator")
         _check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
-        images, max_pixels = read_as(estimator, X, _INSTEAD)
-        images_test: Images = ()
-        if X_test is not None:
-            with naming("X_test"):
-                images_test, _ = read_as(estimator, X_test, _INSTEAD)
+        parts, max_pixels = read_parts(estimator, X, X_test, _INSTEAD)
         # Before the features, which take long.
-        join_labels(images, images_test, y, y_test)
-        _check_places(indices, _count(images, images_test))
+        join_labels(parts, y, y_test)
+        _check_places(indices, len(parts))
         features, transform = rows_of(estimator, X, y)
         features_test = None
         if X_test is not None:
             with naming("X_test"):
                 features_test = transform(X_test)
         return cls.from_features(
-            images,
+            parts.images,
             features,
-            None if X_test is None else images_test,
+            None if X_test is None else parts.images_test,
             features_test,
             y=y,
             y_test=y_test,
@@ -301,31 +283,28 @@ class NeighborsDisplay:
         check_axes(ax, f"{cls.__name__}.from_features")
         _check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
-        images, _ = read_as(None, X)
-        rows = check_features(features, images, "X")
-        images_test: Images = ()
         if (X_test is None) != (features_test is None):
             raise ValueError("Pass both X_test and features_test, or neither.")
+        parts, _ = read_parts(None, X, X_test)
+        rows = check_features(features, parts.images, "X")
         if X_test is not None:
-            with naming("X_test"):
-                images_test, _ = read_as(None, X_test)
-            test_rows = check_features(features_test, images_test, "X_test")
+            test_rows = check_features(features_test, parts.images_test, "X_test")
             if test_rows.shape[1] != rows.shape[1]:
                 raise ValueError(
                     f"features_test has {test_rows.shape[1]} columns; expected "
                     f"{rows.shape[1]}, the same as features."
                 )
             rows = np.vstack([rows, test_rows])
-        labels = join_labels(images, images_test, y, y_test)
-        _check_places(indices, _count(images, images_test))
+        labels = join_labels(parts, y, y_test)
+        _check_places(indices, len(parts))
         copies = find_copies(rows)
         distances, neighbors = find_neighbors(rows, int(n_neighbors), metric, copies)
         pairs, pair_distances = find_near_duplicates(
             rows, float(threshold), metric, copies
         )
         return cls(
-            images=images,
-            images_test=images_test,
+            images=parts.images,
+            images_test=parts.images_test,
             distances=distances,
             neighbors=neighbors,
             pairs=pairs,
@@ -363,16 +342,17 @@ class NeighborsDisplay:
         pandas = import_pandas(f"{type(self).__name__}.to_frame")
         parts = self._parts
         columns: dict[str, Any] = {}
-        for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
-            places = [parts.place(index) for index in indices.tolist()]
+        sides = list(zip(("", "other_"), self.pairs.T.tolist(), strict=True))
+        for prefix, indices in sides:
+            places = [parts.place(index) for index in indices]
             columns[f"{prefix}part"] = [part for part, _ in places]
             columns[f"{prefix}index"] = [index for _, index in places]
         columns["distance"] = self.pair_distances
         columns["is_across"] = self.is_across
-        for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
+        for prefix, indices in sides:
             if self.labels is not None:
                 columns[f"{prefix}label"] = [self.labels[index] for index in indices]
-            paths = [parts.path(index) for index in indices.tolist()]
+            paths = [parts.path(index) for index in indices]
             columns[f"{prefix}path"] = pandas.Series(paths, dtype=object)
         return pandas.DataFrame(columns)
 
@@ -418,20 +398,14 @@ class NeighborsDisplay:
         drawn = np.column_stack([self.indices_, self.neighbors[self.indices_]])
         thumbnails = self._parts.thumbnails(np.unique(drawn).tolist(), self.max_pixels)
         colors = self._colors_of_pairs()
-        rows = [
-            [
-                self._tile(query, thumbnails, None, _QUERY),
-                *(
-                    self._tile(other, thumbnails, d, colors.get((query, other)))
-                    for other, d in zip(
-                        self.neighbors[query].tolist(),
-                        self.distances[query],
-                        strict=True,
-                    )
-                ),
-            ]
-            for query in self.indices_.tolist()
-        ]
+        rows = []
+        for query in self.indices_.tolist():
+            tiles = [self._tile(query, thumbnails, None, _QUERY)]
+            near = zip(self.neighbors[query], self.distances[query], strict=True)
+            for other, distance in near:
+                color = colors.get((query, int(other)))
+                tiles.append(self._tile(int(other), thumbnails, distance, color))
+            rows.append(tiles)
         n_lines = len(rows[0][-1].lines)
         self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), n_lines))
         self.figure_ = self.ax_.figure
@@ -490,16 +464,10 @@ def _check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
         )
 
 
-def _count(images: Images, images_test: Images) -> int:
-    """Return the number of images of both parts, if there are neighbors."""
-    n_all = len(images) + len(images_test)
+def _check_places(indices: Any, n_all: int) -> None:
+    """Check that there are neighbors, and the indices of the images to draw."""
     if n_all < 2:
         raise ValueError("There is only one image; expected at least two.")
-    return n_all
-
-
-def _check_places(indices: Any, n_all: int) -> None:
-    """Check the indices of the images to draw."""
     if indices is None:
         return
     indices = np.atleast_1d(indices).tolist()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from skvgg._images import Images
 from skvgg.exceptions import ImageError
 from skvgg.plotting._labels import check_same_length
-from skvgg.plotting._pipeline import check_rows
+from skvgg.plotting._pipeline import check_rows, read_as
 from skvgg.plotting._thumbnails import make_thumbnails, paths_of
 
 
@@ -21,7 +22,10 @@ class Parts:
     """Images of two parts; the indices of the second follow those of the first."""
 
     images: Images
-    images_test: Images
+    images_test: Images = ()
+
+    def __len__(self) -> int:
+        return len(self.images) + len(self.images_test)
 
     def place(self, index: int) -> tuple[str, int]:
         """Return the name of the part of an image, and the index in that part."""
@@ -48,28 +52,29 @@ class Parts:
         return dict(zip([*first, *second], made, strict=True))
 
 
-def join_labels(
-    images: Images, images_test: Images, y: Any, y_test: Any
-) -> list[Any] | None:
+def read_parts(
+    estimator: Any, X: Any, X_test: Any, instead: str = ""
+) -> tuple[Parts, int | None]:
+    """Return both parts and the maximum image size, as :func:`read_as` does."""
+    images, max_pixels = read_as(estimator, X, instead)
+    if X_test is None:
+        return Parts(images), max_pixels
+    with naming("X_test"):
+        return Parts(images, read_as(estimator, X_test, instead)[0]), max_pixels
+
+
+def join_labels(parts: Parts, y: Any, y_test: Any) -> list[Any] | None:
     """Return the labels of both parts, or None without labels."""
     if y is None and y_test is None:
         return None
-    if y is None or (y_test is None and len(images_test)):
+    if y is None or (y_test is None and len(parts.images_test)):
         raise ValueError("Pass both y and y_test, or neither.")
-    check_same_length(images, y, "y")
-    labels = _to_list(y)
+    check_same_length(parts.images, y, "y")
+    labels: list[Any] = column_or_1d(y).tolist()
     if y_test is not None:
-        check_same_length(images_test, y_test, "y_test", "X_test")
-        labels += _to_list(y_test)
+        check_same_length(parts.images_test, y_test, "y_test", "X_test")
+        labels += column_or_1d(y_test).tolist()
     return labels
-
-
-def _to_list(y: Any) -> list[Any]:
-    """Return labels as a list; they may be a table of one column."""
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    return list(labels.tolist())
 
 
 def check_features(features: Any, images: Images, name: str) -> np.ndarray:
