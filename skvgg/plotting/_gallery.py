@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -48,24 +49,9 @@ def gallery_size(n_rows: int, n_columns: int, n_lines: int) -> tuple[float, floa
 def draw_gallery(
     ax: Any, rows: Sequence[Sequence[Tile]], title: str, legend: dict[str, str]
 ) -> tuple[list[Any], list[Any]]:
-    """Draw thumbnails row by row.
+    """Draw thumbnails row by row, and return their images and texts.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Axes to draw on.
-    rows : sequence of sequence of Tile
-        At least one row.
-    title : str
-        Title of the axes, which is wrapped to the space of the axes.
-    legend : dict of str to str
-        Meanings of frame colors, by color.
-
-    Returns
-    -------
-    images : list of matplotlib AxesImage
-    texts : list of matplotlib Text
-        One per tile, in the same order.
+    `legend` has the meanings of the colors of frames, by color.
     """
     n_lines = max(len(tile.lines) for row in rows for tile in row)
     height = _row_height(n_lines)
@@ -91,20 +77,14 @@ def _row_height(n_lines: int) -> float:
 
 
 def _draw_title(ax: Any, title: str) -> None:
-    """Draw a title of as many lines as the width of the axes makes it."""
+    """Draw a title, wrapped to the width of the axes."""
     text = ax.set_title(title, fontsize=_FONT_SIZE + 1, parse_math=False)
     ax.figure.canvas.figure.draw_without_rendering()  # computes the layout
     # The thumbnails may fill only a part of the space that the layout gives the axes.
     width = ax.get_position(original=True).width * ax.figure.bbox.width
-    lines = [""]
-    for word in title.split(" "):
-        longer = f"{lines[-1]} {word}".lstrip()
-        text.set_text(longer)
-        if lines[-1] and text.get_window_extent().width > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    text.set_text("\n".join(lines))
+    per_letter = text.get_window_extent().width / len(title)
+    n_letters = int(0.9 * width / per_letter)  # letters differ in width
+    text.set_text(fill(title, max(n_letters, 1), break_long_words=False))
 
 
 def _draw_thumbnail(ax: Any, left: float, top: float, tile: Tile) -> Any:
@@ -166,10 +146,7 @@ def _draw_texts(
 def _shorten(text: Any, line: str, width: float) -> str:
     """Return a line that fits into a width in pixels; its middle may be cut.
 
-    Parameters
-    ----------
-    text : matplotlib Text
-        A text with the font of the line; it is changed.
+    It is measured with `text`, which is changed.
     """
     shortened, n_kept = line, len(line)
     while n_kept > 2:
