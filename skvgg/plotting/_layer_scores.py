@@ -23,7 +23,8 @@ class LayerScoreDisplay:
     """Cross-validated scores of layers of VGG19 and poolings.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
-    are stored as attributes.
+    are stored as attributes: `scores` as a float64 array, `layers` and `poolings` as
+    tuples.
 
     Parameters
     ----------
@@ -41,10 +42,6 @@ class LayerScoreDisplay:
 
     Attributes
     ----------
-    scores : ndarray of shape (n_layers, n_poolings, n_folds), float64
-        The score of each fold.
-    layers, poolings : tuple of str
-        Layers and poolings along the axes of `scores`.
     mean_scores, std_scores : ndarray of shape (n_layers, n_poolings), float64
         Mean and standard deviation over the folds.
     best_layer : str

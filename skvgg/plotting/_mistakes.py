@@ -44,13 +44,13 @@ class MistakesDisplay:
     """Images with the largest loss, and probable label errors.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions` to
-    create a display. All parameters are stored as attributes.
+    create a display. All parameters are stored as attributes, arrays as ndarray.
 
     Parameters
     ----------
     images : sequence of images
         Paths, bytes, open binary files, PIL images or arrays; or one array of all
-        images.
+        images. They are decoded when they are drawn.
     y_true : array-like of shape (n_samples,)
         Labels of the images.
     y_proba : array-like of shape (n_samples, n_classes)
@@ -62,14 +62,8 @@ class MistakesDisplay:
 
     Attributes
     ----------
-    images : sequence of images
-        The images, which are decoded when they are drawn.
-    y_true, y_pred : ndarray of shape (n_samples,)
-        Label of each image, and its most probable class.
-    y_proba : ndarray of shape (n_samples, n_classes), float64
-        Probabilities of the classes.
-    classes : ndarray of shape (n_classes,)
-        Classes in the order of the columns of `y_proba`.
+    y_pred : ndarray of shape (n_samples,)
+        The most probable class of each image.
     self_confidence : ndarray of shape (n_samples,), float64
         Predicted probability of the label of each image.
     losses : ndarray of shape (n_samples,), float64
@@ -416,10 +410,9 @@ class MistakesDisplay:
                 "loss."
             )
         n_before: Counter[tuple[int, int]] = Counter()
-        turns = np.empty(len(wrong), int)
-        for place, index in enumerate(wrong):
-            pair = (int(codes[index]), int(predicted[index]))
-            turns[place] = n_before[pair]
+        turns = []
+        for pair in zip(codes[wrong].tolist(), predicted[wrong].tolist(), strict=True):
+            turns.append(n_before[pair])
             n_before[pair] += 1
         chosen = np.argsort(turns, kind="stable")[:n_images]
         return wrong[np.sort(chosen)]
