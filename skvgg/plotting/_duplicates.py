@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+
+from skvgg.plotting._tables import check_count
 
 #: Rounding errors of distances between copies: of cosine distances, and of squares of
 #: Euclidean distances, which scikit-learn expands, relative to the longest row.
@@ -19,8 +22,14 @@ _ROUNDING = 16 * np.finfo(np.float64).eps
 _N_LEFT_OUT, _LEFT_OUT = 20, 0.13
 
 
-def check_metric(metric: Any) -> None:
-    """Raise a ValueError unless a metric can be computed from features."""
+def check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
+    """Check the parameters of the search; metrics must be computed from features."""
+    check_count(n_neighbors, "n_neighbors")
+    if not isinstance(threshold, Real) or not float(threshold) >= 0:
+        raise ValueError(
+            f"threshold={threshold!r}; expected a nonnegative number. It is "
+            "relative to the median distance."
+        )
     if metric == "precomputed":
         raise ValueError(
             "metric='precomputed'; expected a metric of features, such as 'cosine' or "

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvgg._images import MAX_PIXELS, Images, is_whole
+from skvgg._images import MAX_PIXELS, Images
 from skvgg.plotting._axes import check_axes, get_axes
 from skvgg.plotting._duplicates import (
-    check_metric,
+    check_search,
     find_copies,
     find_near_duplicates,
     find_neighbors,
@@ -201,12 +200,12 @@ class NeighborsDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
-        _check_search(n_neighbors, metric, threshold)
+        check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
         parts, max_pixels = read_parts(estimator, X, X_test, _INSTEAD)
         # Before the features, which take long.
         join_labels(parts, y, y_test)
-        _check_places(indices, len(parts))
+        parts.check_indices(indices)
         features, transform = rows_of(estimator, X, y)
         features_test = None
         if X_test is not None:
@@ -281,7 +280,7 @@ class NeighborsDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_features")
-        _check_search(n_neighbors, metric, threshold)
+        check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
         if (X_test is None) != (features_test is None):
             raise ValueError("Pass both X_test and features_test, or neither.")
@@ -296,7 +295,7 @@ class NeighborsDisplay:
                 )
             rows = np.vstack([rows, test_rows])
         labels = join_labels(parts, y, y_test)
-        _check_places(indices, len(parts))
+        parts.check_indices(indices)
         copies = find_copies(rows)
         distances, neighbors = find_neighbors(rows, int(n_neighbors), metric, copies)
         pairs, pair_distances = find_near_duplicates(
@@ -394,7 +393,13 @@ class NeighborsDisplay:
         """
         caller = f"{type(self).__name__}.plot"
         check_axes(ax, caller)
-        self.indices_ = self._check_indices(indices, check_count(n_images, "n_images"))
+        check_count(n_images, "n_images")
+        if indices is None:
+            # For pairs across the parts, the image of the second part.
+            wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
+            indices = list(dict.fromkeys(map(int, wanted)))[:n_images]
+        self._parts.check_indices(indices)
+        self.indices_ = np.atleast_1d(indices).astype(int)
         drawn = np.column_stack([self.indices_, self.neighbors[self.indices_]])
         thumbnails = self._parts.thumbnails(np.unique(drawn).tolist(), self.max_pixels)
         colors = self._colors_of_pairs()
@@ -424,14 +429,6 @@ class NeighborsDisplay:
         )
         return self
 
-    def _check_indices(self, indices: Any, n_images: int) -> np.ndarray:
-        if indices is None:
-            # For pairs across the parts, the image of the second part.
-            wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
-            return np.array(list(dict.fromkeys(map(int, wanted)))[:n_images])
-        _check_places(indices, len(self.neighbors))
-        return np.atleast_1d(indices).astype(int)
-
     def _colors_of_pairs(self) -> dict[tuple[int, int], str]:
         colors = {}
         for (i, j), across in zip(self.pairs.tolist(), self.is_across, strict=True):
@@ -451,30 +448,3 @@ class NeighborsDisplay:
         if self.labels is not None:
             lines.append(str(self.labels[index]))
         return Tile(thumbnails[index], tuple(lines), color)
-
-
-def _check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
-    """Check the parameters of the search for neighbors and near duplicates."""
-    check_count(n_neighbors, "n_neighbors")
-    check_metric(metric)
-    if not isinstance(threshold, Real) or not float(threshold) >= 0:
-        raise ValueError(
-            f"threshold={threshold!r}; expected a nonnegative number. It is "
-            "relative to the median distance."
-        )
-
-
-def _check_places(indices: Any, n_all: int) -> None:
-    """Check that there are neighbors, and the indices of the images to draw."""
-    if n_all < 2:
-        raise ValueError("There is only one image; expected at least two.")
-    if indices is None:
-        return
-    indices = np.atleast_1d(indices).tolist()
-    wrong = [i for i in indices if not (is_whole(i) and 0 <= i < n_all)]
-    if wrong or not indices:
-        problem = f"{wrong[0]!r} is invalid" if wrong else "it is empty"
-        raise ValueError(
-            f"indices={indices!r:.200}: {problem}; expected indices of images, "
-            f"0 to {n_all - 1}."
-        )

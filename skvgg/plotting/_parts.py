@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from skvgg._images import Images
+from skvgg._images import Images, is_whole
 from skvgg.exceptions import ImageError
 from skvgg.plotting._labels import check_same_length
 from skvgg.plotting._pipeline import check_rows, read_as
@@ -31,6 +31,21 @@ class Parts:
         """Return the name of the part of an image, and the index in that part."""
         n = len(self.images)
         return ("X", index) if index < n else ("X_test", index - n)
+
+    def check_indices(self, indices: Any) -> None:
+        """Check that there are neighbors, and indices of images or None."""
+        if len(self) < 2:
+            raise ValueError("There is only one image; expected at least two.")
+        if indices is None:
+            return
+        indices = np.atleast_1d(indices).tolist()
+        wrong = [i for i in indices if not (is_whole(i) and 0 <= i < len(self))]
+        if wrong or not indices:
+            problem = f"{wrong[0]!r} is invalid" if wrong else "it is empty"
+            raise ValueError(
+                f"indices={indices!r:.200}: {problem}; expected indices of images, "
+                f"0 to {len(self) - 1}."
+            )
 
     def path(self, index: int) -> str | None:
         """Return the path of an image, or None."""
