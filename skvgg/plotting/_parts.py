@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
 
 from skvgg._images import Images, is_whole
 from skvgg.exceptions import ImageError
@@ -85,11 +84,19 @@ def join_labels(parts: Parts, y: Any, y_test: Any) -> list[Any] | None:
     if y is None or (y_test is None and len(parts.images_test)):
         raise ValueError("Pass both y and y_test, or neither.")
     check_same_length(parts.images, y, "y")
-    labels: list[Any] = column_or_1d(y).tolist()
+    labels = _to_list(y)
     if y_test is not None:
         check_same_length(parts.images_test, y_test, "y_test", "X_test")
-        labels += column_or_1d(y_test).tolist()
+        labels += _to_list(y_test)
     return labels
+
+
+def _to_list(y: Any) -> list[Any]:
+    """Return labels as they are; they may be a table of one column."""
+    labels = np.asarray(y)  # column_or_1d makes floats of pandas' Int64
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return list(labels.tolist())
 
 
 def check_features(features: Any, images: Images, name: str) -> np.ndarray:
