@@ -54,3 +54,9 @@ def axes_to_draw_on(
 
             plt.close(axes.figure)
         raise
+
+
+def draw_ring(ax: Any, x: float, y: float | None, size: float, label: str) -> Any:
+    """Draw a ring around the best point, and return its line."""
+    style = {"markerfacecolor": "none", "markeredgecolor": "black"}
+    return ax.plot(x, y, "o", markersize=size, label=label, **style)[0]

@@ -82,9 +82,10 @@ def _draw_title(ax: Any, title: str) -> None:
     ax.figure.canvas.figure.draw_without_rendering()  # computes the layout
     # The thumbnails may fill only a part of the space that the layout gives the axes.
     width = ax.get_position(original=True).width * ax.figure.bbox.width
-    per_letter = text.get_window_extent().width / len(title)
-    n_letters = int(0.9 * width / per_letter)  # letters differ in width
-    text.set_text(fill(title, max(n_letters, 1), break_long_words=False))
+    needed = text.get_window_extent().width
+    if needed > width:
+        n_letters = int(0.9 * len(title) * width / needed)  # letters differ in width
+        text.set_text(fill(title, max(n_letters, 1), break_long_words=False))
 
 
 def _draw_thumbnail(ax: Any, left: float, top: float, tile: Tile) -> Any:

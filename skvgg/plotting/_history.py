@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvgg._images import is_whole
-from skvgg.plotting._axes import check_axes, get_axes
+from skvgg.plotting._axes import check_axes, draw_ring, get_axes
 from skvgg.plotting._pipeline import last_step
 
 _LOSS, _SCORE = "tab:blue", "tab:orange"
@@ -242,10 +243,8 @@ class HistoryDisplay:
 
     def _draw_stages(self) -> None:
         """Draw the start and the name of each stage."""
-        names = list(self.histories)
-        for before, after, start in zip(
-            names[:-1], names[1:], self._starts[1:], strict=True
-        ):
+        stages = zip(self._starts[1:], pairwise(self.histories), strict=True)
+        for start, (before, after) in stages:
             self.ax_.axvline(start + 0.5, color="gray", linewidth=1)
             for text, side in ((f"← {before}  ", "right"), (f"  {after} →", "left")):
                 self.ax_.annotate(
@@ -271,16 +270,8 @@ class HistoryDisplay:
             fontsize=11,
             parse_math=False,
         )
-        (line,) = self.score_ax_.plot(
-            self._starts[-1] + epoch,
-            score,
-            "o",
-            markersize=12,
-            markerfacecolor="none",
-            markeredgecolor="black",
-            label="best epoch",
-        )
-        return line
+        place = self._starts[-1] + epoch
+        return draw_ring(self.score_ax_, place, score, 12, "best epoch")
 
     def _draw_legend(self) -> None:
         from matplotlib.transforms import ScaledTranslation
@@ -328,12 +319,10 @@ def _label_of(name: str) -> str:
 
 def _stages_of(estimator: Any) -> Mapping[str, Mapping[str, Sequence[float]]]:
     """Return the histories of an estimator that have epochs, by stage."""
-    head = getattr(estimator, "head_", None)
-    if head is None:
-        stages = {"head": estimator.history_}
-    else:
+    stages = {"head": estimator.history_}
+    if hasattr(estimator, "head_"):
         stages = {
-            "head": getattr(head, "history_", {}),
+            "head": getattr(estimator.head_, "history_", {}),
             str(estimator.trainable): estimator.history_,
         }
     return {name: history for name, history in stages.items() if history.get("loss")}

@@ -28,7 +28,7 @@ from skvgg.plotting._probabilities import (
     log_losses,
 )
 from skvgg.plotting._tables import check_count, import_pandas
-from skvgg.plotting._thumbnails import make_thumbnails, paths_of
+from skvgg.plotting._thumbnails import make_thumbnails, path_at
 
 #: Color of the frames of suspected label errors.
 _SUSPECTED = "tab:red"
@@ -324,15 +324,14 @@ class MistakesDisplay:
         """
         pandas = import_pandas(f"{type(self).__name__}.to_frame")
         suspected = self.label_errors
+        paths = [path_at(self.images, index) for index in suspected]
         return pandas.DataFrame(
             {
                 "given_label": self.y_true[suspected],
                 "predicted_label": self.y_pred[suspected],
                 "self_confidence": self.self_confidence[suspected],
                 "predicted_probability": self.y_proba[suspected].max(axis=1),
-                "path": pandas.Series(
-                    paths_of(self.images, suspected), suspected, dtype=object
-                ),
+                "path": pandas.Series(paths, suspected, dtype=object),
             },
             index=suspected,
         )

@@ -13,7 +13,7 @@ from skvgg._images import Images, is_whole
 from skvgg.exceptions import ImageError
 from skvgg.plotting._labels import check_same_length
 from skvgg.plotting._pipeline import check_rows, read_as
-from skvgg.plotting._thumbnails import make_thumbnails, paths_of
+from skvgg.plotting._thumbnails import make_thumbnails, path_at
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class Parts:
     def path(self, index: int) -> str | None:
         """Return the path of an image, or None."""
         part, place = self.place(index)
-        images = self.images if part == "X" else self.images_test
-        return paths_of(images, [place])[0]
+        return path_at(self.images if part == "X" else self.images_test, place)
 
     def thumbnails(
         self, indices: list[int], max_pixels: int | None

@@ -42,7 +42,7 @@ def make_thumbnails(
     return thumbnails
 
 
-def paths_of(images: Images, indices: Iterable[int]) -> list[str | None]:
-    """Return the paths of images; None for images without a path."""
-    paths = (path_of(images[index]) for index in indices)
-    return [None if path is None else os.fsdecode(path) for path in paths]
+def path_at(images: Images, index: int) -> str | None:
+    """Return the path of an image, or None."""
+    path = path_of(images[index])
+    return None if path is None else os.fsdecode(path)
