@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from skvgg.plotting._axes import get_axes
+
 #: Width of a column in inches, in a new figure.
 _COLUMN = 1.6
 
 #: Minimum width of a new figure in inches, so that the title fits.
 _NARROWEST = 4.2
+
+#: Height of the title and the legend of a new figure, in inches.
+_ABOVE_AND_BELOW = 0.6
 
 #: With fewer columns, the entries of the legend are in one column.
 _FEW_COLUMNS = 4
@@ -40,21 +45,26 @@ class Tile:
     color: str | None = None
 
 
-def gallery_size(n_rows: int, n_columns: int, n_lines: int) -> tuple[float, float]:
-    """Return the width and the height of a figure for a gallery, in inches."""
-    height = n_rows * _row_height(n_lines) * _COLUMN
-    return max(n_columns * _COLUMN, _NARROWEST), height + 0.6  # title and legend
-
-
 def draw_gallery(
-    ax: Any, rows: Sequence[Sequence[Tile]], title: str, legend: dict[str, str]
-) -> tuple[list[Any], list[Any]]:
-    """Draw thumbnails row by row, and return their images and texts.
+    ax: Any,
+    caller: str,
+    rows: Sequence[Sequence[Tile]],
+    title: str,
+    legend: dict[str, str],
+) -> tuple[Any, list[Any], list[Any]]:
+    """Draw thumbnails row by row, and return the axes, the images and the texts.
 
-    `legend` has the meanings of the colors of frames, by color.
+    `legend` has the meanings of the colors of frames, by color; those of colors that no
+    frame has are left out.
     """
+    n_columns = max(map(len, rows))
     n_lines = max(len(tile.lines) for row in rows for tile in row)
-    height = _row_height(n_lines)
+    height = 1 + _LINE * n_lines + 2 * _GAP
+    figsize = (
+        max(n_columns * _COLUMN, _NARROWEST),
+        len(rows) * height * _COLUMN + _ABOVE_AND_BELOW,
+    )
+    ax = get_axes(ax, caller, figsize)
     placed = [
         (column, row * height, tile)
         for row, tiles in enumerate(rows)
@@ -62,18 +72,15 @@ def draw_gallery(
     ]
     ax.set_axis_off()
     images = [_draw_thumbnail(ax, *place) for place in placed]
-    ax.set_xlim(0, max(map(len, rows)))
+    ax.set_xlim(0, n_columns)
     ax.set_ylim(len(rows) * height, 0)
     ax.set_aspect("equal")
     _draw_title(ax, title)
+    used = {tile.color for row in rows for tile in row}
+    legend = {color: text for color, text in legend.items() if color in used}
     if legend:
-        n_columns = max(map(len, rows))
         _draw_legend(ax, legend, 1 if n_columns < _FEW_COLUMNS else len(legend))
-    return images, _draw_texts(ax, placed, n_lines)
-
-
-def _row_height(n_lines: int) -> float:
-    return 1 + _LINE * n_lines + 2 * _GAP
+    return ax, images, _draw_texts(ax, placed, n_lines)
 
 
 def _draw_title(ax: Any, title: str) -> None:

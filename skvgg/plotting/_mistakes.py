@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import check_axes, get_axes
-from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
+from skvgg.plotting._axes import check_axes
+from skvgg.plotting._gallery import Tile, draw_gallery
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._labels import (
     check_classes,
@@ -384,15 +384,14 @@ class MistakesDisplay:
         thumbnails = make_thumbnails(self.images, self.indices_, self.max_pixels)
         tiles = self._tiles(thumbnails)
         rows = [tiles[i : i + n_columns] for i in range(0, len(tiles), n_columns)]
-        self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), 2))
-        self.figure_ = self.ax_.figure
-        is_suspected = any(tile.color for tile in tiles)
-        self.ims_, self.texts_ = draw_gallery(
-            self.ax_,
+        self.ax_, self.ims_, self.texts_ = draw_gallery(
+            ax,
+            caller,
             rows,
             "Largest loss first: label → prediction, with probabilities",
-            {_SUSPECTED: "suspected label error"} if is_suspected else {},
+            {_SUSPECTED: "suspected label error"},
         )
+        self.figure_ = self.ax_.figure
         return self
 
     def _worst(self, n_images: int, balanced: bool) -> np.ndarray:

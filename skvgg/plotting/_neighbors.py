@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import check_axes, get_axes
+from skvgg.plotting._axes import check_axes
 from skvgg.plotting._duplicates import (
     check_search,
     find_copies,
     find_near_duplicates,
     find_neighbors,
 )
-from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
+from skvgg.plotting._gallery import Tile, draw_gallery
 from skvgg.plotting._parts import Parts, check_features, join_labels, naming, read_parts
 from skvgg.plotting._pipeline import rows_of
 from skvgg.plotting._tables import check_count, import_pandas
@@ -411,22 +411,15 @@ class NeighborsDisplay:
                 color = colors.get((query, int(other)))
                 tiles.append(self._tile(int(other), thumbnails, distance, color))
             rows.append(tiles)
-        n_lines = len(rows[0][-1].lines)
-        self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), n_lines))
-        self.figure_ = self.ax_.figure
-        used = {tile.color for row in rows for tile in row}
         legend = {
             _QUERY: "image",
             _NEAR: "near duplicate",
             _ACROSS: "near duplicate, other part",
         }
         metric = f"{self.metric} " if isinstance(self.metric, str) else ""
-        self.ims_, self.texts_ = draw_gallery(
-            self.ax_,
-            rows,
-            f"Nearest images and their {metric}distances",
-            {color: text for color, text in legend.items() if color in used},
-        )
+        title = f"Nearest images and their {metric}distances"
+        self.ax_, self.ims_, self.texts_ = draw_gallery(ax, caller, rows, title, legend)
+        self.figure_ = self.ax_.figure
         return self
 
     def _colors_of_pairs(self) -> dict[tuple[int, int], str]:
