@@ -245,7 +245,9 @@ class EmbeddingDisplay:
             axes.set_ylabel(f"{self.method_name} 2".strip())
             if classes:
                 self._draw_legend(classes)
-            self.colorbar_: Any = scale and axes.figure.colorbar(scale, ax=axes)
+            self.colorbar_: Any = None
+            if scale is not None:
+                self.colorbar_ = axes.figure.colorbar(scale, ax=axes)
             self.indices_ = self._choose(max_images, thumbnail_size)
             self.boxes_ = self._draw_thumbnails(colors, thumbnail_size)
         return self

@@ -45,8 +45,8 @@ class NeighborsDisplay:
     distances, neighbors : array-like of shape (n_samples, n_neighbors)
         Distances and indices of the nearest other images, nearest first.
     pairs : array-like of shape (n_pairs, 2)
-        Indices of near duplicates, the smaller index first. They are sorted such that
-        pairs across the parts come first.
+        Indices of near duplicates, the smaller index first. The attribute has pairs
+        across the parts first; within each group, their order, by distance, is kept.
     pair_distances : array-like of shape (n_pairs,)
         Distances of the pairs.
     images_test : sequence of images, default=()
