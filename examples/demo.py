@@ -254,7 +254,7 @@ def draw(model, paths, labels, scores, published, file):
     draw_mistakes(right, model, paths, labels)
     figure.savefig(file, dpi=100)
     plt.close(figure)
-    with Image.open(file) as image:  # 256 colours take a quarter of the bytes
+    with Image.open(file) as image:  # 256 colors take a quarter of the bytes
         few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     few.save(file, optimize=True)
 
@@ -265,8 +265,8 @@ def draw_scores(ax, scores, published):
         *((f"{name}\n(published)", mean, None) for name, mean in published.items()),
     ]
     for place, (name, mean, error) in enumerate(rows):
-        colour = {OURS: "tab:orange"}.get(name, "gray" if error is None else "tab:blue")
-        ax.errorbar(mean, place, xerr=error, fmt="o", color=colour, capsize=3)
+        color = {OURS: "tab:orange"}.get(name, "gray" if error is None else "tab:blue")
+        ax.errorbar(mean, place, xerr=error, fmt="o", color=color, capsize=3)
         ax.annotate(
             f"{mean:.3f}",
             (mean, place),

@@ -14,7 +14,8 @@ from skvgg import (
 
 def small(**params):
     defaults = {"layer": "block2_pool", "pooling": "avg", "image_size": 32}
-    return VGG19Features(None, random_state=0, **{**defaults, **params})
+    random = {"weights": None, "random_state": 0}
+    return VGG19Features(**{**defaults, **random, **params})
 
 
 def linear(**params):

@@ -36,6 +36,7 @@ from skvgg.plotting import (
 )
 from skvgg.plotting._pipeline import without_samplers
 
+from .conftest import run_python
 from .displays import Doubling, SamplingPipeline, linear, small, tuned
 
 
@@ -87,6 +88,11 @@ def test_without_matplotlib_or_pandas_the_error_says_how_to_install_it(
         lambda: HistoryDisplay.from_estimator(TFLearnMLPClassifier()),
         lambda: HistoryDisplay({"head": {"loss": [1]}}).plot(),
         lambda: EmbeddingDisplay.from_estimator(small(), X),
+        lambda: LayerScoreDisplay.from_estimator(linear(), X, y),
+        lambda: LayerScoreDisplay(
+            scores=[[[1]]], layers=["fc1"], poolings=["avg"]
+        ).plot(),
+        lambda: SaliencyDisplay.from_estimator(linear(), X[0]),
     ):
         with pytest.raises(ImportError, match=r'pip install "skvgg\[plotting\]"'):
             call()
@@ -216,7 +222,7 @@ def test_the_axes_are_checked_by_each_plot():
 def test_samplers_in_a_pipeline_are_skipped_where_nothing_is_fitted(
     mislabeled, n_before
 ):
-    X, y = mislabeled
+    X, y = (part[:16] for part in mislabeled)
     transformer = VGG19Features(
         None, layer="block3_pool", pooling="avg", image_size=32, random_state=0
     )
@@ -258,3 +264,11 @@ def test_a_regressor_is_told_what_fits_regressors(mislabeled):
     for model in (make_pipeline(small(), Ridge()), VGG19Regressor()):
         with pytest.raises(ValueError, match=r"is a regressor.*PredictionErrorDisplay"):
             MistakesDisplay.from_estimator(model, X, np.linspace(0, 1, len(y)))
+
+
+def test_importing_the_displays_imports_neither_matplotlib_nor_tensorflow():
+    code = (
+        "import sys, skvgg; skvgg.plotting.SaliencyDisplay; "
+        "print({'matplotlib', 'tensorflow'} & set(sys.modules))"
+    )
+    assert run_python(code).stdout.strip() == "set()"

@@ -324,3 +324,10 @@ def test_labels_of_neighbors_may_be_a_column(parts):
         y_test=np.array([["dark"]] * 10),
     )
     assert display.labels == ["light"] * 24 + ["dark"] * 10
+
+
+def test_labels_of_neighbors_keep_their_type(parts):
+    X, _ = parts
+    y = pd.Series(range(24), dtype="Int64")
+    display = NeighborsDisplay.from_features(X, np.eye(24), y=y)
+    assert [*map(str, display.labels)] == [*map(str, range(24))]

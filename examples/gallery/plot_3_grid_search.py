@@ -91,8 +91,8 @@ figure, (left, right) = plt.subplots(
 )
 image = left.imshow(scores.T, aspect="auto", cmap="viridis")
 for (column, row), score in np.ndenumerate(scores):
-    colour = "white" if score < image.norm.vmin + np.ptp(scores) / 2 else "black"
-    left.text(column, row, f"{score:.3f}", ha="center", va="center", color=colour)
+    color = "white" if score < image.norm.vmin + np.ptp(scores) / 2 else "black"
+    left.text(column, row, f"{score:.3f}", ha="center", va="center", color=color)
 left.set_xticks(range(len(scores)), [f"C = {C}" for C in grid["classifier__C"]])
 left.set_yticks(range(len(candidates)), candidates)
 left.set_title("Cross-validated accuracy")

@@ -7,36 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def check_matplotlib(caller: str) -> None:
-    """Check that matplotlib is installed.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
+def check_axes(ax: Any, caller: str) -> None:
+    """Raise an error unless matplotlib is there, and `ax` is its Axes or None."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib.axes
     except ImportError as error:
         raise ImportError(
             f'{caller} needs matplotlib: pip install "skvgg[plotting]"'
         ) from error
-
-
-def check_axes(ax: Any, caller: str) -> None:
-    """Check that matplotlib is installed, and that `ax` is its Axes or None.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    ValueError
-        If `ax` is something else.
-    """
-    check_matplotlib(caller)
-    from matplotlib.axes import Axes
-
-    if ax is None or isinstance(ax, Axes):
+    if ax is None or isinstance(ax, matplotlib.axes.Axes):
         return
     shape = getattr(ax, "shape", None)
     got = f"a {type(ax).__name__}" if shape is None else f"an array of shape {shape}"
@@ -45,32 +24,14 @@ def check_axes(ax: Any, caller: str) -> None:
 
 
 def check_cmap(cmap: Any) -> None:
-    """Check that a parameter is a colormap, its name or None.
-
-    Raises
-    ------
-    ValueError
-        If there is no colormap of this name.
-    TypeError
-        If it is something else.
-    """
+    """Raise an error unless `cmap` is a colormap, its name or None."""
     import matplotlib as mpl
 
     mpl.colormaps.get_cmap(cmap)
 
 
 def get_axes(ax: Any, caller: str, figsize: tuple[float, float] | None = None) -> Any:
-    """Return the axes to draw on: `ax`, or those of a new figure if it is None.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes or None
-        Axes passed by the user.
-    caller : str
-        Name of the plotting function in error messages.
-    figsize : tuple of (float, float) or None
-        Width and height of a new figure in inches; None uses matplotlib's default.
-    """
+    """Return `ax`, or the axes of a new figure of a size in inches if it is None."""
     check_axes(ax, caller)
     if ax is not None:
         return ax
@@ -93,3 +54,9 @@ def axes_to_draw_on(
 
             plt.close(axes.figure)
         raise
+
+
+def draw_ring(ax: Any, x: float, y: float | None, size: float, label: str) -> Any:
+    """Draw a ring around the best point, and return its line."""
+    style = {"markerfacecolor": "none", "markeredgecolor": "black"}
+    return ax.plot(x, y, "o", markersize=size, label=label, **style)[0]

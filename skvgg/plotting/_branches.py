@@ -15,35 +15,20 @@ from skvgg.plotting._pipeline import split_fitted, unwrap
 
 @dataclass(frozen=True)
 class Branch:
-    """A way from an image to a score.
-
-    Attributes
-    ----------
-    features : VGG19Features
-        The transformer, without its own views.
-    views : tuple of FixedView or None
-        Views whose features are averaged to the row of the image.
-    steps : list of estimator
-        Transformers of that row, followed by a classifier or regressor.
-    """
+    """A way from an image to a score: a transformer, its views, and further steps."""
 
     features: VGG19Features
+    #: Their features are averaged to the row of the image; None is the image itself.
     views: tuple[FixedView | None, ...]
+    #: Transformers of that row, followed by a classifier or regressor.
     steps: list[Any]
 
 
 def branches_of(model: Any) -> list[Branch]:
     """Return the branches of a fitted model.
 
-    There are several if the model averages predictions over views, or if it was
-    calibrated with several folds.
-
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If the model is not fitted.
-    ValueError
-        If the model is of another type.
+    There are several if it averages predictions over views, or if it was calibrated
+    with several folds.
     """
     check_is_fitted(model)
     model = unwrap(model)

@@ -14,22 +14,11 @@ _TOGETHER = 128
 def difference_gradient(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray
 ) -> np.ndarray:
-    """Return the gradient of a function at a point.
+    """Return the gradient at x of a function of points, in the rows of an array.
 
     The step is the cube root of the resolution of the function's output, which balances
     rounding and truncation errors. It is relative to the coordinate, or to the typical
     coordinate if that is larger.
-
-    Parameters
-    ----------
-    function : callable
-        A function of points of shape (n, n_dims), float64, that returns n values.
-    x : ndarray of shape (n_dims,), float64
-        The point.
-
-    Returns
-    -------
-    ndarray of shape (n_dims,), float64
     """
     kind = function(x[None]).dtype
     resolution = np.finfo(kind if kind.kind == "f" else np.float64).eps

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+
+from skvgg.plotting._tables import check_count
 
 #: Rounding errors of distances between copies: of cosine distances, and of squares of
 #: Euclidean distances, which scikit-learn expands, relative to the longest row.
@@ -19,8 +22,14 @@ _ROUNDING = 16 * np.finfo(np.float64).eps
 _N_LEFT_OUT, _LEFT_OUT = 20, 0.13
 
 
-def check_metric(metric: Any) -> None:
-    """Raise a ValueError unless a metric can be computed from features."""
+def check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
+    """Check the parameters of the search; metrics must be computed from features."""
+    check_count(n_neighbors, "n_neighbors")
+    if not isinstance(threshold, Real) or not float(threshold) >= 0:
+        raise ValueError(
+            f"threshold={threshold!r}; expected a nonnegative number. It is "
+            "relative to the median distance."
+        )
     if metric == "precomputed":
         raise ValueError(
             "metric='precomputed'; expected a metric of features, such as 'cosine' or "
@@ -46,25 +55,10 @@ def find_copies(rows: np.ndarray) -> list[np.ndarray]:
 def find_neighbors(
     rows: np.ndarray, n_neighbors: int, metric: Any, copies: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances and indices of the nearest other rows of each row.
+    """Return distances and indices of the nearest other rows of each row, sorted.
 
-    Exact copies of a row are its nearest rows, with a distance of zero.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, n_features), float64
-        At least two rows.
-    n_neighbors : int
-        Number of neighbors; at most n_samples - 1 are returned.
-    metric : str or callable
-        As in :class:`sklearn.neighbors.NearestNeighbors`.
-    copies : sequence of ndarray
-        Indices of equal rows, from :func:`find_copies`.
-
-    Returns
-    -------
-    distances, indices : ndarray of shape (n_samples, n_neighbors)
-        Sorted by distance.
+    There are at most all other rows. Exact copies, from :func:`find_copies`, are the
+    nearest, with a distance of zero.
     """
     n_neighbors = min(n_neighbors, len(rows) - 1)
     search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
@@ -80,32 +74,13 @@ def find_neighbors(
 
 
 def find_near_duplicates(
-    rows: np.ndarray,
-    threshold: float,
-    metric: Any,
-    copies: Sequence[np.ndarray],
+    rows: np.ndarray, threshold: float, metric: Any, copies: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs of rows with atypically small distances, nearest first.
 
-    Exact copies are pairs with a distance of zero, whatever the metric and threshold.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, n_features), float64
-        The rows.
-    threshold : float
-        Maximum distance of a pair, relative to the median distance of a row to the
-        nearest one that is not its near duplicate.
-    metric : str or callable
-        As in :class:`sklearn.neighbors.NearestNeighbors`.
-    copies : sequence of ndarray
-        Indices of equal rows, from :func:`find_copies`.
-
-    Returns
-    -------
-    pairs : ndarray of shape (n_pairs, 2), int
-        Each pair has the smaller index first.
-    distances : ndarray of shape (n_pairs,), float64
+    Each pair has the smaller index first. Its distance is below `threshold` times the
+    median distance of a row to the nearest one that is not its near duplicate. Exact
+    copies are pairs with a distance of zero, whatever the metric and threshold.
     """
     search = NearestNeighbors(metric=metric).fit(rows)
     limit = threshold * _typical_distance(rows, metric, copies)

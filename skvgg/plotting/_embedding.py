@@ -41,7 +41,7 @@ class EmbeddingDisplay:
     """A map of images in two dimensions, with thumbnails.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
-    are stored as attributes.
+    are stored as attributes, arrays as ndarray.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class EmbeddingDisplay:
         Coordinates of each image.
     images : sequence of images
         Paths, bytes, open binary files, PIL images or arrays; or one array of all
-        images.
+        images. They are decoded when they are drawn.
     labels : array-like of shape (n_samples,), default=None
         Classes of the images, or numbers.
     method_name : str, default=""
@@ -59,14 +59,6 @@ class EmbeddingDisplay:
 
     Attributes
     ----------
-    embedding : ndarray of shape (n_samples, 2), float64
-        Coordinates of each image.
-    images : sequence of images
-        The images, which are decoded when they are drawn.
-    labels : ndarray of shape (n_samples,) or None
-        Classes of the images, or numbers.
-    method_name : str
-        Name of the method.
     indices_ : ndarray of shape (n_drawn,), int
         Indices of the images drawn as thumbnails.
     ax_ : matplotlib Axes
@@ -243,38 +235,35 @@ class EmbeddingDisplay:
         caller = f"{type(self).__name__}.plot"
         check_axes(ax, caller)
         _check_look(max_images, thumbnail_size, cmap)
-        classes, colors = self._colors(cmap)
+        classes, colors, scale = self._colors(cmap)
         with axes_to_draw_on(ax, caller, (8, 6)) as axes:
             self.ax_: Any = axes
             self.figure_: Any = axes.figure
-            self._draw(classes, colors, max_images, thumbnail_size, cmap)
+            self.points_ = axes.scatter(*self.embedding.T, s=12, c=colors)
+            axes.margins(0.08)
+            axes.set_xlabel(f"{self.method_name} 1".strip())
+            axes.set_ylabel(f"{self.method_name} 2".strip())
+            if classes:
+                self._draw_legend(classes)
+            self.colorbar_: Any = None
+            if scale is not None:
+                self.colorbar_ = axes.figure.colorbar(scale, ax=axes)
+            self.indices_ = self._choose(max_images, thumbnail_size)
+            self.boxes_ = self._draw_thumbnails(colors, thumbnail_size)
         return self
 
-    def _draw(
-        self,
-        classes: list[tuple[str, Any]],
-        colors: list[Any],
-        max_images: int,
-        thumbnail_size: float,
-        cmap: Any,
-    ) -> None:
-        self.points_ = self.ax_.scatter(*self.embedding.T, s=12, c=colors)
-        self.ax_.margins(0.08)
-        for set_label, number in ((self.ax_.set_xlabel, 1), (self.ax_.set_ylabel, 2)):
-            set_label(f"{self.method_name} {number}".strip())
-        self._draw_legend(classes)
-        self._draw_colorbar(cmap)
-        self.indices_ = self._choose(max_images, thumbnail_size)
-        self.boxes_ = self._draw_thumbnails(colors, thumbnail_size)
-
-    def _colors(self, cmap: Any) -> tuple[list[tuple[str, Any]], list[Any]]:
-        """Return the colors of the classes, and of the images."""
+    def _colors(self, cmap: Any) -> tuple[list[tuple[str, Any]], list[Any], Any]:
+        """Return the colors of the classes, of the images, and the scale of numbers."""
         import matplotlib as mpl
+        from matplotlib.cm import ScalarMappable
 
         if self.labels is None:
-            return [], ["gray"] * len(self.embedding)
+            return [], ["gray"] * len(self.embedding), None
         if _is_continuous(self.labels):
-            return [], list(self._scale(cmap).to_rgba(self.labels))
+            scale = ScalarMappable(cmap=cmap or "viridis")
+            scale.set_array(self.labels)
+            scale.autoscale()
+            return [], list(scale.to_rgba(self.labels)), scale
         classes, codes = np.unique(self.labels, return_inverse=True)
         many = len(classes) > 10
         chosen = mpl.colormaps.get_cmap(cmap or ("tab20" if many else "tab10"))
@@ -283,27 +272,12 @@ class EmbeddingDisplay:
         else:
             palette = list(chosen(np.linspace(0, 1, len(classes))))
         names = [_shorten(str(label)) for label in classes.tolist()]
-        return list(zip(names, palette, strict=True)), [palette[code] for code in codes]
-
-    def _scale(self, cmap: Any) -> Any:
-        """Return the colors of numbers, as matplotlib's ScalarMappable."""
-        from matplotlib.cm import ScalarMappable
-
-        scale = ScalarMappable(cmap=cmap or "viridis")
-        scale.set_array(self.labels)
-        scale.autoscale()
-        return scale
-
-    def _draw_colorbar(self, cmap: Any) -> None:
-        self.colorbar_: Any = None
-        if self.labels is not None and _is_continuous(self.labels):
-            self.colorbar_ = self.figure_.colorbar(self._scale(cmap), ax=self.ax_)
+        of_classes = list(zip(names, palette, strict=True))
+        return of_classes, [palette[code] for code in codes], None
 
     def _draw_legend(self, classes: list[tuple[str, Any]]) -> None:
         from matplotlib.lines import Line2D
 
-        if not classes:
-            return
         handles = [
             Line2D([], [], marker="s", linestyle="", color=color)
             for _, color in classes

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
+
+from skvgg.plotting._axes import get_axes
 
 #: Width of a column in inches, in a new figure.
 _COLUMN = 1.6
 
 #: Minimum width of a new figure in inches, so that the title fits.
 _NARROWEST = 4.2
+
+#: Height of the title and the legend of a new figure, in inches.
+_ABOVE_AND_BELOW = 0.6
 
 #: With fewer columns, the entries of the legend are in one column.
 _FEW_COLUMNS = 4
@@ -39,36 +45,26 @@ class Tile:
     color: str | None = None
 
 
-def gallery_size(n_rows: int, n_columns: int, n_lines: int) -> tuple[float, float]:
-    """Return the width and the height of a figure for a gallery, in inches."""
-    height = n_rows * _row_height(n_lines) * _COLUMN
-    return max(n_columns * _COLUMN, _NARROWEST), height + 0.6  # title and legend
-
-
 def draw_gallery(
-    ax: Any, rows: Sequence[Sequence[Tile]], title: str, legend: dict[str, str]
-) -> tuple[list[Any], list[Any]]:
-    """Draw thumbnails row by row.
+    ax: Any,
+    caller: str,
+    rows: Sequence[Sequence[Tile]],
+    title: str,
+    legend: dict[str, str],
+) -> tuple[Any, list[Any], list[Any]]:
+    """Draw thumbnails row by row, and return the axes, the images and the texts.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Axes to draw on.
-    rows : sequence of sequence of Tile
-        At least one row.
-    title : str
-        Title of the axes, which is wrapped to the space of the axes.
-    legend : dict of str to str
-        Meanings of frame colors, by color.
-
-    Returns
-    -------
-    images : list of matplotlib AxesImage
-    texts : list of matplotlib Text
-        One per tile, in the same order.
+    `legend` has the meanings of the colors of frames, by color; those of colors that no
+    frame has are left out.
     """
+    n_columns = max(map(len, rows))
     n_lines = max(len(tile.lines) for row in rows for tile in row)
-    height = _row_height(n_lines)
+    height = 1 + _LINE * n_lines + 2 * _GAP
+    figsize = (
+        max(n_columns * _COLUMN, _NARROWEST),
+        len(rows) * height * _COLUMN + _ABOVE_AND_BELOW,
+    )
+    ax = get_axes(ax, caller, figsize)
     placed = [
         (column, row * height, tile)
         for row, tiles in enumerate(rows)
@@ -76,35 +72,27 @@ def draw_gallery(
     ]
     ax.set_axis_off()
     images = [_draw_thumbnail(ax, *place) for place in placed]
-    ax.set_xlim(0, max(map(len, rows)))
+    ax.set_xlim(0, n_columns)
     ax.set_ylim(len(rows) * height, 0)
     ax.set_aspect("equal")
     _draw_title(ax, title)
+    used = {tile.color for row in rows for tile in row}
+    legend = {color: text for color, text in legend.items() if color in used}
     if legend:
-        n_columns = max(map(len, rows))
         _draw_legend(ax, legend, 1 if n_columns < _FEW_COLUMNS else len(legend))
-    return images, _draw_texts(ax, placed, n_lines)
-
-
-def _row_height(n_lines: int) -> float:
-    return 1 + _LINE * n_lines + 2 * _GAP
+    return ax, images, _draw_texts(ax, placed, n_lines)
 
 
 def _draw_title(ax: Any, title: str) -> None:
-    """Draw a title of as many lines as the width of the axes makes it."""
+    """Draw a title, wrapped to the width of the axes."""
     text = ax.set_title(title, fontsize=_FONT_SIZE + 1, parse_math=False)
     ax.figure.canvas.figure.draw_without_rendering()  # computes the layout
     # The thumbnails may fill only a part of the space that the layout gives the axes.
     width = ax.get_position(original=True).width * ax.figure.bbox.width
-    lines = [""]
-    for word in title.split(" "):
-        longer = f"{lines[-1]} {word}".lstrip()
-        text.set_text(longer)
-        if lines[-1] and text.get_window_extent().width > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    text.set_text("\n".join(lines))
+    needed = text.get_window_extent().width
+    if needed > width:
+        n_letters = int(0.9 * len(title) * width / needed)  # letters differ in width
+        text.set_text(fill(title, max(n_letters, 1), break_long_words=False))
 
 
 def _draw_thumbnail(ax: Any, left: float, top: float, tile: Tile) -> Any:
@@ -166,10 +154,7 @@ def _draw_texts(
 def _shorten(text: Any, line: str, width: float) -> str:
     """Return a line that fits into a width in pixels; its middle may be cut.
 
-    Parameters
-    ----------
-    text : matplotlib Text
-        A text with the font of the line; it is changed.
+    It is measured with `text`, which is changed.
     """
     shortened, n_kept = line, len(line)
     while n_kept > 2:

@@ -60,14 +60,7 @@ def check_layer(features: VGG19Features, layer: str) -> None:
 
 
 def read_image(features: VGG19Features, image: Any) -> tuple[np.ndarray, bytes]:
-    """Return the pixels of an image, and the digest of its content.
-
-    Returns
-    -------
-    pixels : ndarray of shape (height, width, 3), uint8 or float32
-        RGB in 0..255, the input of the network.
-    digest : bytes
-    """
+    """Return the RGB pixels of an image in 0..255, and the digest of its content."""
     settings = _settings_of(features)
     images = as_images([image], settings.flattened_shape)
     content = load(images[0], 0, features.max_pixels)
@@ -76,24 +69,10 @@ def read_image(features: VGG19Features, image: Any) -> tuple[np.ndarray, bytes]:
 
 
 class ViewedImage:
-    """The row and the maps of an image, averaged over views.
+    """The features of an image, averaged over views, and its maps in a layer.
 
-    Parameters
-    ----------
-    features : VGG19Features
-        The transformer.
-    views : sequence of FixedView or None
-        The views whose features are averaged; None is the image itself.
-    pixels : ndarray of shape (height, width, 3)
-    digest : bytes
-        Result of :func:`read_image`.
-    layer : str
-        The convolution or pooling layer of the maps.
-
-    Attributes
-    ----------
-    row : ndarray of shape (n_features,), float32
-        The features of the image.
+    The view None is the image itself. `pixels` and `digest` are those of
+    :func:`read_image`. `row` are the features.
     """
 
     def __init__(
@@ -117,22 +96,9 @@ class ViewedImage:
         self.row = np.concatenate(blocks, axis=1).mean(axis=0)
 
     def grad_cam(self, row_gradient: np.ndarray) -> np.ndarray:
-        """Return the map of the image, weighted by the gradient of a score.
+        """Return the evidence for a score (positive) and against it, a map.
 
-        Parameters
-        ----------
-        row_gradient : ndarray of shape (n_features,)
-            Gradient of the score with respect to `row`.
-
-        Returns
-        -------
-        ndarray of shape (map height, map width)
-            Evidence for the score (positive) and against it.
-
-        Raises
-        ------
-        ValueError
-            If the gradient is zero for all outputs at the layer or above.
+        The map is weighted by the gradient of the score with respect to `row`.
         """
         slopes = self._slopes(row_gradient / len(self._views))
         total = np.zeros(self._maps.shape[1:3])
@@ -192,14 +158,9 @@ def _load_network(
 def _map_gradient(
     network: VGG19, maps: np.ndarray, layer: str, slopes: dict[Output, np.ndarray]
 ) -> np.ndarray:
-    """Return the gradient of the score with respect to the map of a layer.
+    """Return the gradient of the score with respect to the maps of a layer.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (map height, map width, channels)
-        The map of the layer.
-    slopes : dict of Output to ndarray
-        Gradient of the score with respect to the features of each output.
+    `slopes` are the gradients with respect to the features of each output.
     """
     tf = import_tensorflow()
     above = [output for output in slopes if output.layer != layer]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skvgg._images import is_whole
-from skvgg.plotting._axes import check_axes, get_axes
+from skvgg.plotting._axes import check_axes, draw_ring, get_axes
+from skvgg.plotting._pipeline import last_step
 
 _LOSS, _SCORE = "tab:blue", "tab:orange"
 
@@ -22,7 +23,7 @@ class HistoryDisplay:
     """Training and validation loss and score over the epochs.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
-    are stored as attributes.
+    are stored as attributes, histories as float64 arrays.
 
     Parameters
     ----------
@@ -40,8 +41,6 @@ class HistoryDisplay:
 
     Attributes
     ----------
-    histories : dict of str to dict of str to ndarray of shape (n_epochs,), float64
-        The stages of training by name.
     score_name : str or None
         "accuracy", "r2", "top_3_accuracy", ...; None if there is no score.
     best_epoch : int or None
@@ -135,7 +134,7 @@ class HistoryDisplay:
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        last = _last_step(estimator)
+        last = last_step(estimator)
         if not hasattr(last, "history_"):
             raise ValueError(
                 f"{type(last).__name__} has no history_. Expected a fitted "
@@ -229,32 +228,23 @@ class HistoryDisplay:
         return [0, *np.cumsum(lengths)[:-1].tolist()]
 
     def _draw_lines(self, ax: Any, name: str, color: str) -> None:
-        for name_of_line, style in ((name, "-"), (f"val_{name}", "--")):
+        look = {"color": color, "marker": "o", "markersize": 3}
+        stages = list(zip(self._starts, self.histories.values(), strict=True))
+        for key, style in ((name, "-"), (f"val_{name}", "--")):
             lines = []
-            for start, history in zip(
-                self._starts, self.histories.values(), strict=True
-            ):
-                if name_of_line in history:
-                    values = history[name_of_line]
-                    epochs = np.arange(start + 1, start + len(values) + 1)
+            for start, history in stages:
+                if key in history:
+                    epochs = start + 1 + np.arange(len(history[key]))
                     lines += ax.plot(
-                        epochs,
-                        values,
-                        style,
-                        color=color,
-                        marker="o",
-                        markersize=3,
-                        label=_label_of(name_of_line),
+                        epochs, history[key], style, label=_label_of(key), **look
                     )
             if lines:
-                self.lines_[name_of_line] = lines
+                self.lines_[key] = lines
 
     def _draw_stages(self) -> None:
         """Draw the start and the name of each stage."""
-        names = list(self.histories)
-        for before, after, start in zip(
-            names[:-1], names[1:], self._starts[1:], strict=True
-        ):
+        stages = zip(self._starts[1:], pairwise(self.histories), strict=True)
+        for start, (before, after) in stages:
             self.ax_.axvline(start + 0.5, color="gray", linewidth=1)
             for text, side in ((f"← {before}  ", "right"), (f"  {after} →", "left")):
                 self.ax_.annotate(
@@ -280,16 +270,8 @@ class HistoryDisplay:
             fontsize=11,
             parse_math=False,
         )
-        (line,) = self.score_ax_.plot(
-            self._starts[-1] + epoch,
-            score,
-            "o",
-            markersize=12,
-            markerfacecolor="none",
-            markeredgecolor="black",
-            label="best epoch",
-        )
-        return line
+        place = self._starts[-1] + epoch
+        return draw_ring(self.score_ax_, place, score, 12, "best epoch")
 
     def _draw_legend(self) -> None:
         from matplotlib.transforms import ScaledTranslation
@@ -335,24 +317,12 @@ def _label_of(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _last_step(estimator: Any) -> Any:
-    """Return the final estimator of nested searches and pipelines."""
-    best = getattr(estimator, "best_estimator_", None)
-    if best is not None:
-        return _last_step(best)
-    if isinstance(estimator, Pipeline):
-        return _last_step(estimator.steps[-1][1])
-    return estimator
-
-
 def _stages_of(estimator: Any) -> Mapping[str, Mapping[str, Sequence[float]]]:
     """Return the histories of an estimator that have epochs, by stage."""
-    head = getattr(estimator, "head_", None)
-    if head is None:
-        stages = {"head": estimator.history_}
-    else:
+    stages = {"head": estimator.history_}
+    if hasattr(estimator, "head_"):
         stages = {
-            "head": getattr(head, "history_", {}),
+            "head": getattr(estimator.head_, "history_", {}),
             str(estimator.trainable): estimator.history_,
         }
     return {name: history for name, history in stages.items() if history.get("loss")}

@@ -20,19 +20,7 @@ def find_label_errors(codes: np.ndarray, y_proba: np.ndarray) -> np.ndarray:
     classes, it belongs to the most probable class, which as in cleanlab may be any
     class. A label is suspected if the sample belongs to another class, that is, off the
     diagonal of the confident joint (section 3.2, method 2), unless the label is the
-    most probable class.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples,), int
-        Column of each sample's label.
-    y_proba : ndarray of shape (n_samples, n_classes), float64
-        Out-of-sample predicted probabilities.
-
-    Returns
-    -------
-    ndarray of shape (n_suspected,), int
-        Indices of the samples.
+    most probable class. `codes` are the columns of the labels in `y_proba`.
     """
     own = y_proba[np.arange(len(codes)), codes]
     is_confident = y_proba >= _thresholds(codes, own, y_proba.shape[1]) - _TOLERANCE

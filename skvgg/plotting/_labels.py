@@ -14,13 +14,7 @@ from skvgg._runtime.missing import is_missing
 
 
 def check_labels(y: Any, name: str) -> np.ndarray:
-    """Check labels and return them as an array.
-
-    Raises
-    ------
-    ValueError
-        If y has several columns, missing values, or continuous values.
-    """
+    """Check labels, which are not continuous, and return them as an array."""
     y = check_targets(y, name)
     check_classification_targets(y)
     return y
@@ -54,13 +48,7 @@ def check_classes(labels: Any) -> np.ndarray:
 
 
 def encode_labels(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
-    """Return the index of the class of each label.
-
-    Raises
-    ------
-    ValueError
-        If a label is not one of the classes. The message names its index.
-    """
+    """Return the index of the class of each label."""
     columns = {label: column for column, label in enumerate(classes.tolist())}
     codes = [columns.get(label, -1) for label in y.tolist()]
     if -1 in codes:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from skvgg._definition.architecture import Output, PoolingName
 from skvgg._extraction.settings import expand_layers
-from skvgg.plotting._axes import check_axes, get_axes
+from skvgg.plotting._axes import check_axes, draw_ring, get_axes
 from skvgg.plotting._layer_search import check_poolings, score_layers
 from skvgg.plotting._pipeline import split_pipeline
 
@@ -23,7 +23,8 @@ class LayerScoreDisplay:
     """Cross-validated scores of layers of VGG19 and poolings.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
-    are stored as attributes.
+    are stored as attributes: `scores` as a float64 array, `layers` and `poolings` as
+    tuples.
 
     Parameters
     ----------
@@ -41,10 +42,6 @@ class LayerScoreDisplay:
 
     Attributes
     ----------
-    scores : ndarray of shape (n_layers, n_poolings, n_folds), float64
-        The score of each fold.
-    layers, poolings : tuple of str
-        Layers and poolings along the axes of `scores`.
     mean_scores, std_scores : ndarray of shape (n_layers, n_poolings), float64
         Mean and standard deviation over the folds.
     best_layer : str
@@ -280,15 +277,8 @@ class LayerScoreDisplay:
             )
         ]
         layer, pooling = self._best
-        (self.best_line_,) = self.ax_.plot(
-            layer + offsets[pooling],
-            self.best_score,
-            "o",
-            markersize=14,
-            markerfacecolor="none",
-            markeredgecolor="black",
-            label="best",
-        )
+        place = layer + offsets[pooling]
+        self.best_line_ = draw_ring(self.ax_, place, self.best_score, 14, "best")
         self.ax_.set_xticks(places, self.layers, rotation=30, ha="right")
         self.ax_.set_ylabel(self.score_name)
         self.ax_.set_title(self._describe_best())

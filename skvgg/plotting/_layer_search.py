@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from skvgg._definition.architecture import POOLINGS, Output, PoolingName
 from skvgg.features import VGG19Features
-from skvgg.plotting._pipeline import split_pipeline
+from skvgg.plotting._pipeline import last_step, split_pipeline
 from skvgg.plotting._routing import check_groups
 
 
@@ -53,16 +53,13 @@ def score_layers(
 ) -> np.ndarray:
     """Return cross-validated scores of a pipeline for each layer and pooling.
 
-    Features depend neither on y nor on the folds, so they are computed first.
-
-    Returns
-    -------
-    ndarray of shape (n_layers, n_poolings, n_folds), float64
+    Features depend neither on y nor on the folds, so they are computed first. The shape
+    of the scores is (n_layers, n_poolings, n_folds).
     """
     _, features, rest = split_pipeline(pipeline)
     if y is None and (is_classifier(rest) or is_regressor(rest)):
         raise ValueError(
-            f"y is None, but {type(rest.steps[-1][1]).__name__} learns from targets; "
+            f"y is None, but {type(last_step(rest)).__name__} learns from targets; "
             "pass the targets of X, one per image."
         )
     check_groups(groups)
@@ -108,15 +105,7 @@ def _one_pass(
 
 
 class _SplitOnce:
-    """A splitter that draws its folds once and then returns the same folds.
-
-    Parameters
-    ----------
-    splitter : cross-validator
-        The splitter that draws the folds.
-    X : images
-        Passed to the splitter in place of the features.
-    """
+    """A splitter that draws its folds once, from images in place of features."""
 
     def __init__(self, splitter: Any, X: Any) -> None:
         self._splitter = splitter

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvgg._images import MAX_PIXELS, Images
-from skvgg.plotting._axes import check_axes, get_axes
-from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
+from skvgg.plotting._axes import check_axes
+from skvgg.plotting._gallery import Tile, draw_gallery
 from skvgg.plotting._label_errors import find_label_errors
 from skvgg.plotting._labels import (
     check_classes,
@@ -28,7 +28,7 @@ from skvgg.plotting._probabilities import (
     log_losses,
 )
 from skvgg.plotting._tables import check_count, import_pandas
-from skvgg.plotting._thumbnails import make_thumbnails, paths_of
+from skvgg.plotting._thumbnails import make_thumbnails, path_at
 
 #: Color of the frames of suspected label errors.
 _SUSPECTED = "tab:red"
@@ -44,13 +44,13 @@ class MistakesDisplay:
     """Images with the largest loss, and probable label errors.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions` to
-    create a display. All parameters are stored as attributes.
+    create a display. All parameters are stored as attributes, arrays as ndarray.
 
     Parameters
     ----------
     images : sequence of images
         Paths, bytes, open binary files, PIL images or arrays; or one array of all
-        images.
+        images. They are decoded when they are drawn.
     y_true : array-like of shape (n_samples,)
         Labels of the images.
     y_proba : array-like of shape (n_samples, n_classes)
@@ -62,14 +62,8 @@ class MistakesDisplay:
 
     Attributes
     ----------
-    images : sequence of images
-        The images, which are decoded when they are drawn.
-    y_true, y_pred : ndarray of shape (n_samples,)
-        Label of each image, and its most probable class.
-    y_proba : ndarray of shape (n_samples, n_classes), float64
-        Probabilities of the classes.
-    classes : ndarray of shape (n_classes,)
-        Classes in the order of the columns of `y_proba`.
+    y_pred : ndarray of shape (n_samples,)
+        The most probable class of each image.
     self_confidence : ndarray of shape (n_samples,), float64
         Predicted probability of the label of each image.
     losses : ndarray of shape (n_samples,), float64
@@ -223,9 +217,13 @@ class MistakesDisplay:
             params=params,
             caller=caller,
         )
-        return cls._of(images, y, y_proba, classes, max_pixels).plot(
-            ax, n_images=n_images, balanced=balanced, n_columns=n_columns
-        )
+        return cls(
+            images=images,
+            y_true=y,
+            y_proba=y_proba,
+            classes=classes,
+            max_pixels=max_pixels,
+        ).plot(ax, n_images=n_images, balanced=balanced, n_columns=n_columns)
 
     @classmethod
     def from_predictions(
@@ -276,33 +274,17 @@ class MistakesDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_predictions")
-        images, max_pixels = read_as(None, X)
+        images, _ = read_as(None, X)
         check_same_length(images, y_true, "y_true")
         y_true = check_labels(y_true, "y_true")
         classes = np.unique(y_true) if labels is None else check_classes(labels)
         classes = classes_of_columns(y_proba, classes, is_ordered=labels is not None)
-        return cls._of(images, y_true, y_proba, classes, max_pixels).plot(
-            ax, n_images=n_images, balanced=balanced, n_columns=n_columns
-        )
-
-    @classmethod
-    def _of(
-        cls,
-        images: Images,
-        y_true: ArrayLike,
-        y_proba: ArrayLike,
-        classes: np.ndarray,
-        max_pixels: int | None,
-    ) -> MistakesDisplay:
-        display = cls(
+        return cls(
             images=images,
             y_true=y_true,
             y_proba=check_proba(y_proba, len(images), len(classes)),
             classes=classes,
-            max_pixels=max_pixels,
-        )
-        encode_labels(display.y_true, display.classes, "y_true")
-        return display
+        ).plot(ax, n_images=n_images, balanced=balanced, n_columns=n_columns)
 
     @property
     def y_pred(self) -> np.ndarray:
@@ -342,15 +324,14 @@ class MistakesDisplay:
         """
         pandas = import_pandas(f"{type(self).__name__}.to_frame")
         suspected = self.label_errors
+        paths = [path_at(self.images, index) for index in suspected]
         return pandas.DataFrame(
             {
                 "given_label": self.y_true[suspected],
                 "predicted_label": self.y_pred[suspected],
                 "self_confidence": self.self_confidence[suspected],
                 "predicted_probability": self.y_proba[suspected].max(axis=1),
-                "path": pandas.Series(
-                    paths_of(self.images, suspected), suspected, dtype=object
-                ),
+                "path": pandas.Series(paths, suspected, dtype=object),
             },
             index=suspected,
         )
@@ -403,15 +384,14 @@ class MistakesDisplay:
         thumbnails = make_thumbnails(self.images, self.indices_, self.max_pixels)
         tiles = self._tiles(thumbnails)
         rows = [tiles[i : i + n_columns] for i in range(0, len(tiles), n_columns)]
-        self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), 2))
-        self.figure_ = self.ax_.figure
-        is_suspected = any(tile.color for tile in tiles)
-        self.ims_, self.texts_ = draw_gallery(
-            self.ax_,
+        self.ax_, self.ims_, self.texts_ = draw_gallery(
+            ax,
+            caller,
             rows,
             "Largest loss first: label → prediction, with probabilities",
-            {_SUSPECTED: "suspected label error"} if is_suspected else {},
+            {_SUSPECTED: "suspected label error"},
         )
+        self.figure_ = self.ax_.figure
         return self
 
     def _worst(self, n_images: int, balanced: bool) -> np.ndarray:
@@ -428,10 +408,9 @@ class MistakesDisplay:
                 "loss."
             )
         n_before: Counter[tuple[int, int]] = Counter()
-        turns = np.empty(len(wrong), int)
-        for place, index in enumerate(wrong):
-            pair = (int(codes[index]), int(predicted[index]))
-            turns[place] = n_before[pair]
+        turns = []
+        for pair in zip(codes[wrong].tolist(), predicted[wrong].tolist(), strict=True):
+            turns.append(n_before[pair])
             n_before[pair] += 1
         chosen = np.argsort(turns, kind="stable")[:n_images]
         return wrong[np.sort(chosen)]

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvgg._images import MAX_PIXELS, Images, is_whole
-from skvgg.plotting._axes import check_axes, get_axes
+from skvgg._images import MAX_PIXELS, Images
+from skvgg.plotting._axes import check_axes
 from skvgg.plotting._duplicates import (
-    check_metric,
+    check_search,
     find_copies,
     find_near_duplicates,
     find_neighbors,
 )
-from skvgg.plotting._gallery import Tile, draw_gallery, gallery_size
-from skvgg.plotting._parts import Parts, check_features, join_labels, naming
-from skvgg.plotting._pipeline import read_as, rows_of
+from skvgg.plotting._gallery import Tile, draw_gallery
+from skvgg.plotting._parts import Parts, check_features, join_labels, naming, read_parts
+from skvgg.plotting._pipeline import rows_of
 from skvgg.plotting._tables import check_count, import_pandas
 
 #: Colors of frames: query image, near duplicate, and near duplicate across parts.
@@ -36,17 +35,18 @@ class NeighborsDisplay:
     """Nearest images by features, and pairs of near duplicates.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_features` to create a
-    display. All parameters are stored as attributes.
+    display. All parameters are stored as attributes, arrays as float64 or int.
 
     Parameters
     ----------
     images : sequence of images
         Paths, bytes, open binary files, PIL images or arrays; or one array of all
-        images.
+        images. They are decoded when they are drawn.
     distances, neighbors : array-like of shape (n_samples, n_neighbors)
         Distances and indices of the nearest other images, nearest first.
     pairs : array-like of shape (n_pairs, 2)
-        Indices of near duplicates, the smaller index first.
+        Indices of near duplicates, the smaller index first. The attribute has pairs
+        across the parts first; within each group, their order, by distance, is kept.
     pair_distances : array-like of shape (n_pairs,)
         Distances of the pairs.
     images_test : sequence of images, default=()
@@ -61,23 +61,8 @@ class NeighborsDisplay:
 
     Attributes
     ----------
-    images, images_test : sequence of images
-        The images, which are decoded when they are drawn.
-    distances : ndarray of shape (n_samples, n_neighbors), float64
-        Distances to the nearest other images, nearest first.
-    neighbors : ndarray of shape (n_samples, n_neighbors), int
-        Indices of the nearest other images.
-    pairs : ndarray of shape (n_pairs, 2), int
-        Indices of near duplicates, the smaller index first. Pairs across the parts come
-        first. Within each group, pairs are sorted by distance.
-    pair_distances : ndarray of shape (n_pairs,), float64
-        Distances of the pairs.
     is_across : ndarray of shape (n_pairs,), bool
         Whether the images of a pair are in different parts.
-    labels : list or None
-        Labels of the images of both parts.
-    metric : str or callable
-        The distance metric.
     indices_ : ndarray of shape (n_drawn,), int
         Indices of the images whose neighbors are drawn.
     ax_ : matplotlib Axes
@@ -215,25 +200,21 @@ class NeighborsDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_estimator")
-        _check_search(n_neighbors, metric, threshold)
+        check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
-        images, max_pixels = read_as(estimator, X, _INSTEAD)
-        images_test: Images = ()
-        if X_test is not None:
-            with naming("X_test"):
-                images_test, _ = read_as(estimator, X_test, _INSTEAD)
+        parts, max_pixels = read_parts(estimator, X, X_test, _INSTEAD)
         # Before the features, which take long.
-        join_labels(images, images_test, y, y_test)
-        _check_places(indices, _count(images, images_test))
+        join_labels(parts, y, y_test)
+        parts.check_indices(indices)
         features, transform = rows_of(estimator, X, y)
         features_test = None
         if X_test is not None:
             with naming("X_test"):
                 features_test = transform(X_test)
         return cls.from_features(
-            images,
+            parts.images,
             features,
-            None if X_test is None else images_test,
+            None if X_test is None else parts.images_test,
             features_test,
             y=y,
             y_test=y_test,
@@ -299,33 +280,30 @@ class NeighborsDisplay:
             If matplotlib is not installed.
         """
         check_axes(ax, f"{cls.__name__}.from_features")
-        _check_search(n_neighbors, metric, threshold)
+        check_search(n_neighbors, metric, threshold)
         check_count(n_images, "n_images")
-        images, _ = read_as(None, X)
-        rows = check_features(features, images, "X")
-        images_test: Images = ()
         if (X_test is None) != (features_test is None):
             raise ValueError("Pass both X_test and features_test, or neither.")
+        parts, _ = read_parts(None, X, X_test)
+        rows = check_features(features, parts.images, "X")
         if X_test is not None:
-            with naming("X_test"):
-                images_test, _ = read_as(None, X_test)
-            test_rows = check_features(features_test, images_test, "X_test")
+            test_rows = check_features(features_test, parts.images_test, "X_test")
             if test_rows.shape[1] != rows.shape[1]:
                 raise ValueError(
                     f"features_test has {test_rows.shape[1]} columns; expected "
                     f"{rows.shape[1]}, the same as features."
                 )
             rows = np.vstack([rows, test_rows])
-        labels = join_labels(images, images_test, y, y_test)
-        _check_places(indices, _count(images, images_test))
+        labels = join_labels(parts, y, y_test)
+        parts.check_indices(indices)
         copies = find_copies(rows)
         distances, neighbors = find_neighbors(rows, int(n_neighbors), metric, copies)
         pairs, pair_distances = find_near_duplicates(
             rows, float(threshold), metric, copies
         )
         return cls(
-            images=images,
-            images_test=images_test,
+            images=parts.images,
+            images_test=parts.images_test,
             distances=distances,
             neighbors=neighbors,
             pairs=pairs,
@@ -363,16 +341,17 @@ class NeighborsDisplay:
         pandas = import_pandas(f"{type(self).__name__}.to_frame")
         parts = self._parts
         columns: dict[str, Any] = {}
-        for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
-            places = [parts.place(index) for index in indices.tolist()]
+        sides = list(zip(("", "other_"), self.pairs.T.tolist(), strict=True))
+        for prefix, indices in sides:
+            places = [parts.place(index) for index in indices]
             columns[f"{prefix}part"] = [part for part, _ in places]
             columns[f"{prefix}index"] = [index for _, index in places]
         columns["distance"] = self.pair_distances
         columns["is_across"] = self.is_across
-        for prefix, indices in zip(("", "other_"), self.pairs.T, strict=True):
+        for prefix, indices in sides:
             if self.labels is not None:
                 columns[f"{prefix}label"] = [self.labels[index] for index in indices]
-            paths = [parts.path(index) for index in indices.tolist()]
+            paths = [parts.path(index) for index in indices]
             columns[f"{prefix}path"] = pandas.Series(paths, dtype=object)
         return pandas.DataFrame(columns)
 
@@ -414,49 +393,34 @@ class NeighborsDisplay:
         """
         caller = f"{type(self).__name__}.plot"
         check_axes(ax, caller)
-        self.indices_ = self._check_indices(indices, check_count(n_images, "n_images"))
+        check_count(n_images, "n_images")
+        if indices is None:
+            # For pairs across the parts, the image of the second part.
+            wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
+            indices = list(dict.fromkeys(map(int, wanted)))[:n_images]
+        self._parts.check_indices(indices)
+        self.indices_ = np.atleast_1d(indices).astype(int)
         drawn = np.column_stack([self.indices_, self.neighbors[self.indices_]])
         thumbnails = self._parts.thumbnails(np.unique(drawn).tolist(), self.max_pixels)
         colors = self._colors_of_pairs()
-        rows = [
-            [
-                self._tile(query, thumbnails, None, _QUERY),
-                *(
-                    self._tile(other, thumbnails, d, colors.get((query, other)))
-                    for other, d in zip(
-                        self.neighbors[query].tolist(),
-                        self.distances[query],
-                        strict=True,
-                    )
-                ),
-            ]
-            for query in self.indices_.tolist()
-        ]
-        n_lines = len(rows[0][-1].lines)
-        self.ax_ = get_axes(ax, caller, gallery_size(len(rows), len(rows[0]), n_lines))
-        self.figure_ = self.ax_.figure
-        used = {tile.color for row in rows for tile in row}
+        rows = []
+        for query in self.indices_.tolist():
+            tiles = [self._tile(query, thumbnails, None, _QUERY)]
+            near = zip(self.neighbors[query], self.distances[query], strict=True)
+            for other, distance in near:
+                color = colors.get((query, int(other)))
+                tiles.append(self._tile(int(other), thumbnails, distance, color))
+            rows.append(tiles)
         legend = {
             _QUERY: "image",
             _NEAR: "near duplicate",
             _ACROSS: "near duplicate, other part",
         }
         metric = f"{self.metric} " if isinstance(self.metric, str) else ""
-        self.ims_, self.texts_ = draw_gallery(
-            self.ax_,
-            rows,
-            f"Nearest images and their {metric}distances",
-            {color: text for color, text in legend.items() if color in used},
-        )
+        title = f"Nearest images and their {metric}distances"
+        self.ax_, self.ims_, self.texts_ = draw_gallery(ax, caller, rows, title, legend)
+        self.figure_ = self.ax_.figure
         return self
-
-    def _check_indices(self, indices: Any, n_images: int) -> np.ndarray:
-        if indices is None:
-            # For pairs across the parts, the image of the second part.
-            wanted = [*self.pairs[:, 1], *np.argsort(self.distances[:, 0])]
-            return np.array(list(dict.fromkeys(map(int, wanted)))[:n_images])
-        _check_places(indices, len(self.neighbors))
-        return np.atleast_1d(indices).astype(int)
 
     def _colors_of_pairs(self) -> dict[tuple[int, int], str]:
         colors = {}
@@ -477,36 +441,3 @@ class NeighborsDisplay:
         if self.labels is not None:
             lines.append(str(self.labels[index]))
         return Tile(thumbnails[index], tuple(lines), color)
-
-
-def _check_search(n_neighbors: Any, metric: Any, threshold: Any) -> None:
-    """Check the parameters of the search for neighbors and near duplicates."""
-    check_count(n_neighbors, "n_neighbors")
-    check_metric(metric)
-    if not isinstance(threshold, Real) or not float(threshold) >= 0:
-        raise ValueError(
-            f"threshold={threshold!r}; expected a nonnegative number. It is "
-            "relative to the median distance."
-        )
-
-
-def _count(images: Images, images_test: Images) -> int:
-    """Return the number of images of both parts, if there are neighbors."""
-    n_all = len(images) + len(images_test)
-    if n_all < 2:
-        raise ValueError("There is only one image; expected at least two.")
-    return n_all
-
-
-def _check_places(indices: Any, n_all: int) -> None:
-    """Check the indices of the images to draw."""
-    if indices is None:
-        return
-    indices = np.atleast_1d(indices).tolist()
-    wrong = [i for i in indices if not (is_whole(i) and 0 <= i < n_all)]
-    if wrong or not indices:
-        problem = f"{wrong[0]!r} is invalid" if wrong else "it is empty"
-        raise ValueError(
-            f"indices={indices!r:.200}: {problem}; expected indices of images, "
-            f"0 to {n_all - 1}."
-        )

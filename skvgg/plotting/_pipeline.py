@@ -22,25 +22,10 @@ from skvgg.features import VGG19Features
 
 
 def split_pipeline(pipeline: Any) -> tuple[str, VGG19Features, Any]:
-    """Return the transformer of a pipeline, fitted or not, and the other steps.
+    """Return the transformer that a pipeline starts with, its name, and the rest.
 
-    Parameters
-    ----------
-    pipeline : Pipeline
-        A pipeline whose first step is a :class:`VGG19Features` or such a pipeline.
-
-    Returns
-    -------
-    name : str
-        Name of the step of the transformer, as in parameters of the pipeline.
-    features : VGG19Features
-    rest : Pipeline
-        The other steps, with the same names as in `pipeline`.
-
-    Raises
-    ------
-    ValueError
-        If `pipeline` is something else, or has no other steps.
+    The first step may be such a pipeline, too. The name of the transformer is that in
+    parameters of the pipeline. The other steps keep their names.
     """
     found = _find_features(pipeline)
     if found is None or found[2] == "passthrough":
@@ -71,25 +56,9 @@ def _find_features(pipeline: Any) -> tuple[str, VGG19Features, Any] | None:
 def split_fitted(model: Any) -> tuple[VGG19Features, list[Any]]:
     """Return the transformer of a fitted model, and the other steps.
 
-    Parameters
-    ----------
-    model : estimator
-        A pipeline whose first step is a :class:`VGG19Features`; an estimator with a
-        transformer in `features_` and a fitted head in `head_`; or a search over one
-        of these.
-
-    Returns
-    -------
-    features : VGG19Features
-    steps : list of estimator
-        Transformers, followed by a classifier or regressor.
-
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If the model is not fitted.
-    ValueError
-        If the model is of another type.
+    The model is a pipeline whose first step is a :class:`VGG19Features`, an estimator
+    with `features_` and `head_`, or a search over one of these. The steps are
+    transformers, followed by a classifier or regressor.
     """
     check_is_fitted(model)
     model = unwrap(model)
@@ -130,14 +99,7 @@ def unwrap(estimator: Any) -> Any:
     """Return the fitted estimator that a wrapper predicts with.
 
     Wrappers are searches, thresholds and frozen estimators. Other estimators are
-    returned as they are.
-
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If a wrapper is not fitted.
-    ValueError
-        If a search was not refitted.
+    returned as they are. A search must have been fitted with `refit`.
     """
     if isinstance(estimator, FrozenEstimator):
         return unwrap(estimator.estimator)
@@ -158,6 +120,13 @@ def unwrap(estimator: Any) -> Any:
         f"This {name} has no best_estimator_, because it was fitted with "
         f"refit={estimator.refit!r}. Set refit=True and fit it again."
     )
+
+
+def last_step(estimator: Any) -> Any:
+    """Return the final estimator of nested fitted searches and pipelines."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    is_pipeline = isinstance(estimator, Pipeline)
+    return last_step(estimator.steps[-1][1]) if is_pipeline else estimator
 
 
 def find_features(estimator: Any) -> VGG19Features | None:
@@ -181,19 +150,8 @@ def _takes_tables(estimator: Any) -> bool:
 def read_as(estimator: Any, X: Any, instead: str = "") -> tuple[Images, int | None]:
     """Return X as a sequence of images, and the maximum image size.
 
-    Parameters
-    ----------
-    estimator : estimator or None
-        If it has a :class:`VGG19Features`, images are read with its parameters.
-    X : images
-        Images in memory.
-    instead : str
-        What to do if X is a table from which `estimator` selects a column of images.
-
-    Returns
-    -------
-    images : sequence of images
-    max_pixels : int or None
+    If `estimator` has a :class:`VGG19Features`, images are read with its parameters.
+    `instead` says what to do if `estimator` selects a column of images from a table.
     """
     if is_dask(X):
         raise ValueError(
@@ -221,13 +179,6 @@ def computed_once(estimator: Any, X: Any) -> Iterator[tuple[Any, Any]]:
     If `estimator` starts with a :class:`VGG19Features`, these are its other steps and
     the features, which depend neither on targets nor on folds. Otherwise it is a clone
     that caches the features of each image while the context is open.
-
-    Parameters
-    ----------
-    estimator : estimator
-        It is cloned and need not be fitted.
-    X : images
-        Input of the estimator.
     """
     found = _find_features(estimator)
     if found is not None and found[2] != "passthrough":
@@ -273,19 +224,8 @@ def _takes_images(part: Any) -> bool:
 def transformer_of(estimator: Any) -> Any:
     """Return the transformer of images in an estimator.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A transformer; a pipeline, whose last step is ignored if it is not a
-        transformer; a fitted estimator with a transformer in `features_`; or a fitted
-        search over one of these.
-
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If a search, or an estimator that has a transformer once fitted, is not fitted.
-    ValueError
-        If there is no transformer.
+    That is the estimator itself, its `features_`, or all steps of a pipeline but the
+    last one if that is not a transformer.
     """
     estimator = unwrap(estimator)
     if isinstance(getattr(estimator, "features_", None), VGG19Features):
@@ -306,28 +246,10 @@ def transformer_of(estimator: Any) -> Any:
 def rows_of(
     estimator: Any, X: Any, y: Any = None
 ) -> tuple[np.ndarray, Callable[[Any], np.ndarray]]:
-    """Return the features of images, with one forward pass per image.
+    """Return the features of images, and a function for those of other images.
 
-    Parameters
-    ----------
-    estimator : estimator
-        As for :func:`transformer_of`. If its transformer is not fitted, a clone is
-        fitted on X.
-    X : images
-        Input of the transformer.
-    y : array-like or None
-        Targets of X, passed to the `fit` of the transformer.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_samples, n_features), float64
-    transform : callable
-        Returns the rows of other images.
-
-    Raises
-    ------
-    ValueError
-        If features are not finite. The message names the image.
+    If the transformer of `estimator` is not fitted, a clone is fitted on X and y. Each
+    image goes through the network once.
     """
     transformer = transformer_of(estimator)
     try:

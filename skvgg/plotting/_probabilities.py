@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import check_cv, cross_validate
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
 
-from skvgg.plotting._pipeline import check_rows, computed_once
+from skvgg.plotting._pipeline import check_rows, computed_once, last_step
 from skvgg.plotting._routing import route
 
 #: Tolerance for the sum of the probabilities of a sample.
@@ -30,33 +29,11 @@ def cross_val_proba(
     params: Mapping[str, Any] | None,
     caller: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return cross-validated probabilities of images.
+    """Return cross-validated probabilities, and the classes of their columns.
 
-    Layers that do not depend on y are computed once per image.
-
-    Parameters
-    ----------
-    estimator, X, y, groups, cv, n_jobs, params
-        As in :func:`sklearn.model_selection.cross_val_predict`. y is an array of
-        labels that have been checked.
-    caller : str
-        Name of the function in error messages.
-
-    Returns
-    -------
-    y_proba : ndarray of shape (n_samples, n_classes), float64
-    classes : ndarray of shape (n_classes,)
-        Classes in the order of the columns.
-
-    Raises
-    ------
-    ValueError
-        If `cv` does not put each image into one test fold.
-
-    Notes
-    -----
-    Unlike :func:`sklearn.model_selection.cross_val_predict`, this fits on the labels as
-    they are, so parameters may name them, such as `class_weight` of a classifier.
+    Layers that do not depend on y are computed once per image. Unlike
+    :func:`sklearn.model_selection.cross_val_predict`, this fits on the labels as they
+    are, so parameters may name them, such as `class_weight` of a classifier.
     """
     indexable(X, y, groups)
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
@@ -92,21 +69,22 @@ def cross_val_proba(
                 )
             proba = model.predict_proba(_safe_indexing(rows, test))
             y_proba[np.ix_(test, columns)] = proba
-    return y_proba, classes
+    return check_proba(y_proba, len(y), len(classes)), classes
 
 
 def check_has_proba(estimator: Any) -> None:
     """Raise a ValueError if an estimator has no `predict_proba`."""
+    name = type(last_step(estimator)).__name__
     if is_regressor(estimator):
         raise ValueError(
-            f"{_name_of(estimator)} is a regressor, but losses and label errors are "
+            f"{name} is a regressor, but losses and label errors are "
             "those of a classifier. To find the images with the largest errors of a "
             "regressor, sort np.abs(y - cross_val_predict(model, X, y)); see also "
             "sklearn.metrics.PredictionErrorDisplay."
         )
     if not hasattr(estimator, "predict_proba"):
         raise ValueError(
-            f"{_name_of(estimator)} has no predict_proba, but losses and label errors "
+            f"{name} has no predict_proba, but losses and label errors "
             "are computed from probabilities. Use a classifier with predict_proba, "
             "such as LogisticRegression, TFLearnMLPClassifier or VGG19Classifier, or "
             "wrap your classifier: CalibratedClassifierCV(LinearSVC())."
@@ -132,22 +110,8 @@ def _check_partition(
         )
 
 
-def _name_of(estimator: Any) -> str:
-    """Return the class name of an estimator, or of the last step of a pipeline."""
-    if isinstance(estimator, Pipeline):
-        return _name_of(estimator.steps[-1][1])
-    return type(estimator).__name__
-
-
 def check_proba(y_proba: Any, n_samples: int, n_classes: int) -> np.ndarray:
-    """Check probabilities and return them as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong, or a row does not contain probabilities. The message
-        names the row.
-    """
+    """Check probabilities and return them as float64."""
     y_proba = np.asarray(y_proba, np.float64)
     if y_proba.shape != (n_samples, n_classes):
         hint = ""
@@ -173,21 +137,10 @@ def classes_of_columns(
 ) -> np.ndarray:
     """Return the classes in the order of the columns of probabilities.
 
-    Parameters
-    ----------
-    y_proba : DataFrame or array-like
-        Names that are classes, or their strings, set the order of the columns, also
-        after a prefix, such as "probability_". Other names do not, such as the numbers
-        that pandas gives by default if not all of them are classes.
-    classes : ndarray of shape (n_classes,)
-        All classes.
-    is_ordered : bool
-        Whether `classes` are in the order that the user says the columns have.
-
-    Raises
-    ------
-    ValueError
-        If only some of the names are classes, or they contradict the given order.
+    Names of columns that are classes, or their strings, set the order, also after a
+    prefix, such as "probability_". Other names do not, such as the numbers that pandas
+    gives by default if not all of them are classes. `is_ordered` is whether the user
+    says that the columns have the order of `classes`; names must not contradict it.
     """
     names = list(getattr(y_proba, "columns", ()))
     if len(names) != len(classes):

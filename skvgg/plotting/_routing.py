@@ -14,13 +14,7 @@ from sklearn.utils.metadata_routing import (
 
 
 def check_groups(groups: Any) -> None:
-    """Raise an error for groups with metadata routing, as scikit-learn does.
-
-    Raises
-    ------
-    ValueError
-        If routing is enabled and there are groups.
-    """
+    """Raise a ValueError for groups with metadata routing, as scikit-learn does."""
     if groups is not None and get_config()["enable_metadata_routing"]:
         raise ValueError(
             "With metadata routing, groups are one of the params: pass "
@@ -35,41 +29,15 @@ def route(
     params: Mapping[str, Any] | None,
     caller: str,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the parameters of `split` and of `fit`.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator to fit.
-    splitter : cross-validator
-        The splitter.
-    groups, params
-        As in :func:`sklearn.model_selection.cross_val_predict`.
-    caller : str
-        Name of the function in error messages.
-
-    Raises
-    ------
-    ValueError
-        If routing is enabled and there are groups, or a parameter is neither requested
-        nor refused.
-    TypeError
-        If routing is enabled and nothing takes a parameter.
-    """
+    """Return the parameters of `split` and of `fit`, as cross_val_predict does."""
     check_groups(groups)
     params = {} if params is None else params
     if not get_config()["enable_metadata_routing"]:
         return {"groups": groups}, params
-    router = (
-        MetadataRouter(owner=caller)
-        .add(
-            splitter=splitter,
-            method_mapping=MethodMapping().add(caller="fit", callee="split"),
-        )
-        .add(
-            estimator=estimator,
-            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
-        )
-    )
+    to_split = MethodMapping().add(caller="fit", callee="split")
+    to_fit = MethodMapping().add(caller="fit", callee="fit")
+    router = MetadataRouter(owner=caller)
+    router.add(splitter=splitter, method_mapping=to_split)
+    router.add(estimator=estimator, method_mapping=to_fit)
     routed = process_routing(router, "fit", **params)
     return routed.splitter.split, routed.estimator.fit

@@ -15,20 +15,9 @@ from skvgg.plotting._scores import score_gradient
 
 
 def row_gradient(steps: Sequence[Any], row: np.ndarray, target: Any) -> np.ndarray:
-    """Return the gradient of the score of a target.
+    """Return the gradient of the score of a target, as in :func:`score_gradient`.
 
-    Parameters
-    ----------
-    steps : sequence of estimator
-        Fitted transformers, followed by a classifier or regressor.
-    row : ndarray of shape (n_features,)
-        Input of the first step.
-    target : label or int
-        See :func:`skvgg.plotting._scores.score_gradient`.
-
-    Returns
-    -------
-    ndarray of shape (n_features,), float64
+    The steps are fitted transformers, followed by a classifier or regressor.
     """
     *transformers, head = steps
     with warnings.catch_warnings():
@@ -51,21 +40,10 @@ def _transform(step: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _pull_back(step: Any, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return the gradient with respect to the input of a step.
-
-    Parameters
-    ----------
-    step : transformer
-        A fitted transformer.
-    x : ndarray of shape (n_inputs,)
-        Input of the step.
-    gradient : ndarray of shape (n_outputs,)
-        Gradient with respect to the output of the step.
-    """
-    if isinstance(step, StandardScaler | RobustScaler | MaxAbsScaler):
-        clips = getattr(step, "clip", False)
-        if not clips:
-            return gradient if step.scale_ is None else gradient / step.scale_
+    """Return the gradient with respect to x, the input of a step."""
+    is_scaler = isinstance(step, StandardScaler | RobustScaler | MaxAbsScaler)
+    if is_scaler and not getattr(step, "clip", False):
+        return gradient if step.scale_ is None else gradient / step.scale_
     if isinstance(step, SelectorMixin):
         before = np.zeros(len(x))
         before[step.get_support()] = gradient

@@ -25,14 +25,15 @@ class SaliencyDisplay:
     """Grad-CAM [1]_ map of the image regions that a prediction depends on.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
-    are stored as attributes.
+    are stored as attributes, arrays as ndarray.
 
     Parameters
     ----------
     saliency : array-like of shape (map height, map width)
-        Nonnegative contribution of each location in the map to the score.
+        Nonnegative contribution of each location in the map to the score, in units of
+        the score times the number of locations.
     image : array-like of shape (height, width, 3), uint8
-        The input image of the network.
+        The RGB input image of the network.
     target : label or int
         The class, or the index of the output, whose score is explained.
     layer : str
@@ -40,14 +41,6 @@ class SaliencyDisplay:
 
     Attributes
     ----------
-    saliency : ndarray of shape (map height, map width), float32
-        The map, in units of the score times the number of locations.
-    image : ndarray of shape (height, width, 3), uint8
-        The RGB image.
-    target : label or int
-        The class, or the index of the output, whose score is explained.
-    layer : str
-        The layer of the map.
     ax_ : matplotlib Axes
         Axes with the image.
     figure_ : matplotlib Figure

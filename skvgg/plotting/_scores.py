@@ -11,7 +11,6 @@ from sklearn.ensemble import BaggingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from skvgg._head.forward import DenseLayers
 from skvgg.plotting import _dense
 from skvgg.plotting._differences import difference_gradient
 
@@ -20,20 +19,9 @@ _LOG_OF_ZERO = float(np.log(np.finfo(np.float64).tiny))
 
 
 def predicted_target(model: Any, X: Any) -> Any:
-    """Return what a model predicts for one image, as a target.
+    """Return the class that a fitted model predicts for one image, or output 0.
 
-    Parameters
-    ----------
-    model : estimator
-        A fitted classifier or regressor of images.
-    X : images
-        One image.
-
-    Returns
-    -------
-    label or int
-        The predicted class; for several labels, the most probable one. Output 0 of a
-        regressor.
+    Of several labels, it is the most probable one.
     """
     _check_predicts(model)
     if is_regressor(model):
@@ -49,25 +37,7 @@ def score_gradient(head: Any, x: np.ndarray, target: Any) -> np.ndarray:
 
     For dense layers and linear models, the score of a class is the output before the
     softmax or logistic function. For other classifiers, it is the decision function or
-    the log-odds. The score of a regressor is its output.
-
-    Parameters
-    ----------
-    head : estimator
-        A fitted classifier or regressor.
-    x : ndarray of shape (n_features,), float64
-        Input of the head.
-    target : label or int
-        A class, or the index of an output.
-
-    Returns
-    -------
-    ndarray of shape (n_features,), float64
-
-    Raises
-    ------
-    ValueError
-        If the target is invalid, or no score depends smoothly on x.
+    the log-odds. The score of a regressor is its output, whose index is the target.
     """
     _check_predicts(head)
     dense = _dense.as_dense_layers(head)
@@ -80,7 +50,11 @@ def score_gradient(head: Any, x: np.ndarray, target: Any) -> np.ndarray:
         column, sign = _check_output(target, len(scores)), 1
     else:
         column, sign = _find_class(head, target, len(scores))
-    gradient = sign * _gradient(head, dense, x, column)
+    if dense is None:
+        gradient = difference_gradient(lambda rows: _scores(head, rows)[:, column], x)
+    else:
+        gradient = _dense.gradient(dense, x, column)
+    gradient = sign * gradient
     if not np.isfinite(gradient).all():
         raise ValueError(f"The scores of {head!r:.200} are not finite near this row.")
     if not gradient.any():
@@ -92,14 +66,6 @@ def score_gradient(head: Any, x: np.ndarray, target: Any) -> np.ndarray:
             "LogisticRegression or TFLearnMLPClassifier."
         )
     return gradient
-
-
-def _gradient(
-    head: Any, dense: DenseLayers | None, x: np.ndarray, column: int
-) -> np.ndarray:
-    if dense is not None:
-        return _dense.gradient(dense, x, column)
-    return difference_gradient(lambda rows: _scores(head, rows)[:, column], x)
 
 
 def _scores(head: Any, rows: np.ndarray) -> np.ndarray:

@@ -18,36 +18,10 @@ SIDE = 150
 def make_thumbnails(
     images: Images, indices: Iterable[int], max_pixels: int | None, side: int = SIDE
 ) -> list[np.ndarray]:
-    """Return thumbnails of images, decoded in the same way as for the network.
+    """Return uint8 thumbnails of images, decoded in the same way as for the network.
 
-    Parameters
-    ----------
-    images : sequence of images
-        Result of :func:`skvgg._images.as_images`.
-    indices : iterable of int
-        Indices of the images.
-    max_pixels : int or None
-        Larger images raise an error.
-    side : int
-        Height and width in pixels. The aspect ratio is kept, with white padding.
-
-    Returns
-    -------
-    list of ndarray of shape (side, side, 3), uint8
-        RGB.
-
-    Raises
-    ------
-    ValueError
-        If an image cannot be decoded. The message names its index and path.
-    FileNotFoundError
-        If the file of an image does not exist.
-
-    Warns
-    -----
-    UserWarning
-        If an image can be used but is odd: nearly black, transparent everywhere, or
-        with a color profile that cannot be applied.
+    Their aspect ratio is kept, with white padding. What is odd about an image is warned
+    of once for each reason.
     """
     framing = Framing(
         (side, side),
@@ -68,7 +42,7 @@ def make_thumbnails(
     return thumbnails
 
 
-def paths_of(images: Images, indices: Iterable[int]) -> list[str | None]:
-    """Return the paths of images; None for images without a path."""
-    paths = (path_of(images[index]) for index in indices)
-    return [None if path is None else os.fsdecode(path) for path in paths]
+def path_at(images: Images, index: int) -> str | None:
+    """Return the path of an image, or None."""
+    path = path_of(images[index])
+    return None if path is None else os.fsdecode(path)
