@@ -59,8 +59,8 @@ for i, fate in fates.items():
 # and tells what is wrong, by index.
 
 bad = find_bad_images(photos.data)
-for reason in bad.values():
-    print(reason.replace(folder.name, "photos"))
+for error in bad.values():
+    print(f"{Path(error.path).name}: {error.reason}")
 good = np.delete(np.arange(len(photos.data)), list(bad))
 print(f"{len(good)} of {len(photos.data)} files are good")
 
