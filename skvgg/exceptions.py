@@ -94,14 +94,40 @@ class ImageError(_OfImage, ValueError):
 class ImageNotFoundError(ImageError, FileNotFoundError):
     """Error raised when the file of an image does not exist.
 
-    It has the parameters and attributes of :class:`ImageError`.
+    It has the attributes of :class:`ImageError`.
+
+    Parameters
+    ----------
+    index : int
+        Index of the image in X.
+    path : str, bytes or None
+        Path of its file, if it has one.
+    reason : str
+        What is wrong.
+    remedy : str, default=""
+        What to do.
+    input_name : str, default="X"
+        Name of the argument that holds the images.
     """
 
 
 class ImageWarning(_OfImage, UserWarning):
     """Warning raised when an image is used, but may not be what it seems.
 
-    It has the parameters and attributes of :class:`ImageError`.
+    It has the attributes of :class:`ImageError`.
+
+    Parameters
+    ----------
+    index : int
+        Index of the image in X.
+    path : str, bytes or None
+        Path of its file, if it has one.
+    reason : str
+        What was noticed.
+    remedy : str, default=""
+        What to do.
+    input_name : str, default="X"
+        Name of the argument that holds the images.
     """
 
 
