@@ -26,7 +26,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer
 
 from skvgg import (
@@ -476,6 +476,19 @@ def test_what_fit_has_learned_is_part_of_the_work(X, tmp_path):
     transform_to_file(make_pipeline(MinMaxScaler()).fit(X.copy()), X, path)
     with pytest.raises(ValueError, match="minmaxscaler__data_max_ of the transformer"):
         transform_to_file(make_pipeline(MinMaxScaler()).fit(X + 1), X, path)
+
+
+@pytest.mark.parametrize("combine", [Pipeline, FeatureUnion])
+def test_the_order_of_steps_is_part_of_the_work(X, tmp_path, combine):
+    steps = [("scale", MinMaxScaler()), ("norm", Normalizer())]
+    path = tmp_path / "rows.npy"
+    transform_to_file(make_pipeline(combine(steps)).fit(X), X, path)
+    other = make_pipeline(combine(steps[::-1])).fit(X)
+    message = f"order of {combine.__name__.lower()} of the .* was scale, norm and is"
+    with pytest.raises(ValueError, match=message):
+        transform_to_file(other, X, path)
+    with pytest.raises(ValueError, match="another transformer: .*order of steps of"):
+        transform_to_file(combine(steps[::-1]).fit(X), X, path)
 
 
 def test_what_does_not_change_rows_is_not_part_of_the_work(files, tmp_path):

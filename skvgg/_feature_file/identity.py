@@ -115,12 +115,16 @@ def _describe(name: str, thing: Any) -> Iterator[tuple[str, str]]:
     """Yield names and texts that describe a parameter or an attribute."""
     prefix = f"{name}__" if name else ""
     if isinstance(thing, list | tuple) and _holds_estimators(thing):
+        labels = []
         for place, item in enumerate(thing):
             label = str(place)
             if isinstance(item, tuple) and item and isinstance(item[0], str):
                 label, *rest = item  # a step of a pipeline, with its columns if any
                 item = rest[0] if len(rest) == 1 else rest
+            labels.append(label)
             yield from _describe(f"{prefix}{label}", item)
+        # The names alone do not tell their order.
+        yield f"order of {name or 'steps'}", ", ".join(labels)
     elif hasattr(thing, "get_params") and not isinstance(thing, type):
         yield name or "class", _name_of(type(thing), name)
         for key, value in _parts_of(thing).items():
