@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import h5py
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -487,8 +489,35 @@ def test_the_order_of_steps_is_part_of_the_work(X, tmp_path, combine):
     message = f"order of {combine.__name__.lower()} of the .* was scale, norm and is"
     with pytest.raises(ValueError, match=message):
         transform_to_file(other, X, path)
-    with pytest.raises(ValueError, match="another transformer: .*order of steps of"):
+    with pytest.raises(ValueError, match=r"another transformer: .*order of steps of"):
         transform_to_file(combine(steps[::-1]).fit(X), X, path)
+
+
+def test_a_pickle_is_the_same_work(X, tmp_path):
+    # The components of this solver are no contiguous array; pickles make them one.
+    pca = PCA(2, svd_solver="randomized", random_state=0).fit(X)
+    path = transform_to_file(pca, X, tmp_path / "rows.npy")
+    joblib.dump(pca, tmp_path / "pca.joblib")
+    transform_to_file(pickle.loads(pickle.dumps(pca)), X, path)
+    transform_to_file(joblib.load(tmp_path / "pca.joblib", mmap_mode="r"), X, path)
+    pca.components_ = pca.components_[::-1]
+    with pytest.raises(ValueError, match="components_ of the transformer was"):
+        transform_to_file(pca, X, path)
+
+
+def test_sets_are_the_same_work_in_every_process(monkeypatch):
+    code = """if True:
+        from sklearn.preprocessing import FunctionTransformer
+        from skvgg._feature_file.identity import describe_transformer
+        words = "red", "green", "blue", "gray"
+        held = {"a": set(words), "b": frozenset(words), "c": {frozenset(words)}}
+        print(describe_transformer(FunctionTransformer(kw_args=held))["kw_args"])
+        """
+    known = set()
+    for seed in ("1", "2", "3"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        known.add(run_python(code).stdout)
+    assert len(known) == 1
 
 
 def test_what_does_not_change_rows_is_not_part_of_the_work(files, tmp_path):

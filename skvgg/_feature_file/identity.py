@@ -11,6 +11,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from joblib.hashing import NumpyHasher
 from PIL import Image
 from sklearn.base import BaseEstimator
 
@@ -185,7 +186,7 @@ def _text_of(thing: Any, name: str) -> str:
     try:
         # joblib.hash ignores that something in a dictionary cannot be pickled.
         pickle.Pickler(_Nowhere()).dump(thing)
-        return joblib.hash(thing)
+        return _hash(thing)
     except Exception as error:  # pickling can raise any error
         raise ValueError(
             f"{_owner(name)} is, or holds, something that cannot be pickled "
@@ -193,6 +194,26 @@ def _text_of(thing: Any, name: str) -> str:
             "it. Define functions and classes in a module, outside of functions, and "
             "let objects hold only what can be pickled."
         ) from error
+
+
+class _Hasher(NumpyHasher):
+    """Like :func:`joblib.hash`, but the same before and after pickling.
+
+    A pickle may change the strides of arrays, and the order of sets depends on the
+    process.
+    """
+
+    def save(self, obj: Any) -> None:
+        if type(obj) in (np.ndarray, np.memmap) and not obj.dtype.hasobject:
+            digest = hashlib.blake2b(obj.tobytes(), digest_size=16).hexdigest()
+            obj = ("ndarray", obj.dtype, obj.shape, digest)
+        elif type(obj) in (set, frozenset):  # joblib sorts frozensets by inclusion
+            obj = (type(obj).__name__, sorted(map(_hash, obj)))
+        super().save(obj)
+
+
+def _hash(thing: Any) -> str:
+    return str(_Hasher(hash_name="md5").hash(thing))
 
 
 class _Nowhere:
