@@ -16,7 +16,7 @@ from skvgg._extraction import views
 from skvgg._extraction.recipe import Recipe
 from skvgg._finetune import stored
 from skvgg._network import vgg19
-from skvgg.exceptions import BadImageWarning
+from skvgg.exceptions import BadImageWarning, ImageError
 
 from .finetuning import assert_same, small
 
@@ -241,6 +241,18 @@ def test_a_callable_makes_views(cuts):
         TypeError, match=r"augment=.* returned an array of shape \(3,\)"
     ):
         small(augment=lambda pixels, rng: pixels[0, 0]).fit(X, y)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_a_callable_is_no_bad_image(cuts, n_jobs):
+    def fail(pixels, rng):
+        raise ImageError(1000, "mine.png", "an error of the user")
+
+    with (
+        joblib.parallel_config("threading", n_jobs=n_jobs),
+        pytest.raises(ImageError, match="an error of the user"),
+    ):
+        small(augment=fail, n_views=2).fit(*cuts)
 
 
 def test_averages_need_views_with_names(cuts):

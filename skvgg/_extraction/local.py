@@ -143,13 +143,18 @@ class LocalPasses:
         framing = self._recipe.framing
         decoded = decode_together(needed, framing, readers)
         for index, content in needed.items():
+            pixels = None
             with self._results.recording_errors():
                 pixels = decoded.pop(index).result()
-                self._results.warn_once(content.warnings)
-                for place in views[index]:
-                    change = self._recipe.views[place]
-                    seen = pixels if change is None else change(pixels, content.digest)
-                    self._put(self._decoded, (index, place), content.digest, seen)
+            if pixels is None:
+                continue
+            self._results.warn_once(content.warnings)
+            for place in views[
+                index
+            ]:  # errors of the user's functions are not recorded
+                change = self._recipe.views[place]
+                seen = pixels if change is None else change(pixels, content.digest)
+                self._put(self._decoded, (index, place), content.digest, seen)
 
     def _take_shortcut(
         self,
