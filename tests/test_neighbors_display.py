@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skvgg import (
+    BadImageWarning,
     VGG19Classifier,
 )
 from skvgg.plotting import (
@@ -311,6 +312,16 @@ def test_no_images_of_the_second_part_are_named(parts):
         NeighborsDisplay.from_estimator(small(), parts[0], [])
     with pytest.raises(ValueError, match=": X has no images"):
         NeighborsDisplay.from_estimator(small(), [], parts[1])
+
+
+def test_rows_of_nan_name_their_part(parts):
+    X, X_test = parts
+    images = [*X_test, b"no image"]
+    with (
+        pytest.warns(BadImageWarning),
+        pytest.raises(ValueError, match=r"^X_test\[10\] has features that are NaN"),
+    ):
+        NeighborsDisplay.from_estimator(small().set_params(on_error="nan"), X, images)
 
 
 def test_labels_of_neighbors_may_be_a_column(parts):

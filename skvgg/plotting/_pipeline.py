@@ -245,8 +245,8 @@ def transformer_of(estimator: Any) -> Any:
 
 def rows_of(
     estimator: Any, X: Any, y: Any = None
-) -> tuple[np.ndarray, Callable[[Any], np.ndarray]]:
-    """Return the features of images, and a function for those of other images.
+) -> tuple[np.ndarray, Callable[[Any], Any]]:
+    """Return the features of images, and a function for unchecked ones of others.
 
     If the transformer of `estimator` is not fitted, a clone is fitted on X and y. Each
     image goes through the network once.
@@ -260,10 +260,7 @@ def rows_of(
     else:
         rows = transformer.transform(X)
 
-    def transform(images: Any) -> np.ndarray:
-        return check_rows(transformer.transform(images))
-
-    return check_rows(rows), transform
+    return check_rows(rows), transformer.transform
 
 
 def check_rows(rows: Any, name: str = "X") -> np.ndarray:
