@@ -38,7 +38,7 @@ from skvgg import (
     transform_to_file,
 )
 from skvgg._feature_file.identity import describe_transformer
-from skvgg.exceptions import ImageError
+from skvgg.exceptions import ImageError, ImageNotFoundError
 
 from .conftest import features, run_python
 
@@ -357,6 +357,14 @@ def test_a_journal_of_a_newer_version_is_left_alone(X, tmp_path, monkeypatch):
     for call in (lambda: transform_to_file(Counting(), X, path), path):
         with pytest.raises(ValueError, match="newer version of skvgg"):
             call() if callable(call) else check_feature_file(call)
+
+
+def test_a_journal_of_an_older_version_is_left_alone(X, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("skvgg._feature_file.journal.VERSION", 1)
+        path = transform_to_file(Counting(), X, tmp_path / "rows.npy")
+    with pytest.raises(ValueError, match="an older version of skvgg"):
+        transform_to_file(Counting(), X, path)
 
 
 def test_a_file_whose_result_was_deleted_is_made_anew(X, tmp_path):
@@ -694,6 +702,28 @@ def test_bad_images_of_an_earlier_run_are_told_of_too(files, tiles, tmp_path):
     assert list(caught[0].message.bad_images) == [1, 7]
     with pytest.warns(BadImageWarning, match=r"2 of \d+ images"):
         transform_to_file(features(on_error="nan"), files, path)
+
+
+def test_errors_of_an_earlier_run_are_of_the_same_class_and_path(files, tmp_path):
+    class BytesPath:
+        def __fspath__(self):
+            return os.fsencode(tmp_path / "nowhere.png")
+
+    images = [files[0], tmp_path / "missing.png", b"no image", BytesPath()]
+    path, caught = tmp_path / "rows.npy", []
+    for _ in range(2):
+        with pytest.warns(BadImageWarning) as warned:
+            transform_to_file(features(on_error="nan"), images, path)
+        caught.append(warned[0].message.bad_images)
+    caught.append(check_feature_file(path).bad_images)
+    for bad in caught:
+        assert [type(error) for error in bad.values()] == [
+            ImageNotFoundError,
+            ImageError,
+            ImageNotFoundError,
+        ]
+        assert bad[3].path == os.fsencode(tmp_path / "nowhere.png")
+        assert list(map(str, bad.values())) == list(map(str, caught[0].values()))
 
 
 def run_until(files, path, stop):

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from skvgg._feature_file.durable import sync, write_whole
-from skvgg.exceptions import ImageError
+from skvgg.exceptions import ImageError, ImageNotFoundError
 
-#: Increase it when older versions could not read the journal correctly.
-VERSION = 1
+#: Increase it when this version and older ones could not read each other's journals.
+VERSION = 2
+
+#: Errors by the name that a line has for them.
+_ERRORS = {kind.__name__: kind for kind in (ImageError, ImageNotFoundError)}
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Journal:
                 if self.header is None:
                     self.header = self._checked(record)
                     continue
-                errors = [ImageError(*fields) for fields in record.pop("bad")]
+                errors = [_to_error(*fields) for fields in record.pop("bad")]
                 bad = {error.index: error for error in errors}
                 self._take(Chunk(**record, bad=bad))
 
@@ -119,17 +122,29 @@ class Journal:
             self.chunks[chunk.index] = chunk
 
     def _checked(self, header: dict[str, Any]) -> dict[str, Any]:
-        if header["version"] > VERSION:
+        version = header["version"]
+        if version != VERSION:
+            age = "a newer" if version > VERSION else "an older"
             raise ValueError(
-                f"{str(self.path)!r} was written by a newer version of skvgg. Use that "
+                f"{str(self.path)!r} was written by {age} version of skvgg. Use that "
                 "version, or choose another path."
             )
         return header
 
 
 def _to_list(error: ImageError) -> list[Any]:
-    path = None if error.path is None else os.fsdecode(error.path)
-    return [error.index, path, error.reason, error.remedy]
+    path = error.path
+    is_bytes = isinstance(path, bytes)
+    text = None if path is None else os.fsdecode(path)
+    kind = type(error).__name__
+    return [kind, error.index, text, is_bytes, error.reason, error.remedy]
+
+
+def _to_error(
+    kind: str, index: int, text: str | None, is_bytes: bool, reason: str, remedy: str
+) -> ImageError:
+    path = os.fsencode(text) if is_bytes and text is not None else text
+    return _ERRORS[kind](index, path, reason, remedy)
 
 
 def _to_line(record: dict[str, Any]) -> bytes:
